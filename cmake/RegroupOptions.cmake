@@ -1,0 +1,35 @@
+# Build options and the compile flags every target shares (through regroup_flags).
+
+option(REGROUP_BUILD_TESTS "Build the tests, the simulator and the benchmarks" ${PROJECT_IS_TOP_LEVEL})
+option(REGROUP_CUDA "Build the CUDA device support" OFF)
+option(REGROUP_WERROR "Treat warnings as errors" OFF)
+set(REGROUP_SANITIZE "" CACHE STRING "Sanitizers to build with, as -fsanitize takes them")
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+
+set(CMAKE_CXX_STANDARD 23)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_C_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")
+endif()
+
+add_library(regroup_flags INTERFACE)
+# -ffp-contract=off: results are the same bits on every instruction set.
+target_compile_options(regroup_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
+                                               -ffp-contract=off)
+if(REGROUP_WERROR)
+  target_compile_options(regroup_flags INTERFACE -Werror)
+endif()
+if(REGROUP_SANITIZE)
+  target_compile_options(regroup_flags INTERFACE -fsanitize=${REGROUP_SANITIZE} -fno-omit-frame-pointer
+                                                 -fno-sanitize-recover=all)
+  target_link_options(regroup_flags INTERFACE -fsanitize=${REGROUP_SANITIZE})
+endif()
