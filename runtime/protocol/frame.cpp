@@ -1,0 +1,85 @@
+#include "runtime/protocol/frame.hpp"
+
+#include <cstring>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "runtime/protocol/check.hpp"
+
+namespace regroup {
+namespace {
+
+// The header as it lies in memory; the checksum covers all that follows it.
+struct RawHeader {
+  std::uint64_t checksum;
+  std::uint32_t magic;
+  std::uint8_t version;
+  std::uint8_t kind;
+  std::uint8_t flags;
+  std::uint8_t reserved;
+  std::uint32_t length;
+  std::uint32_t from;
+  std::uint64_t epoch;
+  std::uint64_t sequence;
+  std::uint64_t lamport;
+};
+static_assert(sizeof(RawHeader) == kFrameHeaderBytes);
+
+std::uint64_t checksum(std::span<const std::byte> frame) {
+  const auto covered = frame.subspan(sizeof(RawHeader::checksum));
+  return XXH3_64bits(covered.data(), covered.size());
+}
+
+}  // namespace
+
+const char* describe(FrameError error) {
+  switch (error) {
+    case FrameError::kTruncated: return "truncated";
+    case FrameError::kOversized: return "oversized";
+    case FrameError::kForeign: return "not a frame of Regroup";
+    case FrameError::kVersion: return "of another version";
+    case FrameError::kChecksum: return "damaged";
+  }
+  return "unknown";
+}
+
+void seal_frame(Buffer& frame, const FrameHeader& header) {
+  REGROUP_CHECK(frame.size() >= kFrameHeaderBytes && frame.size() <= kFrameBytesMax,
+                "a frame outside its bounds");
+  RawHeader raw{.checksum = 0,
+                .magic = kFrameMagic,
+                .version = kFrameVersion,
+                .kind = static_cast<std::uint8_t>(header.kind),
+                .flags = header.flags,
+                .reserved = 0,
+                .length = static_cast<std::uint32_t>(frame.size()),
+                .from = header.from.value,
+                .epoch = header.epoch.value,
+                .sequence = header.sequence,
+                .lamport = header.lamport};
+  std::memcpy(frame.data(), &raw, sizeof raw);
+  raw.checksum = checksum(frame.view());
+  std::memcpy(frame.data(), &raw.checksum, sizeof raw.checksum);
+}
+
+std::expected<Frame, FrameError> open_frame(std::span<const std::byte> bytes) {
+  if (bytes.size() < kFrameHeaderBytes) return std::unexpected(FrameError::kTruncated);
+  if (bytes.size() > kFrameBytesMax) return std::unexpected(FrameError::kOversized);
+  RawHeader raw;
+  std::memcpy(&raw, bytes.data(), sizeof raw);
+  if (raw.magic != kFrameMagic) return std::unexpected(FrameError::kForeign);
+  if (raw.version != kFrameVersion) return std::unexpected(FrameError::kVersion);
+  if (raw.length > bytes.size()) return std::unexpected(FrameError::kTruncated);
+  if (raw.length < bytes.size()) return std::unexpected(FrameError::kOversized);
+  if (raw.checksum != checksum(bytes)) return std::unexpected(FrameError::kChecksum);
+  return Frame{.header = {.kind = static_cast<MessageKind>(raw.kind),
+                          .flags = raw.flags,
+                          .from = RankId{raw.from},
+                          .epoch = Epoch{raw.epoch},
+                          .sequence = raw.sequence,
+                          .lamport = raw.lamport},
+               .body = bytes.subspan(kFrameHeaderBytes)};
+}
+
+}  // namespace regroup

@@ -1,0 +1,71 @@
+// The unit that crosses the network: a fixed header, a payload and an optional vector-clock trailer.
+// Versioned, bounded and checksummed: a frame that is truncated, oversized, of another version or has a
+// flipped bit is refused with the reason, never trusted. A message larger than a frame travels as
+// several frames of one link, all but the last marked as having more to follow. Layout: docs/wire-format.md.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <span>
+
+#include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/ids.hpp"
+
+namespace regroup {
+
+inline constexpr std::uint32_t kFrameMagic = 0x50524752;  // "RGRP"
+inline constexpr std::uint8_t kFrameVersion = 1;
+inline constexpr std::size_t kFrameHeaderBytes = 48;
+inline constexpr std::size_t kFrameBytesMax = 64 * 1024;
+// A whole message, over all its frames.
+inline constexpr std::size_t kMessageBytesMax = std::size_t{1} << 30;
+
+// What a message is about. The numbers are part of the wire format.
+enum class MessageKind : std::uint8_t {
+  // scheduler: coordinator to workers
+  kOpen = 32,
+  kLease = 33,
+  kRecall = 34,
+  kFinish = 35,
+  // scheduler: workers to coordinator
+  kReady = 40,
+  kResults = 41,
+  kFailures = 42,
+  kReturned = 43,
+  kGoodbye = 44,
+  // scheduler: worker to worker
+  kStealRequest = 48,
+  kStealReply = 49,
+  kPartitions = 50,
+  kPartitionsTaken = 51,
+};
+
+enum FrameFlags : std::uint8_t {
+  kFlagMoreFollows = 1,
+  kFlagVectorClock = 2,
+};
+
+struct FrameHeader {
+  MessageKind kind{};
+  std::uint8_t flags = 0;
+  RankId from;
+  Epoch epoch;
+  std::uint64_t sequence = 0;  // of this frame on its link, from 1
+  std::uint64_t lamport = 0;
+};
+
+struct Frame {
+  FrameHeader header;
+  std::span<const std::byte> body;  // payload and trailer, a view into the bytes decoded
+};
+
+enum class FrameError : std::uint8_t { kTruncated, kOversized, kForeign, kVersion, kChecksum };
+inline constexpr std::size_t kFrameErrors = 5;
+const char* describe(FrameError error);
+
+// Fills in the header of a frame whose payload was written after kFrameHeaderBytes reserved bytes.
+void seal_frame(Buffer& frame, const FrameHeader& header);
+std::expected<Frame, FrameError> open_frame(std::span<const std::byte> bytes);
+
+}  // namespace regroup

@@ -1,0 +1,218 @@
+#include "runtime/protocol/node.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/protocol/check.hpp"
+
+namespace regroup {
+namespace {
+
+// A service that answers its own messages with more of them must come to an end.
+constexpr std::size_t kSelfRoundsMax = 10'000;
+
+// Room for the header, then the payload, then the trailer.
+constexpr std::size_t trailer_bytes_max(std::uint32_t ranks) {
+  return ranks * (sizeof(std::uint32_t) + sizeof(std::uint64_t)) + sizeof(std::uint32_t);
+}
+
+template <class... Handlers>
+struct Overloaded : Handlers... {
+  using Handlers::operator()...;
+};
+
+}  // namespace
+
+Node::Node(const NodeOptions& options, std::unique_ptr<Service> service, BufferPool& pool)
+    : options_(options),
+      service_(std::move(service)),
+      pool_(&pool),
+      context_(*this),
+      receivers_(options.ranks),
+      sent_sequence_(options.ranks, 0) {
+  REGROUP_CHECK(options.self.value < options.ranks, "a rank outside its own run");
+  if (options.vector_clocks) {
+    REGROUP_CHECK(trailer_bytes_max(options.ranks) <= kFrameBytesMax / 2,
+                  "too many ranks for vector clocks: leave them off");
+    vector_.emplace(options.ranks, options.self);
+  }
+}
+
+void Node::start(Nanoseconds now, Output& output) {
+  now_ = now;
+  output_ = &output;
+  view_.epoch = Epoch{1};
+  for (std::uint32_t rank = 0; rank < options_.ranks; ++rank) view_.members.emplace_back(rank);
+  service_->on_start(context_);
+  run_self_messages();
+  output_ = nullptr;
+}
+
+void Node::step(const Input& input, Output& output) {
+  output_ = &output;
+  std::visit(Overloaded{[this](const FrameArrived& arrived) { receive(arrived); },
+                        [this](const WorkWanted&) { service_->on_work_wanted(context_); },
+                        [this](const WorkFinished& finished) {
+                          service_->on_work_finished(context_, *finished.result);
+                        },
+                        [this](const Tick& tick) {
+                          REGROUP_CHECK(tick.now >= now_, "time ran backwards");
+                          now_ = tick.now;
+                          service_->on_tick(context_);
+                        },
+                        [this](const StopWanted& stop) {
+                          service_->on_stop(context_, stop.reason);
+                        }},
+             input);
+  if (!self_messages_.empty()) run_self_messages();
+  output_ = nullptr;
+}
+
+std::span<const std::uint64_t> Node::vector_stamp() const {
+  if (!vector_) return {};
+  return vector_->entries();
+}
+
+bool Node::stalled() const {
+  return std::ranges::any_of(receivers_, [](const LinkReceiver& link) { return link.stalled(); });
+}
+
+void Node::receive(const FrameArrived& arrived) {
+  const auto frame = open_frame(arrived.bytes);
+  if (!frame) {
+    ++drops_.frames[static_cast<std::size_t>(frame.error())];
+    return;
+  }
+  const FrameHeader& header = frame->header;
+  if (header.from != arrived.from || header.from.value >= options_.ranks ||
+      header.from == options_.self) {
+    ++drops_.strangers;
+    return;
+  }
+  if (header.epoch != view_.epoch) {  // I6
+    ++drops_.other_epochs;
+    return;
+  }
+  LinkReceiver& link = receivers_[header.from.value];
+  switch (link.accept(header.sequence, arrived.bytes)) {
+    case LinkReceiver::Verdict::kEarly: return;
+    case LinkReceiver::Verdict::kDuplicate: ++drops_.duplicates; return;
+    case LinkReceiver::Verdict::kOverflow: ++drops_.overflows; return;
+    case LinkReceiver::Verdict::kDeliver: break;
+  }
+  deliver(link, *frame);
+  for (Buffer early; link.take_early(early);) deliver(link, *open_frame(early.view()));
+}
+
+void Node::deliver(LinkReceiver& link, const Frame& frame) {
+  const FrameHeader& header = frame.header;
+  lamport_.observe(header.lamport);  // I10
+  auto payload = frame.body;
+  if (header.flags & kFlagVectorClock) {
+    const auto trailer = VectorClock::trailer(payload);
+    if (trailer.empty() || (vector_ && !vector_->merge_changes(trailer))) {
+      ++drops_.payloads;
+      return;
+    }
+    payload = payload.first(payload.size() - trailer.size());
+  }
+  record(EventKind::kReceive, header.from, header.lamport,
+         static_cast<std::uint64_t>(header.kind));
+  const bool more_follows = header.flags & kFlagMoreFollows;
+  if (!more_follows && !link.assembling() && !link.oversized()) {
+    hand_over(header.from, header.kind, payload);
+    return;
+  }
+  if (link.assemble(payload, more_follows)) {
+    const Buffer message = link.take_message();
+    hand_over(header.from, header.kind, message.view());
+  } else if (link.oversized()) {
+    ++drops_.payloads;
+  }
+}
+
+void Node::hand_over(RankId from, MessageKind kind, std::span<const std::byte> payload) {
+  if (!service_->on_message(context_, from, kind, payload)) ++drops_.payloads;
+}
+
+void Node::run_self_messages() {
+  for (std::size_t round = 0; !self_messages_.empty(); ++round) {
+    REGROUP_CHECK(round < kSelfRoundsMax, "a rank talks to itself without end");
+    self_messages_now_.swap(self_messages_);
+    for (SelfMessage& message : self_messages_now_) {
+      lamport_.tick();
+      hand_over(options_.self, message.kind, message.payload.view().subspan(kFrameHeaderBytes));
+      pool_->give(std::move(message.payload));
+    }
+    self_messages_now_.clear();
+  }
+}
+
+void Node::send_begun() {
+  REGROUP_CHECK(begun_open_, "send() without begin()");
+  begun_open_ = false;
+  if (begun_to_ == options_.self) {
+    self_messages_.push_back({begun_kind_, std::move(begun_)});
+    return;
+  }
+  const std::size_t trailer = vector_ ? trailer_bytes_max(options_.ranks) : 0;
+  const std::size_t payload_max = kFrameBytesMax - kFrameHeaderBytes - trailer;
+  if (begun_.size() - kFrameHeaderBytes <= payload_max) {
+    send_frame(std::move(begun_), false);
+    return;
+  }
+  auto left = begun_.view().subspan(kFrameHeaderBytes);
+  while (!left.empty()) {
+    const auto part = left.first(std::min(left.size(), payload_max));
+    left = left.subspan(part.size());
+    Buffer frame = pool_->take();
+    frame.resize(kFrameHeaderBytes);
+    frame.append(part);
+    send_frame(std::move(frame), !left.empty());
+  }
+}
+
+void Node::send_frame(Buffer frame, bool more_follows) {
+  FrameHeader header{.kind = begun_kind_,
+                     .flags = static_cast<std::uint8_t>(more_follows ? kFlagMoreFollows : 0),
+                     .from = options_.self,
+                     .epoch = view_.epoch,
+                     .sequence = ++sent_sequence_[begun_to_.value],
+                     .lamport = lamport_.tick()};
+  if (vector_) {
+    vector_->tick();
+    vector_->put_changes(begun_to_, frame);
+    header.flags |= kFlagVectorClock;
+  }
+  seal_frame(frame, header);
+  record(EventKind::kSend, begun_to_, header.lamport, static_cast<std::uint64_t>(header.kind));
+  output_->frames.push_back({begun_to_, std::move(frame)});
+}
+
+void Node::record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b) {
+  if (!options_.record_events) return;
+  output_->events.push_back({kind, options_.self, peer, lamport_.now(), a, b});
+}
+
+Writer Context::begin(RankId to, MessageKind kind) {
+  REGROUP_CHECK(!node_->begun_open_, "begin() before the message before was sent");
+  REGROUP_CHECK(to.value < node_->options_.ranks, "a message to no rank");
+  node_->begun_open_ = true;
+  node_->begun_to_ = to;
+  node_->begun_kind_ = kind;
+  node_->begun_ = node_->pool_->take();
+  node_->begun_.resize(kFrameHeaderBytes);
+  return Writer(node_->begun_);
+}
+
+void Context::send() { node_->send_begun(); }
+
+void Context::order(WorkOrder order) { node_->output_->orders.push_back(std::move(order)); }
+
+void Context::event(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b) {
+  node_->record(kind, peer, a, b);
+}
+
+void Context::finish(Outcome outcome) { node_->output_->outcome = std::move(outcome); }
+
+}  // namespace regroup

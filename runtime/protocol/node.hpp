@@ -1,0 +1,215 @@
+// One rank's protocol: a pure state machine. Inputs go in through step(), outputs come out; it has no
+// clock, no thread, no socket and no random source, so the same object runs over real MPI and in the
+// simulator. Node owns what every message shares (frames, links, logical clocks, the view) and hands
+// payloads to the Service it carries. Not thread-safe: one thread at a time calls step().
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/clocks.hpp"
+#include "runtime/protocol/frame.hpp"
+#include "runtime/protocol/ids.hpp"
+#include "runtime/protocol/link.hpp"
+#include "runtime/protocol/work.hpp"
+
+namespace regroup {
+
+// Who takes part, and who coordinates: always the first member (I1).
+struct View {
+  Epoch epoch;
+  std::vector<RankId> members;  // ascending
+
+  RankId coordinator() const { return members.front(); }
+};
+
+// ---- inputs ----
+struct Tick {
+  Nanoseconds now = 0;
+};
+struct FrameArrived {
+  RankId from;  // as the transport knows it
+  std::span<const std::byte> bytes;
+};
+// The computing part is idle: the answer is at most one order.
+struct WorkWanted {};
+struct WorkFinished {
+  WorkResult* result = nullptr;  // may be moved from; borrowed for the step
+};
+// The run must end without its result.
+struct StopWanted {
+  std::string reason;
+};
+using Input = std::variant<Tick, FrameArrived, WorkWanted, WorkFinished, StopWanted>;
+
+// ---- outputs ----
+struct OutgoingFrame {
+  RankId to;
+  Buffer bytes;
+};
+
+enum class EventKind : std::uint8_t { kSend, kReceive, kLease, kCommit, kDuplicate, kRetry, kQuarantine };
+
+// Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
+struct Event {
+  EventKind kind{};
+  RankId rank;
+  RankId peer;
+  std::uint64_t lamport = 0;
+  std::uint64_t a = 0;  // send, receive: sender's stamp; else first shard
+  std::uint64_t b = 0;  // send, receive: message kind; else shard count
+};
+
+// How the run ended for this rank.
+struct Outcome {
+  int exit_status = 0;
+  std::string message;
+};
+
+struct Output {
+  std::vector<OutgoingFrame> frames;
+  std::vector<WorkOrder> orders;
+  std::vector<Event> events;  // only if NodeOptions::record_events
+  std::optional<Outcome> outcome;
+
+  void clear() {
+    frames.clear();
+    orders.clear();
+    events.clear();
+    outcome.reset();
+  }
+};
+
+struct NodeOptions {
+  RankId self;
+  std::uint32_t ranks = 1;
+  bool vector_clocks = true;
+  bool record_events = false;
+};
+
+// Vector stamps cost memory and time a rank; above this many ranks they are off unless asked for.
+inline constexpr std::uint32_t kVectorClockRanksDefaultMax = 64;
+
+class Node;
+
+// What a Service may do while it is being called.
+class Context {
+ public:
+  RankId self() const;
+  const View& view() const;
+  bool is_coordinator() const { return self() == view().coordinator(); }
+  // The time of the latest Tick.
+  Nanoseconds now() const;
+
+  // Begins a message: write its payload to the Writer, then call send(). One at a time.
+  Writer begin(RankId to, MessageKind kind);
+  void send();
+
+  void order(WorkOrder order);
+  void event(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b);
+  void finish(Outcome outcome);
+
+ private:
+  friend class Node;
+  explicit Context(Node& node) : node_(&node) {}
+  Node* node_;
+};
+
+// What a Node carries: the scheduler, in Regroup itself.
+class Service {
+ public:
+  virtual ~Service() = default;
+  virtual void on_start(Context& context) = 0;
+  virtual void on_tick(Context& context) = 0;
+  // `payload` is gone after the call. A payload that does not decode is for the service to refuse:
+  // it returns false and the node counts it.
+  virtual bool on_message(Context& context, RankId from, MessageKind kind,
+                          std::span<const std::byte> payload) = 0;
+  virtual void on_work_wanted(Context& context) = 0;
+  virtual void on_work_finished(Context& context, WorkResult& result) = 0;
+  virtual void on_stop(Context& context, const std::string& reason) = 0;
+};
+
+// What was dropped, and why; nothing of it was ever believed.
+struct DropCounters {
+  std::array<std::uint64_t, kFrameErrors> frames{};  // by FrameError
+  std::uint64_t strangers = 0;                       // not from a member, or not from whom it says
+  std::uint64_t other_epochs = 0;
+  std::uint64_t duplicates = 0;
+  std::uint64_t overflows = 0;
+  std::uint64_t payloads = 0;  // whole frames with a payload or trailer that makes no sense
+
+  std::uint64_t total() const {
+    std::uint64_t sum = strangers + other_epochs + duplicates + overflows + payloads;
+    for (const auto count : frames) sum += count;
+    return sum;
+  }
+};
+
+class Node {
+ public:
+  Node(const NodeOptions& options, std::unique_ptr<Service> service, BufferPool& pool);
+
+  // The first step: enters the first view, of all ranks.
+  void start(Nanoseconds now, Output& output);
+  // Appends to `output`.
+  void step(const Input& input, Output& output);
+
+  const View& view() const { return view_; }
+  const DropCounters& drops() const { return drops_; }
+  std::uint64_t lamport() const { return lamport_.now(); }
+  std::span<const std::uint64_t> vector_stamp() const;
+  Nanoseconds now() const { return now_; }
+  // True while a frame that is missing holds up later ones.
+  bool stalled() const;
+  Service& service() { return *service_; }
+
+ private:
+  friend class Context;
+
+  struct SelfMessage {
+    MessageKind kind;
+    Buffer payload;
+  };
+
+  void receive(const FrameArrived& arrived);
+  void deliver(LinkReceiver& link, const Frame& frame);
+  void hand_over(RankId from, MessageKind kind, std::span<const std::byte> payload);
+  void run_self_messages();
+  void send_begun();
+  void send_frame(Buffer frame, bool more_follows);
+  void record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b);
+
+  NodeOptions options_;
+  std::unique_ptr<Service> service_;
+  BufferPool* pool_;
+  Context context_;
+  View view_;
+  Nanoseconds now_ = 0;
+  LamportClock lamport_;
+  std::optional<VectorClock> vector_;
+  std::vector<LinkReceiver> receivers_;       // by rank
+  std::vector<std::uint64_t> sent_sequence_;  // by rank: of the last frame sent
+  std::vector<SelfMessage> self_messages_;
+  std::vector<SelfMessage> self_messages_now_;
+  DropCounters drops_;
+  Output* output_ = nullptr;  // of the step that runs
+
+  Buffer begun_;  // the message being written
+  RankId begun_to_;
+  MessageKind begun_kind_{};
+  bool begun_open_ = false;
+};
+
+inline RankId Context::self() const { return node_->options_.self; }
+inline const View& Context::view() const { return node_->view_; }
+inline Nanoseconds Context::now() const { return node_->now_; }
+
+}  // namespace regroup

@@ -1,0 +1,119 @@
+// What passes between the protocol, which decides, and the computing part of a rank, which runs user
+// code: orders out, results back. The host loop executes orders for real; the simulator pretends to.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/ids.hpp"
+
+namespace regroup {
+
+// How the shards of a stage turn into results.
+enum class StageKind : std::uint8_t {
+  kBag,     // a shard gives a value; values merge in shard order at the coordinator
+  kMap,     // a shard gives a part for each partition; parts go to the partitions' owners
+  kReduce,  // shard p turns partition p into a value, on the rank that owns p
+};
+
+struct StagePlan {
+  StageKind kind = StageKind::kBag;
+  std::uint64_t shards = 0;
+  friend bool operator==(const StagePlan&, const StagePlan&) = default;
+};
+
+enum class WorkKind : std::uint8_t {
+  kOpen,      // read the job's description (input) and say what its stages are
+  kRun,       // compute the shards
+  kAbsorb,    // take in the parts (input) that map shard `shards.first` made for this rank
+  kFinalize,  // coordinator: every shard has settled; write the result
+};
+
+struct WorkOrder {
+  WorkKind kind = WorkKind::kRun;
+  StageId stage;
+  ShardRange shards;
+  Attempt attempt;
+  RankId from;   // kAbsorb: who ran the map shard
+  Buffer input;  // kOpen, kAbsorb
+};
+
+// Values of consecutive shards, all of one size.
+struct ResultSegment {
+  ShardRange shards;
+  std::uint32_t value_bytes = 0;
+  std::size_t offset = 0;  // of the first value in ResultBlock::bytes
+};
+
+struct ResultBlock {
+  Buffer bytes;
+  std::vector<ResultSegment> segments;
+
+  // Where to write the value of `shard`. Shards are added in ascending order.
+  std::byte* add(ShardId shard, std::uint32_t value_bytes) {
+    if (!segments.empty()) {
+      ResultSegment& last = segments.back();
+      if (last.shards.end() == shard && last.value_bytes == value_bytes) {
+        ++last.shards.count;
+        return bytes.extend(value_bytes);
+      }
+    }
+    segments.push_back({{shard, 1}, value_bytes, bytes.size()});
+    return bytes.extend(value_bytes);
+  }
+  std::span<const std::byte> values(const ResultSegment& segment) const {
+    return bytes.view().subspan(segment.offset, segment.shards.count * segment.value_bytes);
+  }
+  void clear() {
+    bytes.clear();
+    segments.clear();
+  }
+};
+
+// A shard whose code threw, with what it said.
+struct ShardFailure {
+  ShardId shard;
+  std::string what;
+};
+
+struct WorkResult {
+  WorkKind kind = WorkKind::kRun;
+  StageId stage;
+  ShardRange shards;
+  Attempt attempt;
+  RankId from;
+  ResultBlock results;                 // kRun: of the shards that did not fail
+  std::vector<ShardFailure> failures;  // kRun: of the others
+  std::vector<Buffer> partitions;      // kRun of a map stage (one shard): one part a partition
+  std::vector<StagePlan> stages;       // kOpen
+  std::string error;                   // kOpen, kAbsorb, kFinalize: why it failed, else empty
+  Nanoseconds elapsed = 0;             // time spent computing
+
+  // Empties it for the next order, keeping memory.
+  void restart(const WorkOrder& order) {
+    kind = order.kind;
+    stage = order.stage;
+    shards = order.shards;
+    attempt = order.attempt;
+    from = order.from;
+    results.clear();
+    failures.clear();
+    partitions.clear();
+    stages.clear();
+    error.clear();
+    elapsed = 0;
+  }
+};
+
+// Runs user code. Called by one thread at a time, never while the rank's protocol state is locked.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  // `result` was restarted with this order. Must not throw: user errors go into `result`.
+  virtual void execute(WorkOrder& order, WorkResult& result) = 0;
+};
+
+}  // namespace regroup
