@@ -24,6 +24,7 @@ endif()
 add_library(regroup_flags INTERFACE)
 # -ffp-contract=off: results are the same bits on every instruction set.
 target_compile_options(regroup_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
+                                               -Wno-missing-field-initializers
                                                -ffp-contract=off)
 if(REGROUP_WERROR)
   target_compile_options(regroup_flags INTERFACE -Werror)

@@ -1,0 +1,38 @@
+// Frames over MPI point-to-point messages, non-blocking calls only: a ring of receives is always posted
+// for small frames and another for large ones, so that a frame that arrives has a place to go, and sends
+// are tested until they have left. Frames of up to kSmallFrameBytes stay under the usual eager limit.
+#pragma once
+
+#include <memory>
+
+#include "runtime/host/transport.hpp"
+
+namespace regroup {
+
+namespace mpi {
+class Session;
+}
+
+class MpiTransport : public Transport {
+ public:
+  static constexpr std::size_t kSmallFrameBytes = 4000;
+  static constexpr std::size_t kSmallReceives = 64;
+  static constexpr std::size_t kLargeReceives = 8;
+
+  // Both outlive it.
+  MpiTransport(const mpi::Session& session, BufferPool& pool);
+  // Abandons what has not left or not arrived.
+  ~MpiTransport() override;
+
+  RankId self() const override;
+  std::uint32_t ranks() const override;
+  void send(RankId to, Buffer frame) override;
+  std::size_t poll(const FrameHandler& handler, std::size_t frames_max) override;
+  std::size_t backlog_bytes() const override;
+
+ private:
+  class Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace regroup

@@ -1,0 +1,32 @@
+// How frames get from rank to rank. A transport is reliable while both ends live, keeps no order that
+// anyone may rely on, and never blocks: send hands a frame over, poll takes in what has arrived. One
+// thread at a time; the host loop's lock sees to that.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <span>
+
+#include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/ids.hpp"
+
+namespace regroup {
+
+class Transport {
+ public:
+  // The bytes are gone when the handler returns.
+  using FrameHandler = std::function<void(RankId from, std::span<const std::byte> frame)>;
+
+  virtual ~Transport() = default;
+
+  virtual RankId self() const = 0;
+  virtual std::uint32_t ranks() const = 0;
+  // Takes the frame over; its memory goes back to the pool once it has left.
+  virtual void send(RankId to, Buffer frame) = 0;
+  // Hands on at most `frames_max` arrived frames, and moves pending sends along. Returns how many.
+  virtual std::size_t poll(const FrameHandler& handler, std::size_t frames_max) = 0;
+  // Bytes handed over that have not left yet.
+  virtual std::size_t backlog_bytes() const = 0;
+};
+
+}  // namespace regroup

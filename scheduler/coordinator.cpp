@@ -1,0 +1,447 @@
+#include "scheduler/coordinator.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "runtime/protocol/check.hpp"
+
+namespace regroup {
+namespace {
+
+constexpr int kExitDone = 0;
+constexpr int kExitQuarantined = 1;
+constexpr int kExitBadInput = 2;
+constexpr int kExitNotRecovered = 3;
+
+constexpr std::size_t kStageBytes = 1 + 8;
+constexpr std::size_t kFailureBytesMin = 8 + 4 + 4;
+constexpr std::size_t kLeaseBytes = 8 + 8 + 4;
+
+}  // namespace
+
+Coordinator::Coordinator(const ScheduleOptions& options, Buffer job_description, ResultSink& sink,
+                         Worker& own_worker)
+    : options_(options),
+      job_description_(std::move(job_description)),
+      sink_(&sink),
+      own_worker_(&own_worker) {}
+
+// ---- opening ----
+
+void Coordinator::on_start(Context& context) {
+  state_since_ = context.now();
+  opening_since_ = context.now();
+  workers_ = computing_ranks(context.view(), options_);
+  peers_.resize(context.view().members.back().value + 1u);
+  for (const RankId rank : context.view().members) {
+    Writer writer = context.begin(rank, MessageKind::kOpen);
+    writer.put_bytes(job_description_.view());
+    context.send();
+  }
+}
+
+bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Reader& reader) {
+  peers_[from.value].heard_at = context.now();
+  switch (kind) {
+    case MessageKind::kReady: return on_ready(context, from, reader);
+    case MessageKind::kResults: return on_results(context, from, reader);
+    case MessageKind::kFailures: return on_failures(context, from, reader);
+    case MessageKind::kReturned: return on_returned(context, from, reader);
+    case MessageKind::kGoodbye: peers_[from.value].said_goodbye = true; return true;
+    default: return false;
+  }
+}
+
+bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
+  const std::string error(reader.get_string());
+  std::vector<StagePlan> stages(reader.get_count(kStageBytes));
+  for (StagePlan& stage : stages) {
+    stage.kind = reader.get<StageKind>();
+    stage.shards = reader.get<std::uint64_t>();
+  }
+  if (!reader.complete()) return false;
+  if (state_ == RunState::kClosing) return true;
+  const std::string who = "rank " + std::to_string(from.value);
+  if (!error.empty()) {
+    close(context, kExitBadInput, who + ": " + error);
+    return true;
+  }
+  Peer& peer = peers_[from.value];
+  peer.ready = true;
+  peer.stages = std::move(stages);
+  if (from == context.self()) {
+    stages_ = peer.stages;
+    REGROUP_CHECK(!stages_.empty(), "a job without stages");
+    begin_stage(context);
+  } else if (state_ == RunState::kRunning && peer.stages == stages_) {
+    top_up(context, from);
+  }
+  for (const RankId rank : context.view().members) {
+    const Peer& other = peers_[rank.value];
+    if (stages_.empty() || !other.ready || other.stages == stages_) continue;
+    close(context, kExitBadInput,
+          "rank " + std::to_string(rank.value) +
+              " sees another job than the coordinator: give every rank the same arguments and files");
+    break;
+  }
+  return true;
+}
+
+// ---- stages ----
+
+void Coordinator::begin_stage(Context& context) {
+  state_ = RunState::kRunning;
+  state_since_ = context.now();
+  const StagePlan& plan = stages_[stage_.value];
+  table_ = std::make_unique<TaskTable>(plan.shards);
+  source_ = make_shard_source(plan, options_.policy, workers_);
+  for (Peer& peer : peers_) {
+    peer.outstanding = 0;
+    peer.shard_nanoseconds = 0;
+    peer.recall_pending = false;
+    peer.knows_stage = false;
+  }
+  top_up_all(context);
+  end_stage_if_settled(context);
+}
+
+void Coordinator::end_stage_if_settled(Context& context) {
+  while (state_ == RunState::kRunning &&
+         table_->settled()) {
+    settled_before_ += stages_[stage_.value].shards;
+    if (stage_.value + 1u < stages_.size()) {
+      ++stage_.value;
+      return begin_stage(context);
+    }
+    state_ = RunState::kFinalizing;
+    state_since_ = context.now();
+    own_worker_->add_control_order({.kind = WorkKind::kFinalize});
+  }
+}
+
+// ---- results ----
+
+bool Coordinator::on_results(Context& context, RankId from, Reader& reader) {
+  const auto stage = reader.get<StageId>();
+  const auto shard_nanoseconds = reader.get<std::uint64_t>();
+  const auto entries = reader.get<std::uint32_t>();
+  if (reader.failed()) return false;
+  if (state_ != RunState::kRunning || stage != stage_) {  // of a stage that has settled
+    ++duplicates_;
+    return true;
+  }
+  std::uint64_t shards = 0;
+  for (std::uint32_t i = 0; i < entries; ++i) {
+    if (!on_result_entry(context, reader, shards)) return false;
+  }
+  Peer& peer = peers_[from.value];
+  peer.shard_nanoseconds = shard_nanoseconds;
+  peer.outstanding -= std::min(peer.outstanding, shards);
+  top_up(context, from);
+  end_stage_if_settled(context);
+  return reader.complete();
+}
+
+bool Coordinator::on_result_entry(Context& context, Reader& reader, std::uint64_t& shards) {
+  const auto first = reader.get<ShardId>();
+  const ShardRange range{first, reader.get<std::uint32_t>()};
+  const auto attempt = reader.get<Attempt>();
+  const auto value_bytes = reader.get<std::uint32_t>();
+  const std::uint64_t shards_max = stages_[stage_.value].shards;
+  if (reader.failed() || range.count == 0 || range.count > shards_max ||
+      first.value > shards_max - range.count) {
+    return false;
+  }
+  const auto values = reader.get_raw(range.count * std::size_t{value_bytes});
+  if (reader.failed()) return false;
+  newly_done_.clear();
+  const auto counts = table_->commit(range, attempt, newly_done_);  // I7
+  if (!counts) return false;
+  for (const ShardRange fresh : newly_done_) {
+    const std::size_t offset = (fresh.first.value - first.value) * value_bytes;
+    sink_->commit(stage_, fresh, value_bytes, values.subspan(offset, fresh.count * value_bytes));
+    context.event(EventKind::kCommit, context.self(), fresh.first.value, fresh.count);
+  }
+  duplicates_ += counts->duplicates;
+  shards += range.count;
+  return true;
+}
+
+bool Coordinator::on_failures(Context& context, RankId from, Reader& reader) {
+  const auto stage = reader.get<StageId>();
+  const std::size_t count = reader.get_count(kFailureBytesMin);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto shard = reader.get<ShardId>();
+    const auto attempt = reader.get<Attempt>();
+    const std::string what(reader.get_string());
+    if (reader.failed()) return false;
+    if (state_ != RunState::kRunning || stage != stage_) continue;
+    if (shard.value >= stages_[stage_.value].shards) return false;
+    Peer& peer = peers_[from.value];
+    peer.outstanding -= std::min<std::uint64_t>(peer.outstanding, 1);
+    fail_shard(context, from, shard, attempt, what);
+  }
+  if (!reader.complete()) return false;
+  if (state_ == RunState::kRunning) {
+    top_up(context, from);
+    end_stage_if_settled(context);
+  }
+  return true;
+}
+
+void Coordinator::fail_shard(Context& context, RankId rank, ShardId shard, Attempt attempt,
+                             const std::string& what) {
+  const bool current = table_->state(shard) == ShardState::kLeased &&
+                       table_->attempt(shard) == attempt;
+  if (!current) return;  // another attempt is under way, or has won
+  if (attempt.value >= options_.attempts_max) {
+    table_->quarantine(shard);
+    ++quarantined_;
+    sink_->skip(stage_, shard, attempt, rank, what);
+    context.event(EventKind::kQuarantine, rank, shard.value, attempt.value);
+    return;
+  }
+  ++retry_count_;
+  const std::uint32_t doublings = std::min(attempt.value - 1, 20u);
+  const Nanoseconds pause = std::min(kRetryPauseMin << doublings, kRetryPauseMax);
+  retries_.emplace(context.now() + pause, Retry{shard, rank});
+  context.event(EventKind::kRetry, rank, shard.value, attempt.value);
+}
+
+void Coordinator::retry_due(Context& context) {
+  bool any = false;
+  while (!retries_.empty() && retries_.begin()->first <= context.now()) {
+    const ShardRange shard{retries_.begin()->second.shard, 1};
+    retries_.erase(retries_.begin());
+    table_->release(shard, Charge::kAttempt);
+    source_->give_back(shard);
+    any = true;
+  }
+  if (any) top_up_all(context);
+}
+
+bool Coordinator::on_returned(Context& context, RankId from, Reader& reader) {
+  const auto stage = reader.get<StageId>();
+  const std::size_t count = reader.get_count(kLeaseBytes);
+  Peer& peer = peers_[from.value];
+  for (std::size_t i = 0; i < count; ++i) {
+    const ShardRange shards = reader.get_range();
+    reader.get<Attempt>();
+    if (reader.failed()) return false;
+    if (state_ != RunState::kRunning || stage != stage_) continue;
+    const std::uint64_t shards_max = stages_[stage_.value].shards;
+    if (shards.count > shards_max || shards.first.value > shards_max - shards.count) return false;
+    peer.outstanding -= std::min(peer.outstanding, shards.count);
+    table_->release(shards, Charge::kNone);
+    source_->give_back(shards);
+  }
+  if (!reader.complete()) return false;
+  if (state_ != RunState::kRunning || stage != stage_) return true;
+  peer.recall_pending = false;
+  for (const RankId rank : workers_) {
+    if (rank != from) top_up(context, rank);
+  }
+  top_up(context, from);
+  return true;
+}
+
+// ---- leases ----
+
+void Coordinator::top_up_all(Context& context) {
+  for (const RankId rank : workers_) top_up(context, rank);
+}
+
+void Coordinator::top_up(Context& context, RankId rank) {
+  Peer& peer = peers_[rank.value];
+  if (state_ != RunState::kRunning || !peer.ready) return;
+  if (source_->peers_steal() && !peer.knows_stage) {
+    peer.knows_stage = true;
+    if (source_->left_for(rank) == 0) lease(context, rank, 0);
+  }
+  if (source_->whole_share_at_once()) {
+    while (source_->left_for(rank) != 0) lease(context, rank, source_->left_for(rank));
+    return;
+  }
+  for (std::uint64_t left = source_->left_for(rank); left != 0; left = source_->left_for(rank)) {
+    const std::uint64_t batch = batch_for(peer);
+    if (peer.outstanding != 0 && peer.outstanding + batch > outstanding_max(peer, batch)) return;
+    lease(context, rank, batch);
+  }
+  if (peer.outstanding == 0) balance_tail(context);
+}
+
+// Guided self-scheduling (Polychronopoulos and Kuck 1987): a share of what is left, so that batches
+// shrink towards the end, but no more than a lease's time is worth.
+std::uint64_t Coordinator::batch_for(const Peer& peer) const {
+  const std::uint64_t guided =
+      std::max<std::uint64_t>(1, source_->left() / (2 * workers_.size()));
+  if (options_.batch != 0) return std::min<std::uint64_t>(options_.batch, guided);
+  if (peer.shard_nanoseconds == 0) return 1;
+  const std::uint64_t fitting = static_cast<std::uint64_t>(kLeaseTime) / peer.shard_nanoseconds;
+  return std::min(guided, std::clamp<std::uint64_t>(fitting, 1, kLeaseShardsMax));
+}
+
+std::uint64_t Coordinator::outstanding_max(const Peer& peer, std::uint64_t batch) const {
+  const std::uint64_t share = std::max<std::uint64_t>(1, source_->left() / workers_.size());
+  std::uint64_t leases = options_.prefetch;
+  if (leases == 0) {
+    leases = kPrefetchMin;
+    if (options_.batch != 0 && peer.shard_nanoseconds != 0) {
+      const std::uint64_t lease_time = batch * peer.shard_nanoseconds;
+      leases = std::clamp(static_cast<std::uint64_t>(kLatencyHidden) / lease_time, kPrefetchMin,
+                          kPrefetchMax);
+    }
+  }
+  return std::min(share, leases * batch);
+}
+
+// Leases up to `shards` shards to `rank` in one message.
+void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
+  Writer writer = context.begin(rank, MessageKind::kLease);
+  writer.put(stage_);
+  writer.put(static_cast<std::uint8_t>(source_->peers_steal()));
+  const std::size_t count_offset = writer.buffer().size();
+  writer.put(std::uint32_t{0});
+  std::uint32_t leases = 0;
+  std::uint64_t leased = 0;
+  while (leased < shards && leases < kLeaseRangesMax) {
+    const ShardRange range = source_->take(rank, shards - leased);
+    if (range.count == 0) break;
+    leased += put_leases(writer, range, leases);
+    context.event(EventKind::kLease, rank, range.first.value, range.count);
+  }
+  std::memcpy(writer.buffer().data() + count_offset, &leases, sizeof leases);
+  context.send();
+  peers_[rank.value].outstanding += leased;
+}
+
+// Leases what is pending of a range: a shard given back may have been committed by an earlier attempt.
+std::uint64_t Coordinator::put_leases(Writer& writer, ShardRange range, std::uint32_t& leases) {
+  std::uint64_t leased = 0;
+  while (range.count != 0) {
+    const ShardRange part = table_->next_pending(range.first, range.count);
+    if (part.count == 0 || part.first >= range.end()) break;
+    const ShardRange cut{part.first, std::min(part.count, range.end().value - part.first.value)};
+    table_->lease(cut);
+    writer.put(cut);
+    writer.put(table_->attempt(cut.first));
+    ++leases;
+    leased += cut.count;
+    range = {cut.end(), range.end().value - cut.end().value};
+  }
+  return leased;
+}
+
+// Near the end: an idle rank, nothing left to lease, and shards that wait behind others elsewhere. The
+// rank that would keep them waiting longest gives half of them back.
+void Coordinator::balance_tail(Context& context) {
+  if (state_ != RunState::kRunning || !source_->recalls() || source_->left() != 0) return;
+  const auto waiting_time = [&](const Peer& peer) {
+    const auto silent = static_cast<std::uint64_t>(context.now() - peer.heard_at);
+    return std::max(peer.outstanding * peer.shard_nanoseconds, silent);
+  };
+  RankId victim;
+  std::uint64_t longest = static_cast<std::uint64_t>(kRecallWorth);
+  for (const RankId rank : workers_) {
+    const Peer& peer = peers_[rank.value];
+    if (peer.outstanding < 2 || peer.recall_pending || waiting_time(peer) <= longest) continue;
+    longest = waiting_time(peer);
+    victim = rank;
+  }
+  if (longest == static_cast<std::uint64_t>(kRecallWorth)) return;
+  Peer& peer = peers_[victim.value];
+  peer.recall_pending = true;
+  Writer writer = context.begin(victim, MessageKind::kRecall);
+  writer.put(stage_);
+  writer.put(peer.outstanding / 2);
+  context.send();
+}
+
+// A rank that never opens the job would hold its share of it for ever.
+bool Coordinator::missing_rank_fails_run(Context& context) {
+  const auto missing = std::ranges::find_if(
+      workers_, [&](RankId rank) { return !peers_[rank.value].ready; });
+  all_ready_ = missing == workers_.end();
+  if (all_ready_ || context.now() - opening_since_ <= options_.open_timeout) return false;
+  close(context, kExitNotRecovered,
+        "rank " + std::to_string(missing->value) + " did not open the job in time");
+  return true;
+}
+
+void Coordinator::on_tick(Context& context) {
+  switch (state_) {
+    case RunState::kOpening:
+      if (context.now() - state_since_ > options_.open_timeout) {
+        close(context, kExitNotRecovered, "the coordinator could not open the job in time");
+      }
+      return;
+    case RunState::kRunning: {
+      if (!all_ready_ && missing_rank_fails_run(context)) return;
+      if (!retries_.empty()) retry_due(context);
+      if (source_->left() != 0 || context.now() - balanced_at_ < kRecallWorth) return;
+      balanced_at_ = context.now();
+      const bool idle = std::ranges::any_of(workers_, [&](RankId rank) {
+        return peers_[rank.value].ready && peers_[rank.value].outstanding == 0;
+      });
+      if (idle) balance_tail(context);
+      return;
+    }
+    case RunState::kClosing: {
+      const bool all = std::ranges::all_of(context.view().members, [&](RankId rank) {
+        return peers_[rank.value].said_goodbye;
+      });
+      if (!all && context.now() - state_since_ < kGoodbyeTimeout) return;
+      state_ = RunState::kOver;
+      context.finish(outcome_);
+      return;
+    }
+    case RunState::kFinalizing:
+    case RunState::kOver: return;
+  }
+}
+
+// ---- the end ----
+
+void Coordinator::on_finalized(Context& context, const WorkResult& result) {
+  if (!result.error.empty()) return close(context, kExitNotRecovered, result.error);
+  if (quarantined_ == 0) return close(context, kExitDone, "");
+  close(context, kExitQuarantined, std::to_string(quarantined_) + " shards were given up");
+}
+
+void Coordinator::on_stop(Context& context, const std::string& reason) {
+  if (state_ == RunState::kClosing || state_ == RunState::kOver) return;
+  close(context, kExitNotRecovered, reason);
+}
+
+void Coordinator::close(Context& context, int exit_status, std::string message) {
+  state_ = RunState::kClosing;
+  state_since_ = context.now();
+  outcome_ = {exit_status, std::move(message)};
+  for (const RankId rank : context.view().members) {
+    Writer writer = context.begin(rank, MessageKind::kFinish);
+    writer.put(static_cast<std::int32_t>(exit_status));
+    writer.put_string(outcome_.message);
+    context.send();
+  }
+}
+
+RunProgress Coordinator::progress() const {
+  RunProgress progress{.state = state_,
+                       .stage = stage_.value,
+                       .stages = static_cast<std::uint32_t>(stages_.size()),
+                       .quarantined = quarantined_,
+                       .retries = retry_count_,
+                       .duplicates = duplicates_};
+  for (const StagePlan& stage : stages_) progress.shards += stage.shards;
+  progress.done = settled_before_;
+  if (table_ && state_ == RunState::kRunning) {
+    progress.stage_shards = stages_[stage_.value].shards;
+    progress.stage_done =
+        table_->count(ShardState::kDone) + table_->count(ShardState::kQuarantined);
+    progress.done += progress.stage_done;
+  }
+  return progress;
+}
+
+}  // namespace regroup

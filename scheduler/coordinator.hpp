@@ -1,0 +1,135 @@
+// The part of the scheduler that only the coordinator has: it opens the job on every rank, leases shards,
+// commits each result exactly once, retries and quarantines shards that fail, goes from stage to stage,
+// has the result written, and ends the run. Pure, not thread-safe.
+//
+//   opening --all that is needed is ready--> running (stage by stage) --settled--> finalizing
+//   finalizing --written--> closing --every goodbye, or a deadline--> over
+//   any state --stop, or a failure the run cannot survive--> closing
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/protocol/node.hpp"
+#include "scheduler/options.hpp"
+#include "scheduler/shard_source.hpp"
+#include "scheduler/sink.hpp"
+#include "scheduler/task_table.hpp"
+#include "scheduler/worker.hpp"
+
+namespace regroup {
+
+enum class RunState : std::uint8_t { kOpening, kRunning, kFinalizing, kClosing, kOver };
+
+// A picture of the run, for progress displays and status files.
+struct RunProgress {
+  RunState state = RunState::kOpening;
+  std::uint32_t stage = 0;
+  std::uint32_t stages = 0;
+  std::uint64_t stage_done = 0;    // shards of this stage that are done
+  std::uint64_t stage_shards = 0;
+  std::uint64_t done = 0;          // over all stages
+  std::uint64_t shards = 0;
+  std::uint64_t quarantined = 0;
+  std::uint64_t retries = 0;
+  std::uint64_t duplicates = 0;    // results that had been committed before
+};
+
+class Coordinator {
+ public:
+  // Work that a lease gives, and what a rank holds ahead, when the batch adapts.
+  static constexpr Nanoseconds kLeaseTime = 2 * kMillisecond;
+  static constexpr std::uint64_t kLeaseShardsMax = 65'536;
+  static constexpr std::size_t kLeaseRangesMax = 64;
+  // Leases held ahead with a fixed batch: what hides this much latency, within these bounds.
+  static constexpr Nanoseconds kLatencyHidden = kMillisecond;
+  static constexpr std::uint64_t kPrefetchMin = 2;
+  static constexpr std::uint64_t kPrefetchMax = 64;
+  // Taking shards back from a busy rank pays only if they would wait this long there.
+  static constexpr Nanoseconds kRecallWorth = 2 * kMillisecond;
+  // Before a failed shard is tried again: doubled each time.
+  static constexpr Nanoseconds kRetryPauseMin = 10 * kMillisecond;
+  static constexpr Nanoseconds kRetryPauseMax = 10 * kSecond;
+  // How long ranks may take to say goodbye.
+  static constexpr Nanoseconds kGoodbyeTimeout = 5 * kSecond;
+
+  // `sink` outlives it. `own_worker` is the worker of the same rank.
+  Coordinator(const ScheduleOptions& options, Buffer job_description, ResultSink& sink,
+              Worker& own_worker);
+
+  void on_start(Context& context);
+  bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
+  void on_tick(Context& context);
+  void on_finalized(Context& context, const WorkResult& result);
+  void on_stop(Context& context, const std::string& reason);
+
+  RunProgress progress() const;
+
+ private:
+  struct Peer {
+    bool ready = false;
+    bool said_goodbye = false;
+    std::vector<StagePlan> stages;
+    std::uint64_t outstanding = 0;       // shards leased and not heard of again
+    std::uint64_t shard_nanoseconds = 0;  // as it reports; 0: not known
+    Nanoseconds heard_at = 0;
+    bool recall_pending = false;
+    bool knows_stage = false;  // a rank without a share must know where to steal
+  };
+  struct Retry {
+    ShardId shard;
+    RankId failed_on;
+  };
+
+  bool on_ready(Context& context, RankId from, Reader& reader);
+  bool on_results(Context& context, RankId from, Reader& reader);
+  bool on_result_entry(Context& context, Reader& reader, std::uint64_t& shards);
+  bool on_failures(Context& context, RankId from, Reader& reader);
+  bool on_returned(Context& context, RankId from, Reader& reader);
+
+  void begin_stage(Context& context);
+  void end_stage_if_settled(Context& context);
+  void fail_shard(Context& context, RankId rank, ShardId shard, Attempt attempt,
+                  const std::string& what);
+  void retry_due(Context& context);
+
+  void top_up_all(Context& context);
+  void top_up(Context& context, RankId rank);
+  std::uint64_t batch_for(const Peer& peer) const;
+  std::uint64_t outstanding_max(const Peer& peer, std::uint64_t batch) const;
+  void lease(Context& context, RankId rank, std::uint64_t shards);
+  std::uint64_t put_leases(Writer& writer, ShardRange range, std::uint32_t& leases);
+  void balance_tail(Context& context);
+  bool missing_rank_fails_run(Context& context);
+
+  void close(Context& context, int exit_status, std::string message);
+
+  ScheduleOptions options_;
+  Buffer job_description_;
+  ResultSink* sink_;
+  Worker* own_worker_;
+
+  RunState state_ = RunState::kOpening;
+  Nanoseconds state_since_ = 0;
+  Nanoseconds opening_since_ = 0;
+  bool all_ready_ = false;
+  std::vector<Peer> peers_;       // by rank
+  std::vector<RankId> workers_;
+  std::vector<StagePlan> stages_;
+  StageId stage_;
+  std::unique_ptr<TaskTable> table_;
+  std::vector<ShardRange> newly_done_;  // of the entry being read
+  std::unique_ptr<ShardSource> source_;
+  std::multimap<Nanoseconds, Retry> retries_;  // by when they are due
+  Nanoseconds balanced_at_ = 0;
+  std::uint64_t settled_before_ = 0;           // done in the stages before this one
+  std::uint64_t quarantined_ = 0;
+  std::uint64_t retry_count_ = 0;
+  std::uint64_t duplicates_ = 0;
+  Outcome outcome_;
+};
+
+}  // namespace regroup

@@ -1,0 +1,38 @@
+// What a user may decide about scheduling, the same on every rank of a run.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <string_view>
+
+#include "runtime/protocol/ids.hpp"
+
+namespace regroup {
+
+enum class Policy : std::uint8_t {
+  kDynamic,   // whoever is free gets the next shards, in guided batches
+  kAffinity,  // a shard goes to its home on the ring first, then to whoever is free
+  kStatic,    // each rank gets one block of consecutive shards, once
+  kPeer,      // as static, then ranks that run dry steal from each other
+};
+
+// "dynamic", "affinity", "static" or "peer"; the error names the choices.
+std::expected<Policy, std::string> parse_policy(std::string_view name);
+std::string_view name_of(Policy policy);
+
+struct ScheduleOptions {
+  Policy policy = Policy::kDynamic;
+  // Most shards in one lease and in one message of results. 0: adapt to the cost of a shard.
+  std::uint32_t batch = 0;
+  // Leases that a rank holds ahead. 0: enough to hide the way to the coordinator and back.
+  std::uint32_t prefetch = 0;
+  // Whether the coordinator's rank computes shards as well. A lone rank always does.
+  bool coordinator_computes = true;
+  // Tries of a shard before it is quarantined.
+  std::uint32_t attempts_max = 3;
+  // How long ranks may take to open the job.
+  Nanoseconds open_timeout = 60 * kSecond;
+};
+
+}  // namespace regroup

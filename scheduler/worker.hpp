@@ -1,0 +1,118 @@
+// The part of the scheduler that every rank has: it keeps the shards leased to this rank, hands them to
+// the computing part in slices, sends results back in batches that never hold up a slow shard, takes in
+// the parts of partitions it owns, and steals from peers when the policy says so. Pure, not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime/protocol/node.hpp"
+#include "scheduler/options.hpp"
+
+namespace regroup {
+
+class Worker {
+ public:
+  // Map shards whose parts the owners have not all taken: more of them wait for no one, fewer starve.
+  static constexpr std::size_t kMapShardsInFlightMax = 4;
+  // Results go out when they fill this, to stay below an MPI's eager limit.
+  static constexpr std::size_t kResultBytesMax = 3584;
+  // Results wait no longer than this for company.
+  static constexpr Nanoseconds kResultDelayMax = 500 * kMicrosecond;
+  // Shards of one order: computing looks at messages between orders.
+  static constexpr Nanoseconds kOrderTime = 200 * kMicrosecond;
+  static constexpr std::uint64_t kOrderShardsMax = 1024;
+  // Between rounds of stealing that found nothing.
+  static constexpr Nanoseconds kStealPauseMin = 50 * kMicrosecond;
+  static constexpr Nanoseconds kStealPauseMax = 10 * kMillisecond;
+
+  Worker(const ScheduleOptions& options) : options_(options) {}
+
+  bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
+  void on_tick(Context& context);
+  void on_work_wanted(Context& context);
+  void on_work_finished(Context& context, WorkResult& result);
+  // Coordinator only: to be computed before anything else.
+  void add_control_order(WorkOrder order) { control_orders_.push_back(std::move(order)); }
+
+  std::uint64_t shards_queued() const { return queued_; }
+
+ private:
+  struct Lease {
+    ShardRange shards;
+    Attempt attempt;
+  };
+  // A map shard that was computed and whose parts are on their way.
+  struct MapShard {
+    Attempt attempt;
+    std::size_t owners_left = 0;
+    Buffer value;
+  };
+
+  bool on_open(Reader& reader);
+  bool on_lease(Context& context, Reader& reader);
+  bool on_recall(Context& context, Reader& reader);
+  bool on_steal_request(Context& context, RankId from, Reader& reader);
+  bool on_steal_reply(Context& context, RankId from, Reader& reader);
+  bool on_partitions(Context& context, RankId from, Reader& reader);
+  bool on_partitions_taken(Context& context, Reader& reader);
+  bool on_finish(Context& context, Reader& reader);
+
+  void enter_stage(StageId stage);
+  void enqueue(ShardRange shards, Attempt attempt);
+  bool read_leases(Reader& reader);
+  std::vector<Lease> give_away(std::uint64_t count);
+  void send_leases(Context& context, RankId to, MessageKind kind, std::span<const Lease> leases);
+  std::uint64_t order_shards_max() const;
+  void steal(Context& context);
+
+  void opened(Context& context, WorkResult& result);
+  void ran(Context& context, WorkResult& result);
+  void send_partitions(Context& context, WorkResult& result);
+  void acknowledge_partitions(Context& context, RankId to, StageId stage, ShardId shard);
+  void add_results(Context& context, const ResultBlock& block, Attempt attempt);
+  void add_values(Context& context, ShardRange shards, Attempt attempt, std::uint32_t value_bytes,
+                  std::span<const std::byte> values);
+  void append_entry(ShardRange shards, Attempt attempt, std::uint32_t value_bytes,
+                    std::span<const std::byte> values);
+  std::uint64_t room_for(std::uint32_t value_bytes) const;
+  void send_results(Context& context);
+  void send_failures(Context& context, const WorkResult& result);
+
+  const StagePlan& plan() const { return stages_[stage_.value]; }
+
+  ScheduleOptions options_;
+  std::vector<StagePlan> stages_;
+  StageId stage_;
+  bool in_stage_ = false;
+
+  std::deque<Lease> queue_;
+  std::uint64_t queued_ = 0;  // shards in queue_
+  std::deque<WorkOrder> control_orders_;
+  std::deque<WorkOrder> absorb_orders_;
+  double shard_nanoseconds_ = 0;  // running mean of the cost of a shard; 0: not known
+
+  // The message of results being filled.
+  Buffer results_;
+  std::uint32_t result_entries_ = 0;
+  std::uint64_t result_shards_ = 0;
+  ShardRange last_entry_;
+  std::size_t last_entry_offset_ = 0;
+  Attempt last_entry_attempt_;
+  std::uint32_t last_entry_value_bytes_ = 0;
+  Nanoseconds results_sent_at_ = 0;
+
+  std::unordered_map<ShardId, MapShard> map_shards_;
+  std::vector<RankId> owners_;      // by partition
+  std::vector<bool> parts_taken_;   // by map shard: its parts for this rank are here
+
+  bool peers_steal_ = false;
+  bool steal_waiting_ = false;
+  std::uint32_t steal_misses_ = 0;
+  std::uint32_t steal_next_ = 0;
+  Nanoseconds steal_after_ = 0;
+};
+
+}  // namespace regroup
