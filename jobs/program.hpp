@@ -1,0 +1,45 @@
+// A job as the runtime sees it, whatever its own types are: Bag and MapReduce turn a user's job into
+// one. Each rank has its own instance; `run` and `absorb` are called by the computing thread, `commit`
+// and `skip` by whoever makes progress, never for a stage that `run` reads at the same time.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "jobs/option_set.hpp"
+#include "jobs/shard_context.hpp"
+#include "runtime/protocol/wire.hpp"
+#include "runtime/protocol/work.hpp"
+#include "scheduler/sink.hpp"
+
+namespace regroup {
+
+class Report;
+
+class Program : public ResultSink {
+ public:
+  virtual std::string_view name() const = 0;
+  virtual std::string_view summary() const = 0;
+  virtual OptionSet& options() = 0;
+
+  // Coordinator, before anything is written: looks at the inputs. The error is one line for the user.
+  virtual std::expected<void, std::string> prepare() = 0;
+  // What prepare() found out, beyond the options, to every rank.
+  virtual void save(Writer& writer) const = 0;
+  virtual std::expected<void, std::string> load(Reader& reader) = 0;
+  // Valid after load().
+  virtual std::vector<StagePlan> stages() const = 0;
+
+  // May throw: the whole order has then failed, unless it named the shards in result.failures.
+  virtual void run(const WorkOrder& order, std::uint64_t seed, const RankResources& resources,
+                   WorkResult& result) = 0;
+  virtual std::expected<void, std::string> absorb(const WorkOrder& order) = 0;
+
+  // Coordinator: every shard was committed or skipped.
+  virtual void report(Report& report) = 0;
+};
+
+}  // namespace regroup

@@ -1,0 +1,48 @@
+// The jobs that a program offers, by name. Filled before main's work begins, read-only afterwards.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "jobs/bag.hpp"
+#include "jobs/map_reduce.hpp"
+#include "jobs/program.hpp"
+
+namespace regroup {
+
+class JobRegistry {
+ public:
+  using Factory = std::function<std::unique_ptr<Program>()>;
+
+  // A job struct, as bag.hpp or map_reduce.hpp describe it.
+  template <class Job>
+  JobRegistry& add() {
+    if constexpr (BagJob<Job>) {
+      factories_[std::string(Job::kName)] = [] { return std::make_unique<Bag<Job>>(); };
+    } else {
+      factories_[std::string(Job::kName)] = [] { return std::make_unique<MapReduce<Job>>(); };
+    }
+    return *this;
+  }
+
+  // Null if there is no job of that name.
+  std::unique_ptr<Program> make(std::string_view name) const {
+    const auto found = factories_.find(std::string(name));
+    return found == factories_.end() ? nullptr : found->second();
+  }
+  const std::map<std::string, Factory>& factories() const { return factories_; }
+
+ private:
+  std::map<std::string, Factory> factories_;
+};
+
+// The jobs that come with Regroup.
+void add_sample_jobs(JobRegistry& registry);
+
+// The whole command line over these jobs: what main() returns.
+int regroup_main(int argc, char** argv, const JobRegistry& registry);
+
+}  // namespace regroup

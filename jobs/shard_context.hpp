@@ -1,0 +1,44 @@
+// What a job sees of the run while it computes one shard. Nothing in it depends on the rank count or
+// the schedule, but for threads() and device(), which must not change a result.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "kernels/random/philox.hpp"
+#include "runtime/protocol/ids.hpp"
+
+namespace regroup {
+
+// The same for all shards that a rank computes.
+struct RankResources {
+  RankId rank;
+  std::uint32_t threads = 1;                // for OpenMP and the like
+  std::optional<std::uint32_t> device;      // CUDA ordinal
+};
+
+class ShardContext {
+ public:
+  ShardContext(ShardId shard, Attempt attempt, std::uint64_t seed, const RankResources& resources)
+      : shard_(shard), attempt_(attempt), seed_(seed), resources_(&resources) {}
+
+  // 0 to shards-1.
+  std::uint64_t shard() const { return shard_.value; }
+  // From 1: how often this shard was begun.
+  std::uint32_t attempt() const { return attempt_.value; }
+  // The run's --seed.
+  std::uint64_t seed() const { return seed_; }
+  // A random stream of this shard's own: depends on (seed, shard) alone.
+  kernels::Philox random() const { return kernels::Philox(seed_, shard_.value); }
+  RankId rank() const { return resources_->rank; }
+  std::uint32_t threads() const { return resources_->threads; }
+  std::optional<std::uint32_t> device() const { return resources_->device; }
+
+ private:
+  ShardId shard_;
+  Attempt attempt_;
+  std::uint64_t seed_;
+  const RankResources* resources_;
+};
+
+}  // namespace regroup
