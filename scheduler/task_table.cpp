@@ -1,0 +1,269 @@
+#include "scheduler/task_table.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <iterator>
+
+#include "runtime/protocol/check.hpp"
+
+namespace regroup {
+namespace {
+
+constexpr std::uint64_t kWordShards = 64;
+constexpr std::uint64_t kAll = ~std::uint64_t{0};
+constexpr std::uint32_t kFirstAttempt = 1;
+
+// Whole words are the common case, and cheaper than a popcount where that is no instruction.
+std::uint64_t count_bits(std::uint64_t bits) {
+  if (bits == kAll) return kWordShards;
+  return bits == 0 ? 0 : static_cast<std::uint64_t>(std::popcount(bits));
+}
+
+// Gathers the bits set in successive words into runs as long as possible.
+template <class Emit>
+class RunGatherer {
+ public:
+  explicit RunGatherer(Emit emit) : emit_(emit) {}
+
+  void add(std::uint64_t word_first, std::uint64_t bits) {
+    while (bits != 0) {
+      const auto skipped = static_cast<std::uint64_t>(std::countr_zero(bits));
+      const auto length = static_cast<std::uint64_t>(std::countr_one(bits >> skipped));
+      append({ShardId{word_first + skipped}, length});
+      if (skipped + length == kWordShards) return;
+      bits &= kAll << (skipped + length);
+    }
+  }
+
+  void finish() {
+    if (run_.count != 0) emit_(run_);
+    run_ = {};
+  }
+
+ private:
+  void append(ShardRange run) {
+    if (run_.count != 0 && run_.end() == run.first) {
+      run_.count += run.count;
+      return;
+    }
+    finish();
+    run_ = run;
+  }
+
+  Emit emit_;
+  ShardRange run_;
+};
+
+}  // namespace
+
+Attempt AttemptMap::at(ShardId shard) const {
+  const auto after = steps_.upper_bound(shard.value);
+  return Attempt{after == steps_.begin() ? kFirstAttempt : std::prev(after)->second};
+}
+
+void AttemptMap::charge(ShardRange range) {
+  if (range.count == 0) return;
+  const auto first = split(range.first.value);
+  const auto last = split(range.end().value);
+  for (auto step = first; step != last; ++step) ++step->second;
+  join(range.first.value);
+  join(range.end().value);
+}
+
+std::optional<ShardId> AttemptMap::first_below(ShardRange range, Attempt attempt) const {
+  if (range.count == 0 || attempt.value <= kFirstAttempt) return std::nullopt;
+  if (at(range.first) < attempt) return range.first;
+  auto step = steps_.upper_bound(range.first.value);
+  for (; step != steps_.end() && step->first < range.end().value; ++step) {
+    if (step->second < attempt.value) return ShardId{step->first};
+  }
+  return std::nullopt;
+}
+
+std::uint64_t AttemptMap::equal_run(ShardId shard, std::uint64_t count_max) const {
+  if (steps_.empty()) return count_max;
+  const auto next = steps_.upper_bound(shard.value);
+  return next == steps_.end() ? count_max : std::min(count_max, next->first - shard.value);
+}
+
+std::size_t AttemptMap::memory_bytes() const {
+  constexpr std::size_t kNodeBytes = 32 + sizeof(Steps::value_type);  // three links, a colour
+  return steps_.size() * kNodeBytes;
+}
+
+AttemptMap::Steps::iterator AttemptMap::split(std::uint64_t shard) {
+  const auto step = steps_.lower_bound(shard);
+  if (step != steps_.end() && step->first == shard) return step;
+  const std::uint32_t value = step == steps_.begin() ? kFirstAttempt : std::prev(step)->second;
+  return steps_.emplace_hint(step, shard, value);
+}
+
+void AttemptMap::join(std::uint64_t shard) {
+  const auto step = steps_.find(shard);
+  const std::uint32_t before = step == steps_.begin() ? kFirstAttempt : std::prev(step)->second;
+  if (step->second == before) steps_.erase(step);
+}
+
+TaskTable::TaskTable(std::uint64_t shards)
+    : shards_(shards), words_(shards / kWordShards + (shards % kWordShards != 0)) {
+  counter(ShardState::kPending) = shards;
+}
+
+bool TaskTable::settled() const {
+  return count(ShardState::kDone) + count(ShardState::kQuarantined) == shards_;
+}
+
+ShardState TaskTable::state(ShardId shard) const {
+  REGROUP_CHECK(shard.value < shards_, "no such shard in this stage");
+  const Word& word = words_[shard.value / kWordShards];
+  const std::uint64_t bit = shard.value % kWordShards;
+  return static_cast<ShardState>((word.low >> bit & 1) | (word.high >> bit & 1) << 1);
+}
+
+Attempt TaskTable::attempt(ShardId shard) const {
+  REGROUP_CHECK(shard.value < shards_, "no such shard in this stage");
+  return attempts_.at(shard);
+}
+
+void TaskTable::lease(ShardRange range) {
+  REGROUP_CHECK(within(range), "a lease beyond the stage");
+  for_each_word(range, [](Word& word, std::uint64_t, std::uint64_t mask) {
+    REGROUP_CHECK(((word.low | word.high) & mask) == 0, "a lease of a shard that is not pending");
+    word.low |= mask;
+  });
+  counter(ShardState::kPending) -= range.count;
+  counter(ShardState::kLeased) += range.count;
+}
+
+std::expected<CommitCounts, CommitRefusal> TaskTable::commit(ShardRange range, Attempt attempt,
+                                                             std::vector<ShardRange>& newly_done) {
+  using Reason = CommitRefusal::Reason;
+  if (!within(range)) {
+    const ShardId beyond{std::max(range.first.value, shards_)};
+    return std::unexpected(CommitRefusal{Reason::kNoSuchShard, beyond, Attempt{0}});
+  }
+  if (range.count == 0) return CommitCounts{};
+  const auto refused =
+      attempt.value == 0 ? std::optional(range.first) : attempts_.first_below(range, attempt);
+  if (refused) {
+    return std::unexpected(CommitRefusal{Reason::kNeverIssued, *refused, attempts_.at(*refused)});
+  }
+
+  CommitCounts counts;
+  std::uint64_t were_leased = 0;
+  RunGatherer runs([&](ShardRange run) { newly_done.push_back(run); });
+  for_each_word(range, [&](Word& word, std::uint64_t word_first, std::uint64_t mask) {
+    const std::uint64_t fresh = mask & ~word.high;  // I7: settled shards are left alone
+    counts.committed += count_bits(fresh);
+    were_leased += count_bits(fresh & word.low);
+    word.low &= ~fresh;
+    word.high |= fresh;
+    runs.add(word_first, fresh);
+  });
+  runs.finish();
+  counts.duplicates = range.count - counts.committed;
+  counter(ShardState::kLeased) -= were_leased;
+  counter(ShardState::kPending) -= counts.committed - were_leased;
+  counter(ShardState::kDone) += counts.committed;
+  return counts;
+}
+
+std::uint64_t TaskTable::release(ShardRange range, Charge charge) {
+  REGROUP_CHECK(within(range), "a release beyond the stage");
+  std::uint64_t released = 0;
+  RunGatherer runs([&](ShardRange run) {
+    released += run.count;
+    no_pending_below_ = std::min(no_pending_below_, run.first.value);
+    if (charge == Charge::kAttempt) attempts_.charge(run);
+  });
+  for_each_word(range, [&](Word& word, std::uint64_t word_first, std::uint64_t mask) {
+    const std::uint64_t leased = mask & bits_in(ShardState::kLeased, word);
+    word.low &= ~leased;
+    runs.add(word_first, leased);
+  });
+  runs.finish();
+  counter(ShardState::kLeased) -= released;
+  counter(ShardState::kPending) += released;
+  return released;
+}
+
+bool TaskTable::quarantine(ShardId shard) {
+  const ShardState before = state(shard);
+  if (before == ShardState::kDone || before == ShardState::kQuarantined) return false;
+  Word& word = words_[shard.value / kWordShards];
+  const std::uint64_t bit = std::uint64_t{1} << shard.value % kWordShards;
+  word.low |= bit;
+  word.high |= bit;
+  --counter(before);
+  ++counter(ShardState::kQuarantined);
+  return true;
+}
+
+ShardRange TaskTable::next_pending(ShardId from, std::uint64_t count_max) {
+  if (count(ShardState::kPending) == 0) return {ShardId{shards_}, 0};
+  const ShardId start = std::max(from, ShardId{no_pending_below_});
+  ShardRange run = next_run(ShardState::kPending, start, count_max);
+  if (start.value == no_pending_below_) no_pending_below_ = run.first.value;
+  run.count = attempts_.equal_run(run.first, run.count);
+  return run;
+}
+
+ShardRange TaskTable::next_run(ShardState state, ShardId from, std::uint64_t count_max) const {
+  const ShardRange none{ShardId{shards_}, 0};
+  if (from.value >= shards_) return none;
+  std::size_t at = from.value / kWordShards;
+  std::uint64_t bits = bits_in(state, words_[at]) & kAll << from.value % kWordShards;
+  while (bits == 0) {
+    if (++at == words_.size()) return none;
+    bits = bits_in(state, words_[at]);
+  }
+  const auto bit = static_cast<std::uint64_t>(std::countr_zero(bits));
+  const std::uint64_t first = at * kWordShards + bit;
+  if (first >= shards_) return none;  // the last word's unused bits look pending
+
+  const std::uint64_t longest = std::min(count_max, shards_ - first);
+  auto length = static_cast<std::uint64_t>(std::countr_one(bits >> bit));
+  while (length < longest && first + length == (at + 1) * kWordShards) {
+    bits = bits_in(state, words_[++at]);
+    length += static_cast<std::uint64_t>(std::countr_one(bits));
+  }
+  return {ShardId{first}, std::min(length, longest)};
+}
+
+std::size_t TaskTable::memory_bytes() const {
+  return sizeof *this + words_.capacity() * sizeof(Word) + attempts_.memory_bytes();
+}
+
+std::uint64_t TaskTable::bits_in(ShardState state, const Word& word) {
+  switch (state) {
+    case ShardState::kPending:
+      return ~(word.low | word.high);
+    case ShardState::kLeased:
+      return word.low & ~word.high;
+    case ShardState::kDone:
+      return word.high & ~word.low;
+    case ShardState::kQuarantined:
+      return word.low & word.high;
+  }
+  return 0;
+}
+
+bool TaskTable::within(ShardRange range) const {
+  return range.count <= shards_ && range.first.value <= shards_ - range.count;
+}
+
+template <class Visit>
+void TaskTable::for_each_word(ShardRange range, Visit visit) {
+  if (range.count == 0) return;
+  const std::uint64_t first = range.first.value;
+  const std::uint64_t last = range.end().value - 1;
+  const std::size_t last_word = last / kWordShards;
+  std::uint64_t mask = kAll << first % kWordShards;
+  for (std::size_t at = first / kWordShards; at < last_word; ++at, mask = kAll) {
+    visit(words_[at], at * kWordShards, mask);
+  }
+  mask &= kAll >> (kWordShards - 1 - last % kWordShards);
+  visit(words_[last_word], last_word * kWordShards, mask);
+}
+
+}  // namespace regroup
