@@ -1,25 +1,27 @@
 #include "scheduler/hash_ring.hpp"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <numeric>
 #include <utility>
 
+#include <xxhash.h>
+
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "hashes are taken of little-endian bytes");
+static_assert(std::endian::native == std::endian::little,
+              "hashes are taken of little-endian bytes");
 
 constexpr std::uint64_t kWeightUnit = 1024;
 constexpr std::uint64_t kEpsilonUnit = 1'000'000;
 constexpr std::uint64_t kKeysMax = std::uint64_t{1} << 32;
 
-// Points and keys are hashed apart: otherwise key k would fall on the point made from the same number.
+// Points and keys are hashed apart: otherwise key k would fall on the point made from the same
+// number.
 constexpr std::uint64_t kPointSalt = 0x706f696e74;  // "point"
 constexpr std::uint64_t kKeySalt = 0x6b6579;        // "key"
 
@@ -169,7 +171,8 @@ std::uint64_t HashRing::capacity(RankId member, std::uint64_t key_count) const {
   return capacity_at(static_cast<std::size_t>(at - members_.begin()), key_count);
 }
 
-// In whole numbers, so that every rank rounds alike and the capacities always sum to key_count or more.
+// In whole numbers, so that every rank rounds alike and the capacities always sum to key_count or
+// more.
 std::uint64_t HashRing::capacity_at(std::size_t member, std::uint64_t key_count) const {
   using Wide = unsigned __int128;
   const auto slack = static_cast<std::uint64_t>(std::llround(options_.epsilon * kEpsilonUnit));

@@ -1,9 +1,9 @@
 // Which rank is the home of which key, such that losing one of n ranks moves about 1/n of the keys.
-// Consistent hashing with virtual nodes (Karger et al., STOC 1997, section 4), and for whole sets of
-// keys the bounded loads of Mirrokni, Thorup and Zadimoghaddam (SODA 2018, section 1): no member gets
-// more than ceil((1 + epsilon) * keys / members). A ring is a pure function of its arguments, the order
-// of the members excepted, so that every rank computes the same one and no placement ever travels.
-// It never changes once built: a new view builds a new ring.
+// Consistent hashing with virtual nodes (Karger et al., STOC 1997, section 4), and for whole sets
+// of keys the bounded loads of Mirrokni, Thorup and Zadimoghaddam (SODA 2018, section 1): no member
+// gets more than ceil((1 + epsilon) * keys / members). A ring is a pure function of its arguments,
+// the order of the members excepted, so that every rank computes the same one and no placement ever
+// travels. It never changes once built: a new view builds a new ring.
 #pragma once
 
 #include <cstddef>

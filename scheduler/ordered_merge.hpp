@@ -1,7 +1,8 @@
 // Merges one value a shard into a total whose bits do not depend on the order of arrival (I8): the
-// tree of merges is fixed by the shard numbers alone. Shards are cut into blocks; inside a block values
-// merge left to right, and so do the blocks' results. A skipped shard contributes nothing and leaves
-// the rest of the tree as it is. Values that come in order are merged at once and never stored.
+// tree of merges is fixed by the shard numbers alone. Shards are cut into blocks; inside a block
+// values merge left to right, and so do the blocks' results. A skipped shard contributes nothing
+// and leaves the rest of the tree as it is. Values that come in order are merged at once and never
+// stored.
 #pragma once
 
 #include <algorithm>
@@ -20,8 +21,8 @@
 
 namespace regroup {
 
-// T is movable; Merge is void(T& into, T&& next), associative or not, commutative or not. Each shard is
-// added or skipped exactly once (checked). Not thread-safe.
+// T is movable; Merge is void(T& into, T&& next), associative or not, commutative or not. Each
+// shard is added or skipped exactly once (checked). Not thread-safe.
 template <class T, class Merge>
 class OrderedMerge {
   static_assert(std::is_invocable_v<Merge&, T&, T&&>);
@@ -158,8 +159,8 @@ class OrderedMerge {
     }
   }
 
-  // Merges what waited for the gap before it to fill; a block thus completed joins the total, and so
-  // do those that waited for it.
+  // Merges what waited for the gap before it to fill; a block thus completed joins the total, and
+  // so do those that waited for it.
   void settle(Block& block, std::size_t index) {
     const std::uint64_t length = block_length(index);
     if (!block.arrived.empty()) {
@@ -169,8 +170,8 @@ class OrderedMerge {
       }
     }
     if (block.next < length) return;
-    block.stored = {};
-    block.arrived = {};
+    block.stored = decltype(block.stored)();
+    block.arrived = decltype(block.arrived)();
     while (front_ < blocks_.size() && blocks_[front_] &&
            blocks_[front_]->next == block_length(front_)) {
       if (auto& sum = blocks_[front_]->sum) absorb(total_, std::move(*sum));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "runtime/protocol/check.hpp"
 
@@ -25,8 +26,12 @@ void check_fits(ShardRange range) {
                 "a shard range runs past the largest shard number");
 }
 
-bool ends_before(const ShardRange& range, ShardId shard) { return range.end() < shard; }
-bool ends_at_or_before(const ShardRange& range, ShardId shard) { return range.end() <= shard; }
+bool ends_before(const ShardRange& range, ShardId shard) {
+  return range.end() < shard;
+}
+bool ends_at_or_before(const ShardRange& range, ShardId shard) {
+  return range.end() <= shard;
+}
 
 }  // namespace
 
@@ -34,10 +39,9 @@ std::uint64_t RangeSet::insert(ShardRange range) {
   check_fits(range);
   if (range.count == 0) return 0;
   // [low, high) are the ranges that overlap or touch the new one: all become one.
-  const auto low =
-      ranges_.empty() || ranges_.back().end() < range.first
-          ? ranges_.end()
-          : std::lower_bound(ranges_.begin(), ranges_.end(), range.first, ends_before);
+  const auto low = ranges_.empty() || ranges_.back().end() < range.first
+                       ? ranges_.end()
+                       : std::lower_bound(ranges_.begin(), ranges_.end(), range.first, ends_before);
   auto high = low;
   while (high != ranges_.end() && high->first <= range.end()) ++high;
 
@@ -60,8 +64,7 @@ std::uint64_t RangeSet::erase(ShardRange range) {
   check_fits(range);
   if (range.count == 0) return 0;
   // [low, high) are the ranges that overlap: of the outer two a piece may stay at either side.
-  const auto low =
-      std::lower_bound(ranges_.begin(), ranges_.end(), range.first, ends_at_or_before);
+  const auto low = std::lower_bound(ranges_.begin(), ranges_.end(), range.first, ends_at_or_before);
   auto high = low;
   while (high != ranges_.end() && high->first < range.end()) ++high;
   if (low == high) return 0;
@@ -117,13 +120,14 @@ ShardRange RangeSet::pop_front(std::uint64_t count_max) {
   return popped;
 }
 
-bool RangeSet::contains(ShardId shard) const { return contains(ShardRange{shard, 1}); }
+bool RangeSet::contains(ShardId shard) const {
+  return contains(ShardRange{shard, 1});
+}
 
 bool RangeSet::contains(ShardRange range) const {
   check_fits(range);
   if (range.count == 0) return true;
-  const auto at =
-      std::lower_bound(ranges_.begin(), ranges_.end(), range.first, ends_at_or_before);
+  const auto at = std::lower_bound(ranges_.begin(), ranges_.end(), range.first, ends_at_or_before);
   return at != ranges_.end() && at->first <= range.first && range.end() <= at->end();
 }
 

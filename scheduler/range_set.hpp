@@ -1,7 +1,7 @@
-// A set of shards as few disjoint ranges in ascending order: what a rank holds leased, or what waits
-// in a worker's own queue. Neighbouring ranges are always joined, so one set has one form. Its owner
-// bounds how many shards it takes; the bound on ranges here only catches an owner that does not.
-// Not thread-safe.
+// A set of shards as few disjoint ranges in ascending order: what a rank holds leased, or what
+// waits in a worker's own queue. Neighbouring ranges are always joined, so one set has one form.
+// Its owner bounds how many shards it takes; the bound on ranges here only catches an owner that
+// does not. Not thread-safe.
 #pragma once
 
 #include <cstddef>

@@ -143,8 +143,8 @@ std::expected<CommitCounts, CommitRefusal> TaskTable::commit(ShardRange range, A
     return std::unexpected(CommitRefusal{Reason::kNoSuchShard, beyond, Attempt{0}});
   }
   if (range.count == 0) return CommitCounts{};
-  const auto refused = attempt.value == 0 ? std::optional(range.first)
-                                          : attempts_.first_below(range, attempt);
+  const auto refused =
+      attempt.value == 0 ? std::optional(range.first) : attempts_.first_below(range, attempt);
   if (refused) {
     return std::unexpected(CommitRefusal{Reason::kNeverIssued, *refused, attempts_.at(*refused)});
   }
@@ -217,13 +217,13 @@ ShardRange TaskTable::next_run(ShardState state, ShardId from, std::uint64_t cou
     if (++at == words_.size()) return none;
     bits = bits_in(state, words_[at]);
   }
-  auto bit = static_cast<std::uint64_t>(std::countr_zero(bits));
+  const auto bit = static_cast<std::uint64_t>(std::countr_zero(bits));
   const std::uint64_t first = at * kWordShards + bit;
   if (first >= shards_) return none;  // the last word's unused bits look pending
 
   const std::uint64_t longest = std::min(count_max, shards_ - first);
-  std::uint64_t length = static_cast<std::uint64_t>(std::countr_one(bits >> bit));
-  while (length < longest && bit + length == kWordShards * (at + 1) - (first - bit)) {
+  auto length = static_cast<std::uint64_t>(std::countr_one(bits >> bit));
+  while (length < longest && first + length == (at + 1) * kWordShards) {
     bits = bits_in(state, words_[++at]);
     length += static_cast<std::uint64_t>(std::countr_one(bits));
   }

@@ -1,7 +1,8 @@
-// The state of every shard of one stage in two bits: pending, leased, done or quarantined. It promises
-// that a shard turns done exactly once (I7), whoever else delivers it again, and that operations over
-// ranges cost per 64 shards, not per shard. The coordinator owns one a stage; each standby rebuilds
-// the same from the ledger. It knows nothing of ranks: who holds a lease is the policy's to remember.
+// The state of every shard of one stage in two bits: pending, leased, done or quarantined. It
+// promises that a shard turns done exactly once (I7), whoever else delivers it again, and that
+// operations over ranges cost per 64 shards, not per shard. The coordinator owns one a stage; each
+// standby rebuilds the same from the ledger. It knows nothing of ranks: who holds a lease is the
+// policy's to remember.
 #pragma once
 
 #include <array>
