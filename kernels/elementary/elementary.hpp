@@ -89,7 +89,7 @@ REGROUP_KERNEL V square_root(V x) {
   }
 }
 
-constexpr double factorial(int n) {
+consteval double factorial(int n) {
   return n <= 1 ? 1.0 : n * factorial(n - 1);
 }
 
@@ -107,7 +107,9 @@ REGROUP_KERNEL V exponential(V x) {
   const V shifted = x * 0x1.71547652b82fep+0 + kRoundToWhole;
   const V n = shifted - kRoundToWhole;
   const V r = (x - n * kLn2High) - n * kLn2Low;
-  constexpr auto c = [](int k) { return 1.0 / factorial(k); };
+  constexpr auto c = [](int k) consteval {
+    return 1.0 / factorial(k);
+  };
   const V r2 = r * r;
   const V r4 = r2 * r2;
   const V low = (c(2) + c(3) * r) + (c(4) + c(5) * r) * r2;
@@ -134,7 +136,9 @@ REGROUP_KERNEL V logarithm(V x) {
   const V z = s * s;
   const V z2 = z * z;
   const V z4 = z2 * z2;
-  constexpr auto c = [](int n) { return 2.0 / n; };
+  constexpr auto c = [](int n) consteval {
+    return 2.0 / n;
+  };
   const V low = (c(3) + c(5) * z) + (c(7) + c(9) * z) * z2;
   const V middle = (c(11) + c(13) * z) + (c(15) + c(17) * z) * z2;
   const V high = c(19) + c(21) * z;
@@ -161,7 +165,9 @@ REGROUP_KERNEL SineCosine<V> sine_cosine_of_turns(V u) {
   const V z = x * x;
   const V z2 = z * z;
   const V z4 = z2 * z2;
-  constexpr auto c = [](int k) { return (k % 4 < 2 ? 1.0 : -1.0) / factorial(k); };
+  constexpr auto c = [](int k) consteval {
+    return (k % 4 < 2 ? 1.0 : -1.0) / factorial(k);
+  };
 
   const V sine_low = (c(3) + c(5) * z) + (c(7) + c(9) * z) * z2;
   const V sine_high = (c(11) + c(13) * z) + (c(15) + c(17) * z) * z2;

@@ -200,11 +200,11 @@ struct VectorSamplers {
                                             std::uint64_t index, const PriceModel& model,
                                             std::uint32_t steps, Real (&sums)[kRegisters]) {
     const std::uint64_t blocks_each = (std::uint64_t{steps} + 1) / 2;
-    Word next[kRegisters];
+    Word next[kRegisters] = {};
     Real log_growth[kRegisters] = {};
     for (int part = 0; part < kRegisters; ++part) {
       sums[part] = Real{};
-      for (int i = 0; i < kWidth; ++i) next[part][i] = index + (part * kWidth + i) * blocks_each;
+      next[part] = (ramp<Word>() + part * kWidth) * blocks_each + index;
     }
     for (std::uint32_t step = 0; step < steps; step += 2) {
       const bool both = step + 1 < steps;

@@ -17,7 +17,6 @@ Classify* classifier_for(InstructionSet set) {
 #ifdef __x86_64__
   switch (usable_instruction_set(set)) {
     case InstructionSet::kAvx512:
-      return classify_words_avx512;
     case InstructionSet::kAvx2:
       return classify_words_avx2;
     case InstructionSet::kBaseline:

@@ -1,7 +1,7 @@
 // Splits text into words at memory speed, and lower-cases it. A word is a maximal run of bytes that
 // are not ASCII white space (space, \t, \n, \v, \f, \r, as isspace in the C locale); every other
 // byte, NUL and those from 0x80 on included, is part of a word, so UTF-8 passes through whole.
-// Bytes are classified into bit masks by the widest instructions there are; the walk over the masks
+// Bytes are classified into bit masks by vector instructions; the walk over the masks
 // is here, so that the callback is inlined. Nothing allocates or fails; all is thread-safe on
 // distinct spans.
 #pragma once
@@ -38,31 +38,34 @@ template <class F>
 void for_each_word(std::span<const char> text, F&& f, InstructionSet set = best_instruction_set()) {
   constexpr std::size_t kChunkMasks = 64;  // 4 KiB of text at a time, which stays in the L1 cache
   std::uint64_t masks[kChunkMasks];
-  const char* word = nullptr;  // where the word that is open starts, else null
-  std::uint64_t before = 0;    // 1 when the byte before the mask belongs to a word
+  const auto call = [&](std::size_t start, std::size_t end) {
+    f(std::string_view(text.data() + start, end - start));
+  };
+  std::size_t start = 0;     // of the word that is open, else of the next one in the mask
+  std::uint64_t before = 0;  // 1 while a word is open: the byte before the mask belongs to it
 
   for (std::size_t chunk = 0; chunk < text.size(); chunk += kChunkMasks * kMaskBytes) {
     const auto bytes = text.subspan(chunk, std::min(text.size() - chunk, kChunkMasks * kMaskBytes));
     const std::size_t count = mask_count(bytes.size());
     classify_words(bytes, masks, set);
     for (std::size_t k = 0; k < count; ++k) {
-      // Set where a word starts or the byte is the first one after a word.
-      std::uint64_t edges = masks[k] ^ (masks[k] << 1 | before);
-      before = masks[k] >> 63;
-      for (; edges != 0; edges &= edges - 1) {
-        const char* const here = bytes.data() + k * kMaskBytes + std::countr_zero(edges);
-        if (word == nullptr) {
-          word = here;
-        } else {
-          f(std::string_view(word, static_cast<std::size_t>(here - word)));
-          word = nullptr;
-        }
+      const std::size_t base = chunk + k * kMaskBytes;
+      const std::uint64_t shifted = masks[k] << 1 | before;
+      std::uint64_t starts = masks[k] & ~shifted;
+      std::uint64_t ends = ~masks[k] & shifted;
+      const auto next_start = [&] {
+        start = base + static_cast<std::size_t>(std::countr_zero(starts));
+        starts &= starts - 1;
+      };
+      if (before == 0) next_start();
+      for (; ends != 0; ends &= ends - 1) {
+        call(start, base + static_cast<std::size_t>(std::countr_zero(ends)));
+        next_start();
       }
+      before = masks[k] >> 63;
     }
   }
-  if (word != nullptr) {
-    f(std::string_view(word, static_cast<std::size_t>(text.data() + text.size() - word)));
-  }
+  if (before != 0) call(start, text.size());
 }
 
 }  // namespace regroup::kernels
