@@ -9,7 +9,7 @@ function(regroup_add_layer name)
   set(target regroup_${name})
   add_library(${target} STATIC ${arg_SOURCES})
   add_library(regroup::${name} ALIAS ${target})
-  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name} REGROUP_ROOT "${arg_ROOT}")
   target_compile_features(${target} PUBLIC cxx_std_23)
   target_include_directories(
     ${target} PUBLIC "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>"

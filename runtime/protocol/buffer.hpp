@@ -1,6 +1,6 @@
-// A growable byte buffer that moves without copying and never clears the memory it grows into, and a
-// pool that lends such buffers again, so that a steady state sends and receives without allocating.
-// Neither is thread-safe; a pool belongs to one rank's host loop or simulator.
+// A growable byte buffer that moves without copying and never clears the memory it grows into, and
+// a pool that lends such buffers again, so that a steady state sends and receives without
+// allocating. Neither is thread-safe; a pool belongs to one rank's host loop or simulator.
 #pragma once
 
 #include <algorithm>
@@ -72,7 +72,7 @@ class Buffer {
 
 class BufferPool {
  public:
-  static constexpr std::size_t kBuffersMax = 1024;        // kept for reuse; more are freed
+  static constexpr std::size_t kBuffersMax = 1024;         // kept for reuse; more are freed
   static constexpr std::size_t kBufferBytesMax = 1 << 16;  // larger buffers are never kept
 
   Buffer take() {

@@ -1,3 +1,5 @@
+// Where a broken invariant ends: one line on standard error, then abort, so that a core file shows
+// the stack that broke it.
 #include "runtime/protocol/check.hpp"
 
 #include <cstdio>

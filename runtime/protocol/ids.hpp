@@ -1,5 +1,5 @@
-// The names of things that cross the wire, as distinct types: a rank is not a shard is not an epoch.
-// Each is a plain unsigned number underneath, ordered and hashable, and free to copy.
+// The names of things that cross the wire, as distinct types: a rank is not a shard is not an
+// epoch. Each is a plain unsigned number underneath, ordered and hashable, and free to copy.
 #pragma once
 
 #include <compare>

@@ -25,8 +25,7 @@ class Writer {
   explicit Writer(Buffer& out) : out_(&out) {}
 
   template <class T>
-    requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
-  void put(T value) {
+  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>) void put(T value) {
     std::memcpy(out_->extend(sizeof value), &value, sizeof value);
   }
   template <class Tag, class Rep>
@@ -57,8 +56,7 @@ class Reader {
   explicit Reader(std::span<const std::byte> bytes) : left_(bytes) {}
 
   template <class T>
-    requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
-  T get() {
+  requires(std::is_arithmetic_v<T> || std::is_enum_v<T>) T get() {
     T value{};
     if (left_.size() < sizeof value) {
       fail();
@@ -69,10 +67,8 @@ class Reader {
     return value;
   }
   template <class I>
-    requires requires { typename I::rep; }
-  I get() {
-    return I{get<typename I::rep>()};
-  }
+  requires requires { typename I::rep; }
+  I get() { return I{get<typename I::rep>()}; }
   ShardRange get_range() {
     const auto first = get<ShardId>();
     return {first, get<std::uint64_t>()};
@@ -92,7 +88,8 @@ class Reader {
     left_ = left_.subspan(count);
     return bytes;
   }
-  // A count of elements that take at least `bytes_each` bytes each: 0 and failed() if they cannot be there.
+  // A count of elements that take at least `bytes_each` bytes each: 0 and failed() if they cannot
+  // be there.
   std::size_t get_count(std::size_t bytes_each) {
     const std::size_t count = get<std::uint32_t>();
     if (bytes_each != 0 && count > left_.size() / bytes_each) {
