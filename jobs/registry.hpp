@@ -39,9 +39,6 @@ class JobRegistry {
   std::map<std::string, Factory> factories_;
 };
 
-// The jobs that come with Regroup.
-void add_sample_jobs(JobRegistry& registry);
-
 // The whole command line over these jobs: what main() returns.
 int regroup_main(int argc, char** argv, const JobRegistry& registry);
 

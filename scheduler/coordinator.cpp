@@ -61,7 +61,7 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
     stage.shards = reader.get<std::uint64_t>();
   }
   if (!reader.complete()) return false;
-  if (state_ == RunState::kClosing) return true;
+  if (state_ == RunPhase::kClosing) return true;
   const std::string who = "rank " + std::to_string(from.value);
   if (!error.empty()) {
     close(context, kExitBadInput, who + ": " + error);
@@ -74,7 +74,7 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
     stages_ = peer.stages;
     REGROUP_CHECK(!stages_.empty(), "a job without stages");
     begin_stage(context);
-  } else if (state_ == RunState::kRunning && peer.stages == stages_) {
+  } else if (state_ == RunPhase::kRunning && peer.stages == stages_) {
     top_up(context, from);
   }
   for (const RankId rank : context.view().members) {
@@ -91,7 +91,7 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
 // ---- stages ----
 
 void Coordinator::begin_stage(Context& context) {
-  state_ = RunState::kRunning;
+  state_ = RunPhase::kRunning;
   state_since_ = context.now();
   const StagePlan& plan = stages_[stage_.value];
   table_ = std::make_unique<TaskTable>(plan.shards);
@@ -107,14 +107,14 @@ void Coordinator::begin_stage(Context& context) {
 }
 
 void Coordinator::end_stage_if_settled(Context& context) {
-  while (state_ == RunState::kRunning &&
+  while (state_ == RunPhase::kRunning &&
          table_->settled()) {
     settled_before_ += stages_[stage_.value].shards;
     if (stage_.value + 1u < stages_.size()) {
       ++stage_.value;
       return begin_stage(context);
     }
-    state_ = RunState::kFinalizing;
+    state_ = RunPhase::kFinalizing;
     state_since_ = context.now();
     own_worker_->add_control_order({.kind = WorkKind::kFinalize});
   }
@@ -127,7 +127,7 @@ bool Coordinator::on_results(Context& context, RankId from, Reader& reader) {
   const auto shard_nanoseconds = reader.get<std::uint64_t>();
   const auto entries = reader.get<std::uint32_t>();
   if (reader.failed()) return false;
-  if (state_ != RunState::kRunning || stage != stage_) {  // of a stage that has settled
+  if (state_ != RunPhase::kRunning || stage != stage_) {  // of a stage that has settled
     ++duplicates_;
     return true;
   }
@@ -176,14 +176,14 @@ bool Coordinator::on_failures(Context& context, RankId from, Reader& reader) {
     const auto attempt = reader.get<Attempt>();
     const std::string what(reader.get_string());
     if (reader.failed()) return false;
-    if (state_ != RunState::kRunning || stage != stage_) continue;
+    if (state_ != RunPhase::kRunning || stage != stage_) continue;
     if (shard.value >= stages_[stage_.value].shards) return false;
     Peer& peer = peers_[from.value];
     peer.outstanding -= std::min<std::uint64_t>(peer.outstanding, 1);
     fail_shard(context, from, shard, attempt, what);
   }
   if (!reader.complete()) return false;
-  if (state_ == RunState::kRunning) {
+  if (state_ == RunPhase::kRunning) {
     top_up(context, from);
     end_stage_if_settled(context);
   }
@@ -229,7 +229,7 @@ bool Coordinator::on_returned(Context& context, RankId from, Reader& reader) {
     const ShardRange shards = reader.get_range();
     reader.get<Attempt>();
     if (reader.failed()) return false;
-    if (state_ != RunState::kRunning || stage != stage_) continue;
+    if (state_ != RunPhase::kRunning || stage != stage_) continue;
     const std::uint64_t shards_max = stages_[stage_.value].shards;
     if (shards.count > shards_max || shards.first.value > shards_max - shards.count) return false;
     peer.outstanding -= std::min(peer.outstanding, shards.count);
@@ -237,7 +237,7 @@ bool Coordinator::on_returned(Context& context, RankId from, Reader& reader) {
     source_->give_back(shards);
   }
   if (!reader.complete()) return false;
-  if (state_ != RunState::kRunning || stage != stage_) return true;
+  if (state_ != RunPhase::kRunning || stage != stage_) return true;
   peer.recall_pending = false;
   for (const RankId rank : workers_) {
     if (rank != from) top_up(context, rank);
@@ -254,7 +254,7 @@ void Coordinator::top_up_all(Context& context) {
 
 void Coordinator::top_up(Context& context, RankId rank) {
   Peer& peer = peers_[rank.value];
-  if (state_ != RunState::kRunning || !peer.ready) return;
+  if (state_ != RunPhase::kRunning || !peer.ready) return;
   if (source_->peers_steal() && !peer.knows_stage) {
     peer.knows_stage = true;
     if (source_->left_for(rank) == 0) lease(context, rank, 0);
@@ -336,7 +336,7 @@ std::uint64_t Coordinator::put_leases(Writer& writer, ShardRange range, std::uin
 // Near the end: an idle rank, nothing left to lease, and shards that wait behind others elsewhere. The
 // rank that would keep them waiting longest gives half of them back.
 void Coordinator::balance_tail(Context& context) {
-  if (state_ != RunState::kRunning || !source_->recalls() || source_->left() != 0) return;
+  if (state_ != RunPhase::kRunning || !source_->recalls() || source_->left() != 0) return;
   const auto waiting_time = [&](const Peer& peer) {
     const auto silent = static_cast<std::uint64_t>(context.now() - peer.heard_at);
     return std::max(peer.outstanding * peer.shard_nanoseconds, silent);
@@ -371,12 +371,12 @@ bool Coordinator::missing_rank_fails_run(Context& context) {
 
 void Coordinator::on_tick(Context& context) {
   switch (state_) {
-    case RunState::kOpening:
+    case RunPhase::kOpening:
       if (context.now() - state_since_ > options_.open_timeout) {
         close(context, kExitNotRecovered, "the coordinator could not open the job in time");
       }
       return;
-    case RunState::kRunning: {
+    case RunPhase::kRunning: {
       if (!all_ready_ && missing_rank_fails_run(context)) return;
       if (!retries_.empty()) retry_due(context);
       if (source_->left() != 0 || context.now() - balanced_at_ < kRecallWorth) return;
@@ -387,17 +387,17 @@ void Coordinator::on_tick(Context& context) {
       if (idle) balance_tail(context);
       return;
     }
-    case RunState::kClosing: {
+    case RunPhase::kClosing: {
       const bool all = std::ranges::all_of(context.view().members, [&](RankId rank) {
         return peers_[rank.value].said_goodbye;
       });
       if (!all && context.now() - state_since_ < kGoodbyeTimeout) return;
-      state_ = RunState::kOver;
+      state_ = RunPhase::kOver;
       context.finish(outcome_);
       return;
     }
-    case RunState::kFinalizing:
-    case RunState::kOver: return;
+    case RunPhase::kFinalizing:
+    case RunPhase::kOver: return;
   }
 }
 
@@ -410,12 +410,12 @@ void Coordinator::on_finalized(Context& context, const WorkResult& result) {
 }
 
 void Coordinator::on_stop(Context& context, const std::string& reason) {
-  if (state_ == RunState::kClosing || state_ == RunState::kOver) return;
+  if (state_ == RunPhase::kClosing || state_ == RunPhase::kOver) return;
   close(context, kExitNotRecovered, reason);
 }
 
 void Coordinator::close(Context& context, int exit_status, std::string message) {
-  state_ = RunState::kClosing;
+  state_ = RunPhase::kClosing;
   state_since_ = context.now();
   outcome_ = {exit_status, std::move(message)};
   for (const RankId rank : context.view().members) {
@@ -435,7 +435,7 @@ RunProgress Coordinator::progress() const {
                        .duplicates = duplicates_};
   for (const StagePlan& stage : stages_) progress.shards += stage.shards;
   progress.done = settled_before_;
-  if (table_ && state_ == RunState::kRunning) {
+  if (table_ && state_ == RunPhase::kRunning) {
     progress.stage_shards = stages_[stage_.value].shards;
     progress.stage_done =
         table_->count(ShardState::kDone) + table_->count(ShardState::kQuarantined);

@@ -22,11 +22,11 @@
 
 namespace regroup {
 
-enum class RunState : std::uint8_t { kOpening, kRunning, kFinalizing, kClosing, kOver };
+enum class RunPhase : std::uint8_t { kOpening, kRunning, kFinalizing, kClosing, kOver };
 
 // A picture of the run, for progress displays and status files.
 struct RunProgress {
-  RunState state = RunState::kOpening;
+  RunPhase state = RunPhase::kOpening;
   std::uint32_t stage = 0;
   std::uint32_t stages = 0;
   std::uint64_t stage_done = 0;    // shards of this stage that are done
@@ -112,7 +112,7 @@ class Coordinator {
   ResultSink* sink_;
   Worker* own_worker_;
 
-  RunState state_ = RunState::kOpening;
+  RunPhase state_ = RunPhase::kOpening;
   Nanoseconds state_since_ = 0;
   Nanoseconds opening_since_ = 0;
   bool all_ready_ = false;

@@ -2,6 +2,9 @@
 // transport sees <mpi.h>. MPI is started for one thread at a time (MPI_THREAD_SERIALIZED).
 #pragma once
 
+// The C interface alone: the C++ one, long deprecated, would be compiled in otherwise.
+#define OMPI_SKIP_MPICXX 1
+#define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
 
 #include <cstdint>

@@ -1,0 +1,67 @@
+#include "jobs/run_options.hpp"
+
+#include <charconv>
+
+namespace regroup {
+namespace {
+constexpr double kRanksMax = 1 << 20;
+constexpr double kThreadsMax = 4096;
+constexpr double kBatchMax = 1 << 20;
+}  // namespace
+
+void RunOptions::declare(OptionSet& set) {
+  set.add("ranks", ranks, "ranks to start with mpirun; under mpirun its own count holds")
+      .at_least(1)
+      .at_most(kRanksMax)
+      .value_name("N");
+  set.add("dir", dir, "run directory; default JOB-<UTC time>").value_name("DIR");
+  set.add("seed", seed, "seed of every random stream");
+  set.add("threads", threads, "threads a rank; 0: one a core of its share").at_most(kThreadsMax);
+  set.add("bind", bind, "where ranks are pinned").one_of({"auto", "core", "numa", "none"});
+  set.add("gpus", gpus, "GPUs to use on a node: auto, none or a number");
+  set.add("schedule", schedule, "who gets which shards")
+      .one_of({"dynamic", "affinity", "static", "peer"});
+  set.add("batch", batch, "shards in a lease and in a message at most; 0 adapts").at_most(kBatchMax);
+  set.add("prefetch", prefetch, "leases a rank holds ahead; 0 adapts").at_most(kBatchMax);
+  set.add("coordinator", coordinator, "whether rank 0 computes too").one_of({"computes", "dedicated"});
+  set.add("max-attempts", attempts_max, "tries of a shard before it is given up").at_least(1);
+  set.add("vector-clocks", vector_clocks, "vector stamps on messages; auto: up to 64 ranks")
+      .one_of({"auto", "on", "off"});
+  set.add("progress", progress, "progress on standard error").one_of({"auto", "bar", "plain", "none"});
+  set.add("format", format, "what is printed on standard output at the end").one_of({"text", "json"});
+  set.add("config", config, "TOML file with options").value_name("FILE");
+}
+
+std::expected<ScheduleOptions, std::string> RunOptions::schedule_options() const {
+  const auto policy = parse_policy(schedule);
+  if (!policy) return std::unexpected(policy.error());
+  ScheduleOptions options;
+  options.policy = *policy;
+  options.batch = batch;
+  options.prefetch = prefetch;
+  options.coordinator_computes = coordinator == "computes";
+  options.attempts_max = attempts_max;
+  return options;
+}
+
+std::expected<BindingOptions, std::string> RunOptions::binding_options() const {
+  BindingOptions options;
+  options.threads = threads;
+  options.mode = bind == "core"   ? BindMode::core
+                 : bind == "numa" ? BindMode::numa
+                 : bind == "none" ? BindMode::none
+                                  : BindMode::automatic;
+  if (gpus == "none") {
+    options.gpus = GpuMode::none;
+  } else if (gpus != "auto") {
+    options.gpus = GpuMode::at_most;
+    const char* const end = gpus.data() + gpus.size();
+    const auto parsed = std::from_chars(gpus.data(), end, options.gpus_max);
+    if (parsed.ec != std::errc() || parsed.ptr != end) {
+      return std::unexpected("--gpus takes auto, none or a number, not '" + gpus + "'");
+    }
+  }
+  return options;
+}
+
+}  // namespace regroup

@@ -1,0 +1,39 @@
+// The options that every run has, whatever its job.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <string>
+
+#include "jobs/option_set.hpp"
+#include "runtime/host/binding.hpp"
+#include "scheduler/options.hpp"
+
+namespace regroup {
+
+struct RunOptions {
+  std::string dir;
+  std::uint32_t ranks = 1;
+  std::uint64_t seed = 1;
+  std::uint32_t threads = 0;
+  std::string bind = "auto";
+  std::string gpus = "auto";
+  std::string schedule = "dynamic";
+  std::uint32_t batch = 0;
+  std::uint32_t prefetch = 0;
+  std::string coordinator = "computes";
+  std::uint32_t attempts_max = 3;
+  std::string vector_clocks = "auto";
+  std::string progress = "auto";
+  std::string format = "text";
+  std::string config;
+
+  void declare(OptionSet& set);
+
+  // The error is one line for the user.
+  std::expected<ScheduleOptions, std::string> schedule_options() const;
+  std::expected<BindingOptions, std::string> binding_options() const;
+  bool json() const { return format == "json"; }
+};
+
+}  // namespace regroup

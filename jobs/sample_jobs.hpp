@@ -1,0 +1,11 @@
+// The jobs that come with Regroup, one file each; main() registers them all.
+#pragma once
+
+#include "jobs/registry.hpp"
+
+namespace regroup {
+
+void add_montecarlo(JobRegistry& registry);
+void add_wordcount(JobRegistry& registry);
+
+}  // namespace regroup
