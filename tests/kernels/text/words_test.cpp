@@ -1,3 +1,4 @@
+// The word splitter on each instruction set against the plain reference, on random bytes.
 #include "kernels/text/words.hpp"
 
 #include <cctype>
