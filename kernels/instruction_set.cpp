@@ -2,6 +2,7 @@
 #include "kernels/instruction_set.hpp"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace regroup::kernels {
 namespace {

@@ -1,12 +1,12 @@
 // exp, log, and sine and cosine as series of additions and multiplications, for double and for
 // vectors of double, in at most 2 units in the last place of the true value. The C library's
 // functions differ between versions and processors; these give the same bits for every vector width
-// and machine that follows IEEE 754, as long as the compiler does not fuse multiplications with
-// additions
-// (-ffp-contract=off). They cover the finite ranges that sampling needs, not NaN or the rest.
+// and every machine that follows IEEE 754, as long as the compiler does not fuse multiplications
+// and additions (-ffp-contract=off). They cover the finite ranges that sampling needs, no NaN.
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 
 #ifdef __x86_64__
@@ -15,8 +15,7 @@
 
 namespace regroup::kernels {
 
-// Always inlined, so that no copy compiled for a newer instruction set is ever shared by the
-// linker.
+// Always inlined: no copy compiled for a newer instruction set may be shared by the linker.
 #define REGROUP_KERNEL [[gnu::always_inline]] inline
 
 // A vector of so many doubles, and one of as many 64-bit words.
@@ -43,8 +42,7 @@ struct BitsOf<double> {
   using type = std::uint64_t;
 };
 
-// The unsigned integers of the same width and number as the elements of V: double or a vector of
-// it.
+// The unsigned integers of the same width and number as the elements of V, double or a vector.
 template <class V>
 using Bits = typename BitsOf<V>::type;
 

@@ -1,8 +1,8 @@
 // The vectorised samplers, written once for any width of vector register and compiled by each of
 // the cpu_*.cpp for its own instruction set. A step takes kStepBlocks blocks of the random stream,
 // on as many registers as that needs, so that all widths add the same numbers in the same order.
-// Everything is a template over the width and inlined: nothing here may be emitted where the linker
-// could share it.
+// Everything is inlined or carries the width in its name: nothing here may be emitted under a name
+// that the linker could share with code for another instruction set.
 #pragma once
 
 #include <cstddef>

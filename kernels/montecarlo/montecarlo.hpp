@@ -1,7 +1,7 @@
 // Monte Carlo samplers: the area of the circle, and European and Asian options under geometric
 // Brownian motion. What a call returns depends on its arguments alone: sample s of (seed, stream)
-// always takes the same random numbers (philox.hpp), and sums are kept in kLanes partial sums that
-// are added in one order, so every instruction set and the reference give the same bits. All
+// always takes the same random numbers (philox.hpp), and the partial sums are
+// fixed in number and order, so every instruction set and the reference give the same bits. All
 // functions are thread-safe, allocate nothing and cannot fail; parameters must have been found
 // valid beforehand.
 #pragma once

@@ -1,11 +1,12 @@
 // Philox4x32-10, the counter-based random number generator of Salmon, Moraes, Dror and Shaw,
-// "Parallel random numbers: as easy as 1, 2, 3" (SC11, section 4.3). A block of four words is a
+// "Parallel random numbers: as easy as 1, 2, 3" (SC11). A block of four words is a
 // pure function of (seed, stream, index), so any rank can produce any part of any stream, in any
 // order, and a shard's numbers depend on the seed and the shard alone. It is no cryptographic
 // generator.
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 
@@ -14,8 +15,7 @@ namespace regroup::kernels {
 using PhiloxCounter = std::array<std::uint32_t, 4>;
 using PhiloxKey = std::array<std::uint32_t, 2>;
 
-// The multipliers and the Weyl increments of the key schedule (the paper's table 2 and
-// section 4.3).
+// The paper's multipliers and the Weyl increments of its key schedule, for four 32-bit words.
 inline constexpr std::uint32_t kPhiloxMultiplier0 = 0xD2511F53;
 inline constexpr std::uint32_t kPhiloxMultiplier1 = 0xCD9E8D57;
 inline constexpr std::uint32_t kPhiloxWeyl0 = 0x9E3779B9;

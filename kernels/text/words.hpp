@@ -1,9 +1,9 @@
-// Splits text into words at memory speed, and lower-cases it. A word is a maximal run of bytes that
-// are not ASCII white space (space, \t, \n, \v, \f, \r, as isspace in the C locale); every other
-// byte, NUL and those from 0x80 on included, is part of a word, so UTF-8 passes through whole.
-// Bytes are classified into bit masks by vector instructions; the walk over the masks
-// is here, so that the callback is inlined. Nothing allocates or fails; all is thread-safe on
-// distinct spans.
+// Splits text into words, 64 bytes at a time, and lower-cases it. A word is a maximal run of bytes
+// that are not ASCII white space (space, \t, \n, \v, \f, \r, as isspace in the C locale); every
+// other byte, NUL and those from 0x80 on included, is part of a word, so UTF-8 passes through
+// whole. Bytes are classified into bit masks by vector instructions; the walk over the masks is
+// here, so that the callback is inlined. Nothing allocates or fails; all is thread-safe on distinct
+// spans.
 #pragma once
 
 #include <algorithm>

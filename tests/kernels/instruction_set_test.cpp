@@ -1,3 +1,4 @@
+// The choice of instruction sets on the machine that runs the test, whatever it has.
 #include "kernels/instruction_set.hpp"
 
 #include <gtest/gtest.h>

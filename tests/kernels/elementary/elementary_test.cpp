@@ -1,3 +1,4 @@
+// The elementary functions against the C library's in long double, in units of the last place.
 #include "kernels/elementary/elementary.hpp"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Philox against its authors' known answers, and the order in which a stream hands out its words.
 #include "kernels/random/philox.hpp"
 
 #include <random>
