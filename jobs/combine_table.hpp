@@ -203,11 +203,11 @@ class CombineTable {
     }
     slot = {meta, word, value};
     ++size_;
-    if (size_ > slots_.size() / 2) grow();
+    if (size_ > slots_.size() / 4 * 3) grow();
   }
 
   void grow() {
-    REGROUP_CHECK(slots_.size() < kSlotsMax, "a combine table has at most 2^31 keys");
+    REGROUP_CHECK(slots_.size() < kSlotsMax, "a combine table has at most 3 * 2^30 keys");
     std::vector<Slot> old(2 * slots_.size());
     old.swap(slots_);
     mask_ = slots_.size() - 1;
@@ -240,7 +240,7 @@ class CombineTable {
     return list.finish();
   }
 
-  std::vector<Slot> slots_;  // a power of two, at most half of them taken
+  std::vector<Slot> slots_;  // a power of two, at most three quarters of them taken
   std::size_t mask_ = kSlotsMin - 1;
   std::size_t size_ = 0;
   Buffer arena_;
