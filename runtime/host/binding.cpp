@@ -41,24 +41,28 @@ CoreSet sorted_by_place(const NodeTopology& topology, CoreSet cores) {
   return cores;
 }
 
-// Highest averages: seats go one by one to the part with the most cores a rank. `tie_group` names
-// which parts belong together: among equals the group with fewest ranks wins, then the first part.
+// Highest averages in whole cores: ranks go one by one to the part with the most cores a rank, so
+// that the smallest share is as large as it can be. Among equals come first parts that would stay
+// idle, then the larger fraction of a core, then the group (`group_of` each part) with fewer ranks.
 std::vector<std::uint32_t> deal_ranks(const std::vector<CoreSet>& parts,
-                                      const std::vector<std::uint32_t>& tie_group,
+                                      const std::vector<std::uint32_t>& group_of,
                                       std::uint32_t ranks) {
   std::vector<std::uint32_t> dealt(parts.size(), 0);
   std::map<std::uint32_t, std::uint32_t> dealt_to_group;
+  const auto worth = [&](std::size_t part) {
+    const std::size_t cores = parts[part].size();
+    const std::size_t sharers = dealt[part] + 1;
+    return std::tuple(cores / sharers, dealt[part] == 0,
+                      static_cast<double>(cores) / static_cast<double>(sharers),
+                      -static_cast<std::int64_t>(dealt_to_group[group_of[part]]));
+  };
   for (std::uint32_t rank = 0; rank < ranks; ++rank) {
     std::size_t best = 0;
     for (std::size_t part = 1; part < parts.size(); ++part) {
-      // cores(part) / (dealt(part) + 1) > cores(best) / (dealt(best) + 1), without division
-      const std::size_t mine = parts[part].size() * (dealt[best] + 1);
-      const std::size_t its = parts[best].size() * (dealt[part] + 1);
-      const bool less_crowded = dealt_to_group[tie_group[part]] < dealt_to_group[tie_group[best]];
-      if (mine > its || (mine == its && less_crowded)) best = part;
+      if (worth(part) > worth(best)) best = part;
     }
     ++dealt[best];
-    ++dealt_to_group[tie_group[best]];
+    ++dealt_to_group[group_of[best]];
   }
   return dealt;
 }

@@ -265,6 +265,7 @@ DoctorCheck judge_recovery(const DoctorFacts& facts) {
   if (!facts.mpirun) {
     check.status = CheckStatus::missing;
     check.found = "no mpirun";
+    check.advice = "see mpirun";
     return check;
   }
   const int major = major_of(version_in(facts.mpirun->version_output));
@@ -317,6 +318,7 @@ DoctorCheck judge_cpus(const DoctorFacts& facts) {
   if (!facts.node) {
     check.status = CheckStatus::missing;
     check.found = "unknown";
+    check.advice = "see hwloc";
     return check;
   }
   const CpuList usable = usable_pus(*facts.node);
