@@ -427,7 +427,7 @@ void Coordinator::close(Context& context, int exit_status, std::string message) 
 }
 
 RunProgress Coordinator::progress() const {
-  RunProgress progress{.state = state_,
+  RunProgress progress{.phase = state_,
                        .stage = stage_.value,
                        .stages = static_cast<std::uint32_t>(stages_.size()),
                        .quarantined = quarantined_,

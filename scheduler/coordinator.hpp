@@ -26,7 +26,7 @@ enum class RunPhase : std::uint8_t { kOpening, kRunning, kFinalizing, kClosing, 
 
 // A picture of the run, for progress displays and status files.
 struct RunProgress {
-  RunPhase state = RunPhase::kOpening;
+  RunPhase phase = RunPhase::kOpening;
   std::uint32_t stage = 0;
   std::uint32_t stages = 0;
   std::uint64_t stage_done = 0;    // shards of this stage that are done

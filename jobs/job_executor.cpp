@@ -1,0 +1,48 @@
+#include "jobs/job_executor.hpp"
+
+#include <exception>
+
+namespace regroup {
+
+Buffer describe_job(Program& program, std::uint64_t seed) {
+  Buffer description;
+  Writer writer(description);
+  writer.put_string(program.name());
+  writer.put(seed);
+  program.options().save(writer);
+  program.save(writer);
+  return description;
+}
+
+std::expected<void, std::string> JobExecutor::open(WorkOrder& order, WorkResult& result) {
+  Reader reader(order.input.view());
+  if (const auto name = reader.get_string(); name != program_->name()) {
+    return std::unexpected("the coordinator runs job '" + std::string(name) + "', this rank '" +
+                           std::string(program_->name()) + "'");
+  }
+  seed_ = reader.get<std::uint64_t>();
+  if (auto loaded = program_->options().load(reader); !loaded) return loaded;
+  if (auto loaded = program_->load(reader); !loaded) return loaded;
+  if (!reader.complete()) return std::unexpected("the job's description cannot be read");
+  result.stages = program_->stages();
+  return {};
+}
+
+void JobExecutor::execute(WorkOrder& order, WorkResult& result) {
+  std::expected<void, std::string> outcome;
+  try {
+    switch (order.kind) {
+      case WorkKind::kOpen: outcome = open(order, result); break;
+      case WorkKind::kRun: program_->run(order, seed_, resources_, result); return;
+      case WorkKind::kAbsorb: outcome = program_->absorb(order); break;
+      case WorkKind::kFinalize: outcome = finalize_(); break;
+    }
+  } catch (const std::exception& error) {
+    outcome = std::unexpected(error.what());
+  } catch (...) {
+    outcome = std::unexpected("threw something that is no std::exception");
+  }
+  if (!outcome) result.error = outcome.error();
+}
+
+}  // namespace regroup

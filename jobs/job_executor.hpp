@@ -1,0 +1,37 @@
+// Runs a job's code for the host loop: one Program, one rank. Whatever user code throws becomes part of
+// the result, never the end of the rank. Called by the computing thread alone.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <functional>
+#include <string>
+
+#include "jobs/program.hpp"
+#include "runtime/protocol/work.hpp"
+
+namespace regroup {
+
+// What every rank needs to know to open the job, as the coordinator sends it.
+Buffer describe_job(Program& program, std::uint64_t seed);
+
+class JobExecutor : public Executor {
+ public:
+  using Finalize = std::function<std::expected<void, std::string>()>;
+
+  // `program` outlives it. `finalize` writes the result; only the coordinator's is called.
+  JobExecutor(Program& program, const RankResources& resources, Finalize finalize)
+      : program_(&program), resources_(resources), finalize_(std::move(finalize)) {}
+
+  void execute(WorkOrder& order, WorkResult& result) override;
+
+ private:
+  std::expected<void, std::string> open(WorkOrder& order, WorkResult& result);
+
+  Program* program_;
+  RankResources resources_;
+  Finalize finalize_;
+  std::uint64_t seed_ = 0;
+};
+
+}  // namespace regroup

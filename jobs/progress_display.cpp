@@ -1,0 +1,102 @@
+#include "jobs/progress_display.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace regroup {
+namespace {
+
+constexpr int kBarCellsMin = 10;
+constexpr int kBarCellsMax = 40;
+
+// 1234567 as "1.23M".
+std::string short_number(double value) {
+  constexpr const char* kUnits[] = {"", "k", "M", "G", "T"};
+  std::size_t unit = 0;
+  while (value >= 1000 && unit + 1 < std::size(kUnits)) {
+    value /= 1000;
+    ++unit;
+  }
+  if (unit == 0) return fmt::format("{:.0f}", value);
+  return fmt::format("{:.{}f}{}", value, value < 10 ? 2 : value < 100 ? 1 : 0, kUnits[unit]);
+}
+
+std::string short_time(double seconds) {
+  const auto whole = static_cast<std::uint64_t>(seconds + 0.5);
+  if (whole >= 86'400) return fmt::format("{}d{:02}h", whole / 86'400, whole / 3600 % 24);
+  if (whole >= 3600) return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
+  return fmt::format("{}:{:02}", whole / 60, whole % 60);
+}
+
+const char* phase_name(RunPhase phase) {
+  switch (phase) {
+    case RunPhase::kOpening: return "opening";
+    case RunPhase::kRunning: return "running";
+    case RunPhase::kFinalizing: return "writing the result";
+    case RunPhase::kClosing:
+    case RunPhase::kOver: return "ending";
+  }
+  return "";
+}
+
+std::string bar(double fraction, int cells) {
+  constexpr const char* kEighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+  const int eighths = static_cast<int>(fraction * cells * 8);
+  std::string text;
+  for (int i = 0; i < eighths / 8; ++i) text += "█";
+  text += kEighths[eighths % 8];
+  const int drawn = eighths / 8 + (eighths % 8 != 0 ? 1 : 0);
+  return text + std::string(static_cast<std::size_t>(cells - drawn), ' ');
+}
+
+}  // namespace
+
+std::string progress_text(const RunProgress& progress, double seconds, ProgressStyle style,
+                          int columns) {
+  const double done = static_cast<double>(progress.done);
+  const double fraction =
+      progress.shards == 0 ? 0 : done / static_cast<double>(progress.shards);
+  std::string tail = fmt::format(" {:3.0f}%  {}/{} shards", 100 * fraction,
+                                 short_number(done), short_number(static_cast<double>(progress.shards)));
+  if (progress.phase != RunPhase::kRunning) {
+    tail += fmt::format("  {}", phase_name(progress.phase));
+  } else if (seconds > 0 && progress.done != 0) {
+    const double rate = done / seconds;
+    const double left = (static_cast<double>(progress.shards) - done) / rate;
+    tail += fmt::format("  {}/s  {} left", short_number(rate), short_time(left));
+  }
+  if (progress.quarantined != 0) tail += fmt::format("  {} given up", progress.quarantined);
+  if (style == ProgressStyle::kPlain) return fmt::format("{}{}", short_time(seconds), tail);
+  const int cells = std::min(kBarCellsMax, columns - static_cast<int>(tail.size()) - 3);
+  if (cells < kBarCellsMin) {
+    return tail.substr(1, static_cast<std::size_t>(std::max(0, columns - 1)));
+  }
+  return fmt::format("│{}│{}", bar(fraction, cells), tail);
+}
+
+void ProgressDisplay::show(const RunProgress& progress, double seconds) {
+  if (style_ == ProgressStyle::kNone || seconds < next_seconds_) return;
+  const std::string text = progress_text(progress, seconds, style_, columns_);
+  if (style_ == ProgressStyle::kBar) {
+    next_seconds_ = seconds + kBarSeconds;
+    std::fprintf(stderr, "\r\033[K%s", text.c_str());
+    drawn_ = true;
+  } else {
+    if (next_seconds_ != 0) {
+      std::fprintf(stderr, "regroup: %s\n", text.c_str());
+      plain_pause_ = std::min(2 * plain_pause_, kPlainSecondsMax);
+    }
+    next_seconds_ = seconds + plain_pause_;
+  }
+  std::fflush(stderr);
+}
+
+void ProgressDisplay::finish() {
+  if (drawn_) std::fputs("\r\033[K", stderr);
+  std::fflush(stderr);
+  drawn_ = false;
+}
+
+}  // namespace regroup

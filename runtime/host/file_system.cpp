@@ -1,0 +1,152 @@
+#include "runtime/host/file_system.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace regroup {
+namespace {
+
+std::unexpected<std::string> failed(const char* what, const std::filesystem::path& path,
+                                    int error_number) {
+  return std::unexpected(
+      fmt::format("cannot {} {}: {}", what, path.string(), errno_text(error_number)));
+}
+
+// 0, or the errno of the write that failed.
+int write_all(FileSystem& file_system, int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = file_system.write(fd, bytes.data(), bytes.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return errno;
+    }
+    if (written == 0) return EIO;
+    bytes.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return 0;
+}
+
+std::expected<void, std::string> write_durably(FileSystem& file_system,
+                                               const std::filesystem::path& path,
+                                               std::string_view contents) {
+  FileDescriptor file(
+      file_system, file_system.open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!file.is_open()) return failed("create", path, errno);
+  if (const int error_number = write_all(file_system, file.get(), contents); error_number != 0)
+    return failed("write", path, error_number);
+  if (file_system.fsync(file.get()) != 0) return failed("sync", path, errno);
+  if (file.close() != 0) return failed("close", path, errno);
+  return {};
+}
+
+}  // namespace
+
+int FileSystem::open(const char* path, int flags, mode_t mode) {
+  return ::open(path, flags, mode);
+}
+ssize_t FileSystem::write(int fd, const void* bytes, std::size_t count) {
+  return ::write(fd, bytes, count);
+}
+int FileSystem::fsync(int fd) {
+  return ::fsync(fd);
+}
+int FileSystem::close(int fd) {
+  return ::close(fd);
+}
+int FileSystem::rename(const char* from, const char* to) {
+  return std::rename(from, to);
+}
+int FileSystem::unlink(const char* path) {
+  return ::unlink(path);
+}
+
+FileSystem& FileSystem::real() {
+  static FileSystem file_system;
+  return file_system;
+}
+
+FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept
+    : file_system_(other.file_system_), fd_(std::exchange(other.fd_, -1)) {}
+
+FileDescriptor& FileDescriptor::operator=(FileDescriptor&& other) noexcept {
+  if (this != &other) {
+    close();
+    file_system_ = other.file_system_;
+    fd_ = std::exchange(other.fd_, -1);
+  }
+  return *this;
+}
+
+FileDescriptor::~FileDescriptor() {
+  close();
+}
+
+int FileDescriptor::close() {
+  if (fd_ < 0) return 0;
+  return file_system_->close(std::exchange(fd_, -1));
+}
+
+std::string errno_text(int error_number) {
+  return std::error_code(error_number, std::generic_category()).message();
+}
+
+std::expected<void, std::string> replace_file(FileSystem& file_system,
+                                              const std::filesystem::path& path,
+                                              std::string_view contents) {
+  std::filesystem::path temporary = path;
+  temporary += ".tmp";
+  auto done = write_durably(file_system, temporary, contents);
+  if (done && file_system.rename(temporary.c_str(), path.c_str()) != 0)
+    done = failed("replace", path, errno);
+  if (!done) {
+    file_system.unlink(temporary.c_str());
+    return done;
+  }
+  return sync_directory(file_system, path.parent_path());
+}
+
+std::expected<void, std::string> sync_directory(FileSystem& file_system,
+                                                const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory.empty() ? std::filesystem::path(".") : directory;
+  FileDescriptor fd(file_system,
+                    file_system.open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
+  if (!fd.is_open()) return failed("open", path, errno);
+  if (file_system.fsync(fd.get()) != 0 && errno != EINVAL && errno != ENOTSUP)
+    return failed("sync", path, errno);
+  return {};
+}
+
+std::expected<std::string, std::string> read_small_file(const std::filesystem::path& path,
+                                                        std::size_t bytes_max) {
+  FileSystem& file_system = FileSystem::real();
+  // O_NONBLOCK: opening a named pipe by mistake must not wait for its writer.
+  FileDescriptor file(file_system,
+                      file_system.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
+  if (!file.is_open()) return failed("open", path, errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) return failed("read", path, errno);
+  if (!S_ISREG(status.st_mode))
+    return std::unexpected(fmt::format("cannot read {}: not a regular file", path.string()));
+
+  std::string contents;
+  char block[16384];
+  for (;;) {
+    const ssize_t count = ::read(file.get(), block, sizeof block);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return failed("read", path, errno);
+    if (count == 0) return contents;
+    contents.append(block, static_cast<std::size_t>(count));
+    if (contents.size() > bytes_max)
+      return std::unexpected(
+          fmt::format("cannot read {}: larger than {} bytes", path.string(), bytes_max));
+  }
+}
+
+}  // namespace regroup

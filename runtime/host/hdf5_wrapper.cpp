@@ -1,0 +1,531 @@
+#include "runtime/host/hdf5_wrapper.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <mutex>
+#include <string_view>
+#include <type_traits>
+
+#include <fmt/format.h>
+#include <hdf5.h>
+
+#include "runtime/protocol/check.hpp"
+
+namespace regroup {
+namespace {
+
+static_assert(std::is_same_v<hid_t, std::int64_t>, "HDF5 1.10 or newer");
+static_assert(std::endian::native == std::endian::little, "datasets are little-endian");
+
+// Held around every call into the library. Switches the printing of errors off for this thread: a
+// thread-safe HDF5 has that setting per thread.
+class Call {
+ public:
+  Call() : lock_(mutex()) {
+    thread_local const bool quiet = H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr) >= 0;
+    static_cast<void>(quiet);
+  }
+
+ private:
+  static std::recursive_mutex& mutex() {
+    static std::recursive_mutex the_mutex;
+    return the_mutex;
+  }
+  std::lock_guard<std::recursive_mutex> lock_;
+};
+
+extern "C" herr_t keep_innermost(unsigned depth, const H5E_error2_t* entry, void* text) {
+  if (depth == 0 && entry->desc != nullptr) *static_cast<std::string*>(text) = entry->desc;
+  return 0;
+}
+
+// One line: the system's own text where the entry quotes it, else the entry.
+std::string shortened(std::string_view text) {
+  constexpr std::size_t length_max = 200;
+  constexpr std::string_view quote = "error message = '";
+  if (const auto at = text.find(quote); at != text.npos) {
+    text.remove_prefix(at + quote.size());
+    text = text.substr(0, text.find('\''));
+  }
+  std::string line(text.substr(0, length_max));
+  std::ranges::replace_if(
+      line, [](char c) { return static_cast<unsigned char>(c) < ' '; }, ' ');
+  return line;
+}
+
+// To be called right after `call` failed, before any other call clears the error stack.
+std::unexpected<std::string> failed(const char* call) {
+  std::string innermost;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_innermost, &innermost);
+  return std::unexpected(
+      fmt::format("{} (HDF5: {})", innermost.empty() ? "failed" : shortened(innermost), call));
+}
+
+bool is_failure(herr_t code) {
+  return code < 0;
+}
+
+}  // namespace
+
+std::string hdf5_description() {
+  const Call call;
+  unsigned major = 0;
+  unsigned minor = 0;
+  unsigned release = 0;
+  hbool_t thread_safe = false;
+  if (is_failure(H5get_libversion(&major, &minor, &release)) ||
+      is_failure(H5is_library_threadsafe(&thread_safe)))
+    return "HDF5, version unknown";
+#ifdef H5_HAVE_PARALLEL
+  constexpr const char* flavour = "parallel";
+#else
+  constexpr const char* flavour = "serial";
+#endif
+  return fmt::format("HDF5 {}.{}.{}, {}thread-safe, {}", major, minor, release,
+                     thread_safe ? "" : "not ", flavour);
+}
+
+namespace hdf5 {
+namespace {
+
+hid_t file_type(ElementType type) {
+  switch (type) {
+    case ElementType::uint8:
+      return H5T_STD_U8LE;
+    case ElementType::int64:
+      return H5T_STD_I64LE;
+    case ElementType::uint64:
+      return H5T_STD_U64LE;
+    case ElementType::float64:
+      return H5T_IEEE_F64LE;
+  }
+  return H5I_INVALID_HID;
+}
+
+// On a little-endian machine the bytes are the same in memory and in the file.
+hid_t memory_type(ElementType type) {
+  return file_type(type);
+}
+
+Expected<ElementType> element_type_of(hid_t type) {
+  for (const auto candidate :
+       {ElementType::uint8, ElementType::int64, ElementType::uint64, ElementType::float64}) {
+    const htri_t equal = H5Tequal(type, file_type(candidate));
+    if (equal < 0) return failed("H5Tequal");
+    if (equal > 0) return candidate;
+  }
+  return std::unexpected("its element type is none of uint8, int64, uint64, float64");
+}
+
+// A fixed-length UTF-8 type of `length` bytes, filled up with NULs.
+Expected<Handle> text_type(std::size_t length) {
+  Handle type(H5Tcopy(H5T_C_S1));
+  if (!type.is_open()) return failed("H5Tcopy");
+  if (is_failure(H5Tset_size(type.get(), std::max<std::size_t>(length, 1))))
+    return failed("H5Tset_size");
+  if (is_failure(H5Tset_strpad(type.get(), H5T_STR_NULLPAD))) return failed("H5Tset_strpad");
+  if (is_failure(H5Tset_cset(type.get(), H5T_CSET_UTF8))) return failed("H5Tset_cset");
+  return type;
+}
+
+Expected<Handle> scalar_space() {
+  Handle space(H5Screate(H5S_SCALAR));
+  if (!space.is_open()) return failed("H5Screate");
+  return space;
+}
+
+Expected<Handle> row_space(std::uint64_t rows, bool may_grow) {
+  const hsize_t current = rows;
+  const hsize_t maximum = may_grow ? H5S_UNLIMITED : current;
+  Handle space(H5Screate_simple(1, &current, &maximum));
+  if (!space.is_open()) return failed("H5Screate_simple");
+  return space;
+}
+
+Expected<void> write_attribute(hid_t object, const std::string& name, hid_t type, hid_t space,
+                               const void* bytes) {
+  Handle attribute(H5Acreate2(object, name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT));
+  if (!attribute.is_open()) return failed("H5Acreate2");
+  if (is_failure(H5Awrite(attribute.get(), type, bytes))) return failed("H5Awrite");
+  if (is_failure(H5Aclose(attribute.release()))) return failed("H5Aclose");
+  return {};
+}
+
+Expected<void> write_text_attribute(hid_t object, const std::string& name, hid_t space,
+                                    std::span<const std::string> texts) {
+  std::size_t length = 1;
+  for (const auto& text : texts) length = std::max(length, text.size());
+  if (length * texts.size() > attribute_bytes_max)
+    return std::unexpected(
+        fmt::format("attribute '{}' is longer than {} bytes", name, attribute_bytes_max));
+  std::string bytes;
+  for (const auto& text : texts) bytes.append(text).append(length - text.size(), '\0');
+  const auto type = text_type(length);
+  if (!type) return std::unexpected(type.error());
+  return write_attribute(object, name, type->get(), space, bytes.data());
+}
+
+// An attribute that was opened, with what is needed to read it.
+struct OpenAttribute {
+  Handle attribute;
+  Handle type;
+  std::uint64_t elements = 0;
+};
+
+Expected<std::optional<OpenAttribute>> open_attribute(hid_t object, const std::string& name) {
+  const htri_t exists = H5Aexists(object, name.c_str());
+  if (exists < 0) return failed("H5Aexists");
+  if (exists == 0) return std::optional<OpenAttribute>();
+  OpenAttribute open;
+  open.attribute = Handle(H5Aopen(object, name.c_str(), H5P_DEFAULT));
+  if (!open.attribute.is_open()) return failed("H5Aopen");
+  open.type = Handle(H5Aget_type(open.attribute.get()));
+  if (!open.type.is_open()) return failed("H5Aget_type");
+  const Handle space(H5Aget_space(open.attribute.get()));
+  if (!space.is_open()) return failed("H5Aget_space");
+  const hssize_t elements = H5Sget_simple_extent_npoints(space.get());
+  if (elements < 0) return failed("H5Sget_simple_extent_npoints");
+  open.elements = static_cast<std::uint64_t>(elements);
+  return std::optional<OpenAttribute>(std::move(open));
+}
+
+Expected<std::vector<std::string>> read_texts(const OpenAttribute& open, const std::string& name) {
+  const htri_t variable = H5Tis_variable_str(open.type.get());
+  if (variable < 0) return failed("H5Tis_variable_str");
+  const std::size_t length = H5Tget_size(open.type.get());
+  if (H5Tget_class(open.type.get()) != H5T_STRING || variable > 0 || length == 0 ||
+      open.elements > (attribute_bytes_max + length) / length)
+    return std::unexpected(fmt::format("attribute '{}' is not a text of fixed length", name));
+  std::string bytes(length * open.elements, '\0');
+  if (is_failure(H5Aread(open.attribute.get(), open.type.get(), bytes.data())))
+    return failed("H5Aread");
+  std::vector<std::string> texts;
+  for (std::uint64_t i = 0; i < open.elements; ++i) {
+    const std::string text = bytes.substr(i * length, length);
+    texts.push_back(text.substr(0, text.find('\0')));
+  }
+  return texts;
+}
+
+template <class T>
+Expected<Value> read_number(const OpenAttribute& open, ElementType type) {
+  T number{};
+  if (is_failure(H5Aread(open.attribute.get(), memory_type(type), &number)))
+    return failed("H5Aread");
+  return Value(number);
+}
+
+Expected<Value> read_value(const OpenAttribute& open, const std::string& name) {
+  if (open.elements != 1)
+    return std::unexpected(fmt::format("attribute '{}' does not hold one value", name));
+  if (H5Tget_class(open.type.get()) == H5T_STRING) {
+    auto texts = read_texts(open, name);
+    if (!texts) return std::unexpected(texts.error());
+    return Value(std::move(texts->front()));
+  }
+  const auto type = element_type_of(open.type.get());
+  if (!type) return std::unexpected(fmt::format("attribute '{}': {}", name, type.error()));
+  switch (*type) {
+    case ElementType::int64:
+      return read_number<std::int64_t>(open, *type);
+    case ElementType::uint64:
+      return read_number<std::uint64_t>(open, *type);
+    case ElementType::float64:
+      return read_number<double>(open, *type);
+    case ElementType::uint8:
+      break;
+  }
+  return std::unexpected(fmt::format("attribute '{}' is of an unknown kind", name));
+}
+
+// What a new dataset is made with. The fill value is written at allocation, so that no byte of the
+// file is left to chance.
+Expected<Handle> creation_properties(const Layout& layout) {
+  Handle properties(H5Pcreate(H5P_DATASET_CREATE));
+  if (!properties.is_open()) return failed("H5Pcreate");
+  const hid_t id = properties.get();
+  if (is_failure(H5Pset_obj_track_times(id, false))) return failed("H5Pset_obj_track_times");
+  if (is_failure(H5Pset_fill_time(id, H5D_FILL_TIME_ALLOC))) return failed("H5Pset_fill_time");
+  if (layout.chunk_rows == 0) return properties;
+  const hsize_t chunk = layout.chunk_rows;
+  if (is_failure(H5Pset_chunk(id, 1, &chunk))) return failed("H5Pset_chunk");
+  if (layout.deflate_level == 0) return properties;
+  if (is_failure(H5Pset_shuffle(id))) return failed("H5Pset_shuffle");
+  if (is_failure(H5Pset_deflate(id, static_cast<unsigned>(layout.deflate_level))))
+    return failed("H5Pset_deflate");
+  return properties;
+}
+
+Expected<Handle> access_properties() {
+  Handle properties(H5Pcreate(H5P_FILE_ACCESS));
+  if (!properties.is_open()) return failed("H5Pcreate");
+  const hid_t id = properties.get();
+  if (is_failure(H5Pset_fapl_sec2(id))) return failed("H5Pset_fapl_sec2");
+  if (is_failure(H5Pset_fclose_degree(id, H5F_CLOSE_STRONG))) return failed("H5Pset_fclose_degree");
+  // The 1.8 format: every HDF5 since 2008 reads it, and its metadata has checksums.
+  if (is_failure(H5Pset_libver_bounds(id, H5F_LIBVER_V18, H5F_LIBVER_V18)))
+    return failed("H5Pset_libver_bounds");
+  // The run directory has its own lock; HDF5's would only fail where the file system knows no
+  // locks.
+  if (is_failure(H5Pset_file_locking(id, false, true))) return failed("H5Pset_file_locking");
+  return properties;
+}
+
+// The file's dataspace with `count` rows from `first_row` on selected.
+Expected<Handle> selected_rows(hid_t dataset, std::uint64_t first_row, std::uint64_t count) {
+  Handle space(H5Dget_space(dataset));
+  if (!space.is_open()) return failed("H5Dget_space");
+  const hsize_t start = first_row;
+  const hsize_t length = count;
+  if (is_failure(
+          H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, &start, nullptr, &length, nullptr)))
+    return failed("H5Sselect_hyperslab");
+  return space;
+}
+
+// The two dataspaces of a transfer of rows.
+struct Transfer {
+  Handle memory;
+  Handle file;
+};
+
+Expected<Transfer> transfer(hid_t dataset, std::uint64_t first_row, std::uint64_t count) {
+  auto memory = row_space(count, false);
+  if (!memory) return std::unexpected(memory.error());
+  auto file = selected_rows(dataset, first_row, count);
+  if (!file) return std::unexpected(file.error());
+  return Transfer{std::move(*memory), std::move(*file)};
+}
+
+}  // namespace
+
+std::size_t element_bytes(ElementType type) {
+  return type == ElementType::uint8 ? 1 : 8;
+}
+
+Handle& Handle::operator=(Handle&& other) noexcept {
+  if (this != &other) {
+    reset();
+    id_ = std::exchange(other.id_, -1);
+  }
+  return *this;
+}
+
+void Handle::reset() noexcept {
+  if (id_ < 0) return;
+  const Call call;
+  // A file closed with H5F_CLOSE_STRONG has taken its objects along: then there is nothing to do.
+  if (H5Iis_valid(id_) > 0) H5Idec_ref(id_);
+  id_ = -1;
+}
+
+Expected<void> Node::put_attribute(const std::string& name, const Value& value) {
+  const Call call;
+  const auto space = scalar_space();
+  if (!space) return std::unexpected(space.error());
+  if (const auto* text = std::get_if<std::string>(&value))
+    return write_text_attribute(handle_.get(), name, space->get(), {text, 1});
+  return std::visit(
+      [&](const auto& number) -> Expected<void> {
+        using Number = std::remove_cvref_t<decltype(number)>;
+        constexpr auto type = std::is_same_v<Number, double>         ? ElementType::float64
+                              : std::is_same_v<Number, std::int64_t> ? ElementType::int64
+                                                                     : ElementType::uint64;
+        return write_attribute(handle_.get(), name, file_type(type), space->get(), &number);
+      },
+      value);
+}
+
+Expected<void> Node::put_attribute(const std::string& name, std::span<const std::string> texts) {
+  const Call call;
+  const auto space = row_space(texts.size(), false);
+  if (!space) return std::unexpected(space.error());
+  return write_text_attribute(handle_.get(), name, space->get(), texts);
+}
+
+Expected<std::optional<Value>> Node::attribute(const std::string& name) const {
+  const Call call;
+  const auto open = open_attribute(handle_.get(), name);
+  if (!open) return std::unexpected(open.error());
+  if (!*open) return std::optional<Value>();
+  auto value = read_value(**open, name);
+  if (!value) return std::unexpected(value.error());
+  return std::optional<Value>(std::move(*value));
+}
+
+Expected<std::vector<std::string>> Node::text_attributes(const std::string& name) const {
+  const Call call;
+  const auto open = open_attribute(handle_.get(), name);
+  if (!open) return std::unexpected(open.error());
+  if (!*open) return std::vector<std::string>();
+  return read_texts(**open, name);
+}
+
+namespace {
+
+extern "C" herr_t collect_name(hid_t, const char* name, const H5A_info_t*, void* names) {
+  static_cast<std::vector<std::string>*>(names)->emplace_back(name);
+  return 0;
+}
+
+}  // namespace
+
+Expected<std::vector<std::string>> Node::attribute_names() const {
+  const Call call;
+  std::vector<std::string> names;
+  if (is_failure(
+          H5Aiterate2(handle_.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_name, &names)))
+    return failed("H5Aiterate2");
+  return names;
+}
+
+Expected<void> Node::close() {
+  const Call call;
+  if (handle_.is_open() && H5Idec_ref(handle_.release()) < 0) return failed("H5Idec_ref");
+  return {};
+}
+
+Expected<void> Dataset::write(std::uint64_t first_row, std::span<const std::byte> bytes) {
+  const Call call;
+  const std::uint64_t count = bytes.size() / element_bytes(type_);
+  REGROUP_CHECK(bytes.size() % element_bytes(type_) == 0, "whole elements are written");
+  REGROUP_CHECK(first_row <= rows_ && count <= rows_ - first_row, "writes stay inside the dataset");
+  if (count == 0) return {};
+  const auto spaces = transfer(handle_.get(), first_row, count);
+  if (!spaces) return std::unexpected(spaces.error());
+  if (is_failure(H5Dwrite(handle_.get(), memory_type(type_), spaces->memory.get(),
+                          spaces->file.get(), H5P_DEFAULT, bytes.data())))
+    return failed("H5Dwrite");
+  return {};
+}
+
+Expected<void> Dataset::append(std::span<const std::byte> bytes) {
+  const Call call;
+  const std::uint64_t first_row = rows_;
+  const hsize_t rows = rows_ + bytes.size() / element_bytes(type_);
+  if (is_failure(H5Dset_extent(handle_.get(), &rows))) return failed("H5Dset_extent");
+  rows_ = rows;
+  return write(first_row, bytes);
+}
+
+Expected<void> Dataset::read(std::uint64_t first_row, std::span<std::byte> bytes) const {
+  const Call call;
+  const std::uint64_t count = bytes.size() / element_bytes(type_);
+  REGROUP_CHECK(bytes.size() % element_bytes(type_) == 0, "whole elements are read");
+  REGROUP_CHECK(first_row <= rows_ && count <= rows_ - first_row, "reads stay inside the dataset");
+  if (count == 0) return {};
+  const auto spaces = transfer(handle_.get(), first_row, count);
+  if (!spaces) return std::unexpected(spaces.error());
+  if (is_failure(H5Dread(handle_.get(), memory_type(type_), spaces->memory.get(),
+                         spaces->file.get(), H5P_DEFAULT, bytes.data())))
+    return failed("H5Dread");
+  return {};
+}
+
+Expected<Group> Group::create_group(const std::string& name) {
+  const Call call;
+  const Handle properties(H5Pcreate(H5P_GROUP_CREATE));
+  if (!properties.is_open()) return failed("H5Pcreate");
+  if (is_failure(H5Pset_obj_track_times(properties.get(), false)))
+    return failed("H5Pset_obj_track_times");
+  Handle group(H5Gcreate2(handle_.get(), name.c_str(), H5P_DEFAULT, properties.get(), H5P_DEFAULT));
+  if (!group.is_open()) return failed("H5Gcreate2");
+  return Group(std::move(group));
+}
+
+Expected<Group> Group::open_group(const std::string& name) const {
+  const Call call;
+  Handle group(H5Gopen2(handle_.get(), name.c_str(), H5P_DEFAULT));
+  if (!group.is_open()) return failed("H5Gopen2");
+  return Group(std::move(group));
+}
+
+Expected<Dataset> Group::create_dataset(const std::string& name, ElementType type,
+                                        const Layout& layout) {
+  const Call call;
+  REGROUP_CHECK(layout.deflate_level == 0 || layout.chunk_rows != 0, "compression needs chunks");
+  const auto space = row_space(layout.rows, layout.chunk_rows != 0);
+  if (!space) return std::unexpected(space.error());
+  const auto properties = creation_properties(layout);
+  if (!properties) return std::unexpected(properties.error());
+  Handle dataset(H5Dcreate2(handle_.get(), name.c_str(), file_type(type), space->get(), H5P_DEFAULT,
+                            properties->get(), H5P_DEFAULT));
+  if (!dataset.is_open()) return failed("H5Dcreate2");
+  return Dataset(std::move(dataset), type, layout.rows);
+}
+
+Expected<Dataset> Group::open_dataset(const std::string& name) const {
+  const Call call;
+  Handle dataset(H5Dopen2(handle_.get(), name.c_str(), H5P_DEFAULT));
+  if (!dataset.is_open()) return failed("H5Dopen2");
+  const Handle type(H5Dget_type(dataset.get()));
+  if (!type.is_open()) return failed("H5Dget_type");
+  const auto element_type = element_type_of(type.get());
+  if (!element_type) return std::unexpected(element_type.error());
+  const Handle space(H5Dget_space(dataset.get()));
+  if (!space.is_open()) return failed("H5Dget_space");
+  if (H5Sget_simple_extent_ndims(space.get()) != 1)
+    return std::unexpected("it is not one-dimensional");
+  hsize_t rows = 0;
+  if (is_failure(H5Sget_simple_extent_dims(space.get(), &rows, nullptr)))
+    return failed("H5Sget_simple_extent_dims");
+  return Dataset(std::move(dataset), *element_type, rows);
+}
+
+Expected<bool> Group::has(const std::string& name) const {
+  const Call call;
+  const htri_t exists = H5Lexists(handle_.get(), name.c_str(), H5P_DEFAULT);
+  if (exists < 0) return failed("H5Lexists");
+  return exists > 0;
+}
+
+Expected<File> File::create(const std::filesystem::path& path) {
+  const Call call;
+  const auto access = access_properties();
+  if (!access) return std::unexpected(access.error());
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE));
+  if (!creation.is_open()) return failed("H5Pcreate");
+  if (is_failure(H5Pset_obj_track_times(creation.get(), false)))
+    return failed("H5Pset_obj_track_times");
+  Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access->get()));
+  if (!file.is_open()) return failed("H5Fcreate");
+  return File(std::move(file));
+}
+
+Expected<File> File::open_read_only(const std::filesystem::path& path) {
+  const Call call;
+  const auto access = access_properties();
+  if (!access) return std::unexpected(access.error());
+  Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access->get()));
+  if (!file.is_open()) return failed("H5Fopen");
+  return File(std::move(file));
+}
+
+Expected<Group> File::root() const {
+  const Call call;
+  Handle group(H5Gopen2(handle_.get(), "/", H5P_DEFAULT));
+  if (!group.is_open()) return failed("H5Gopen2");
+  return Group(std::move(group));
+}
+
+Expected<void> File::flush() {
+  const Call call;
+  if (is_failure(H5Fflush(handle_.get(), H5F_SCOPE_GLOBAL))) return failed("H5Fflush");
+  return {};
+}
+
+Expected<std::uint64_t> File::size_bytes() const {
+  const Call call;
+  hsize_t size = 0;
+  if (is_failure(H5Fget_filesize(handle_.get(), &size))) return failed("H5Fget_filesize");
+  return size;
+}
+
+Expected<void> File::close() {
+  const Call call;
+  if (handle_.is_open() && is_failure(H5Fclose(handle_.release()))) return failed("H5Fclose");
+  return {};
+}
+
+}  // namespace hdf5
+}  // namespace regroup

@@ -1,0 +1,151 @@
+// The one door to HDF5: no other file includes its headers. Every call's return code is checked and
+// comes back as a one-line text with the innermost entry of HDF5's error stack; the library itself
+// prints nothing. Handles close with their owners. Files are written in one fixed format without
+// time stamps, so that the same calls give the same bytes. Calls are serialised by a lock of this
+// wrapper's own, since most builds of HDF5 are not thread-safe: different threads may use different
+// objects.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace regroup {
+
+// For people: "HDF5 1.10.8, not thread-safe, serial".
+std::string hdf5_description();
+
+namespace hdf5 {
+
+template <class T>
+using Expected = std::expected<T, std::string>;
+
+// What a dataset holds, little-endian in the file.
+enum class ElementType : std::uint8_t { uint8, int64, uint64, float64 };
+std::size_t element_bytes(ElementType type);
+
+// What an attribute holds. Text is stored with a fixed length: no NUL in it, attribute_bytes_max at
+// most.
+using Value = std::variant<std::string, std::int64_t, std::uint64_t, double>;
+inline constexpr std::size_t attribute_bytes_max = 60'000;  // an object header takes 64 KiB
+
+// Owns one HDF5 identifier and closes it, ignoring errors, when it goes.
+class Handle {
+ public:
+  Handle() = default;
+  explicit Handle(std::int64_t id) : id_(id) {}
+  Handle(Handle&& other) noexcept : id_(std::exchange(other.id_, -1)) {}
+  Handle& operator=(Handle&& other) noexcept;
+  ~Handle() { reset(); }
+
+  std::int64_t get() const { return id_; }
+  bool is_open() const { return id_ >= 0; }
+  std::int64_t release() { return std::exchange(id_, -1); }
+  void reset() noexcept;
+
+ private:
+  std::int64_t id_ = -1;
+};
+
+// Anything that carries attributes: a group or a dataset.
+class Node {
+ public:
+  Node() = default;
+
+  // Creates an attribute; it must not be there yet.
+  Expected<void> put_attribute(const std::string& name, const Value& value);
+  // An array of texts, one or more, in this order.
+  Expected<void> put_attribute(const std::string& name, std::span<const std::string> texts);
+
+  // Nothing when there is no such attribute; an error when it is of a kind that Value does not
+  // have.
+  Expected<std::optional<Value>> attribute(const std::string& name) const;
+  // Empty when there is no such attribute.
+  Expected<std::vector<std::string>> text_attributes(const std::string& name) const;
+  // The names of all attributes, in alphabetical order.
+  Expected<std::vector<std::string>> attribute_names() const;
+
+  Expected<void> close();
+
+ protected:
+  explicit Node(Handle handle) : handle_(std::move(handle)) {}
+  Handle handle_;
+};
+
+// How a dataset is laid out. Chunked datasets grow by append(); a contiguous one has its size from
+// the start.
+struct Layout {
+  std::uint64_t rows = 0;        // at creation
+  std::uint64_t chunk_rows = 0;  // 0: contiguous
+  int deflate_level = 0;         // 0: not compressed; 1 to 9 needs chunks
+};
+
+// A one-dimensional dataset.
+class Dataset : public Node {
+ public:
+  Dataset() = default;
+
+  ElementType type() const { return type_; }
+  std::uint64_t rows() const { return rows_; }
+
+  // Bytes are whole elements in memory order (little-endian). A write that fails leaves the dataset
+  // unspecified: give the file up.
+  Expected<void> write(std::uint64_t first_row, std::span<const std::byte> bytes);
+  Expected<void> append(std::span<const std::byte> bytes);
+  Expected<void> read(std::uint64_t first_row, std::span<std::byte> bytes) const;
+
+ private:
+  friend class Group;
+  Dataset(Handle handle, ElementType type, std::uint64_t rows)
+      : Node(std::move(handle)), type_(type), rows_(rows) {}
+
+  ElementType type_ = ElementType::uint8;
+  std::uint64_t rows_ = 0;
+};
+
+class Group : public Node {
+ public:
+  Group() = default;
+
+  Expected<Group> create_group(const std::string& name);
+  Expected<Group> open_group(const std::string& name) const;
+  Expected<Dataset> create_dataset(const std::string& name, ElementType type, const Layout& layout);
+  Expected<Dataset> open_dataset(const std::string& name) const;
+  // Whether a link of this name is there, whatever it leads to.
+  Expected<bool> has(const std::string& name) const;
+
+ private:
+  friend class File;
+  explicit Group(Handle handle) : Node(std::move(handle)) {}
+};
+
+class File {
+ public:
+  File() = default;
+
+  // Truncates what is there.
+  static Expected<File> create(const std::filesystem::path& path);
+  static Expected<File> open_read_only(const std::filesystem::path& path);
+
+  Expected<Group> root() const;
+  // Hands everything to the operating system. This reports a full disk; closing does not.
+  Expected<void> flush();
+  // What HDF5 takes the file's size to be, for comparing with what the file system says.
+  Expected<std::uint64_t> size_bytes() const;
+  // Closes the file and every object still open in it.
+  Expected<void> close();
+
+ private:
+  explicit File(Handle handle) : handle_(std::move(handle)) {}
+  Handle handle_;
+};
+
+}  // namespace hdf5
+}  // namespace regroup

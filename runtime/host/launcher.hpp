@@ -1,0 +1,33 @@
+// Starts the ranks of a run with mpirun, with the flags that this MPI needs, and waits for them. Also
+// tells a process whether a launcher started it as one of several ranks. Binding is left to Regroup.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace regroup {
+
+// This process as one rank of several, as the launcher's environment says, before MPI is started.
+struct LaunchedRank {
+  std::uint32_t rank = 0;
+  std::uint32_t ranks = 1;
+};
+// Empty when no MPI launcher started this process.
+std::optional<LaunchedRank> launched_rank();
+
+// The command that starts `ranks` ranks of `program`: mpirun and its flags, then the program.
+std::expected<std::vector<std::string>, std::string> mpirun_command(
+    std::uint32_t ranks, const std::vector<std::string>& program);
+
+// Runs the command in the foreground, its environment extended by `settings` ("NAME=value"), and passes
+// SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 on to it. Returns its exit status, or 128 + signal.
+std::expected<int, std::string> run_in_foreground(const std::vector<std::string>& command,
+                                                  const std::vector<std::string>& settings);
+
+// The file of the running program.
+std::string own_program();
+
+}  // namespace regroup

@@ -1,0 +1,417 @@
+#include "runtime/host/run_directory.hpp"
+
+#include <array>
+#include <cerrno>
+#include <cmath>
+#include <limits>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace regroup {
+namespace {
+
+using nlohmann::json;
+using Kind = RunDirectoryError::Kind;
+using Refusal = std::optional<RunDirectoryError>;
+
+constexpr std::string_view kStatusName = "status.json";
+constexpr std::string_view kLockName = "lock";
+// What DIR/lock says, so that a directory is known as ours before it has a status.
+constexpr std::string_view kLockText = "This directory belongs to a regroup run.\n";
+constexpr std::size_t kStatusBytesMax = std::size_t{16} << 20;
+constexpr int kNameAttemptsMax = 10'000;
+// A check() elsewhere holds the lock for an instant, and a killed predecessor until its memory is
+// torn down: a claim tries this often, this far apart, before it says that the directory is in use.
+constexpr int kLockAttemptsMax = 20;
+constexpr timespec kLockPause{0, 2'000'000};
+
+RunDirectoryError error_of(Kind kind, std::string message) {
+  return {kind, std::move(message)};
+}
+
+RunDirectoryError system_error(const char* what, const std::filesystem::path& path,
+                               int error_number) {
+  return error_of(Kind::io,
+                  fmt::format("cannot {} {}: {}", what, path.string(), errno_text(error_number)));
+}
+
+RunDirectoryError in_use(const std::filesystem::path& path) {
+  return error_of(Kind::in_use,
+                  fmt::format("{} is in use by a live run; wait for it, or choose another --dir",
+                              path.string()));
+}
+
+RunDirectoryError lock_error(const std::filesystem::path& path, int error_number) {
+  if (error_number == EWOULDBLOCK) return in_use(path);
+  return error_of(Kind::io,
+                  fmt::format("cannot lock {}: {}; choose a --dir on a file system with locks",
+                              (path / kLockName).string(), errno_text(error_number)));
+}
+
+std::filesystem::path parent_of(const std::filesystem::path& path) {
+  const auto parent = path.has_filename() ? path.parent_path() : path.parent_path().parent_path();
+  return parent.empty() ? std::filesystem::path(".") : parent;
+}
+
+// As the effective user, which access(2) would not be.
+bool may_write_in(const std::filesystem::path& directory) {
+  return ::faccessat(AT_FDCWD, directory.c_str(), W_OK | X_OK, AT_EACCESS) == 0;
+}
+
+bool has_lock_text(const std::filesystem::path& lock) {
+  const auto text = read_small_file(lock, kLockText.size());
+  return text && *text == kLockText;
+}
+
+// Whether the directory holds nothing, or nothing but a lock that its maker died before writing.
+std::expected<bool, RunDirectoryError> is_blank(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::directory_iterator entries(path, error);
+  for (const std::filesystem::directory_iterator end; !error && entries != end;
+       entries.increment(error)) {
+    struct stat status {};
+    const bool empty_lock = entries->path().filename() == kLockName &&
+                            ::lstat(entries->path().c_str(), &status) == 0 &&
+                            S_ISREG(status.st_mode) && status.st_size == 0;
+    if (!empty_lock) return false;
+  }
+  if (error) return std::unexpected(system_error("read", path, error.value()));
+  return true;
+}
+
+Refusal refusal_of_missing(const std::filesystem::path& path) {
+  const auto parent = parent_of(path);
+  struct stat status {};
+  if (::stat(parent.c_str(), &status) != 0 && (errno == ENOENT || errno == ENOTDIR))
+    return error_of(Kind::unusable, fmt::format("{} has no parent directory; create {} first",
+                                                path.string(), parent.string()));
+  if (!S_ISDIR(status.st_mode))
+    return error_of(Kind::unusable,
+                    fmt::format("{} cannot be made: {} is not a directory; choose another --dir",
+                                path.string(), parent.string()));
+  if (!may_write_in(parent))
+    return error_of(Kind::io,
+                    fmt::format("cannot create {}: {} is not writable ({}); choose another --dir",
+                                path.string(), parent.string(), errno_text(errno)));
+  return std::nullopt;
+}
+
+// What its contents say against running here. Reads only.
+Refusal refusal_of_contents(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::lstat((path / kStatusName).c_str(), &status) == 0) {
+    const auto run = read_status(path);
+    if (!run)
+      return error_of(Kind::unusable,
+                      fmt::format("{}; choose another --dir, or move that file away", run.error()));
+    if (run->state != RunState::done) return std::nullopt;
+    return error_of(
+        Kind::finished,
+        fmt::format("{} holds a finished run; read it with `regroup results {}`, or choose "
+                    "another --dir",
+                    path.string(), path.string()));
+  }
+  if (has_lock_text(path / kLockName)) return std::nullopt;
+  const auto blank = is_blank(path);
+  if (!blank) return blank.error();
+  if (*blank) return std::nullopt;
+  return error_of(
+      Kind::unusable,
+      fmt::format("{} is not empty and not a run directory; choose a new or empty --dir",
+                  path.string()));
+}
+
+// Everything but the lock.
+Refusal refusal_of(const std::filesystem::path& path) {
+  if (path.empty())
+    return error_of(Kind::unusable, "the run directory has no name; give --dir a path");
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return refusal_of_missing(path);
+    return system_error("look at", path, errno);
+  }
+  if (!S_ISDIR(status.st_mode))
+    return error_of(Kind::unusable,
+                    fmt::format("{} is not a directory; choose another --dir", path.string()));
+  if (auto refusal = refusal_of_contents(path)) return refusal;
+  if (!may_write_in(path))
+    return error_of(Kind::io, fmt::format("{} is not writable ({}); choose another --dir",
+                                          path.string(), errno_text(errno)));
+  return std::nullopt;
+}
+
+// 0, or the errno of the last attempt.
+int lock_exclusively(int fd) {
+  for (int attempt = 1;; ++attempt) {
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return 0;
+    if (errno != EWOULDBLOCK && errno != EINTR) return errno;
+    if (attempt == kLockAttemptsMax) return EWOULDBLOCK;
+    ::nanosleep(&kLockPause, nullptr);
+  }
+}
+
+// Whether the locked file is still the one in the directory, which someone may have put away
+// meanwhile.
+bool still_there(int fd, const std::filesystem::path& lock) {
+  struct stat ours {};
+  struct stat theirs {};
+  return ::fstat(fd, &ours) == 0 && ::stat(lock.c_str(), &theirs) == 0 &&
+         ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
+Refusal write_lock_text(FileSystem& file_system, int fd, const std::filesystem::path& lock) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return system_error("read", lock, errno);
+  if (status.st_size != 0) return std::nullopt;
+  const ssize_t written = file_system.write(fd, kLockText.data(), kLockText.size());
+  if (written == static_cast<ssize_t>(kLockText.size())) return std::nullopt;
+  const int error_number = written < 0 ? errno : ENOSPC;
+  if (::ftruncate(fd, 0) != 0) return system_error("reset", lock, errno);
+  return system_error("write", lock, error_number);
+}
+
+// DIR/lock, open, and whether it was made just now.
+struct OpenLock {
+  FileDescriptor fd;
+  bool created = false;
+};
+
+std::expected<OpenLock, RunDirectoryError> open_lock(FileSystem& file_system,
+                                                     const std::filesystem::path& lock) {
+  FileDescriptor fd(file_system,
+                    file_system.open(lock.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (fd.is_open()) return OpenLock{std::move(fd), true};
+  if (errno == EEXIST)
+    fd = FileDescriptor(file_system, file_system.open(lock.c_str(), O_RDWR | O_CLOEXEC, 0));
+  if (!fd.is_open()) return std::unexpected(system_error("open", lock, errno));
+  return OpenLock{std::move(fd), false};
+}
+
+// Locks, and looks again under the lock, since the run that held it may have ended just now.
+Refusal lock_and_mark(FileSystem& file_system, int fd, const std::filesystem::path& path) {
+  const auto lock = path / kLockName;
+  if (const int error_number = lock_exclusively(fd); error_number != 0)
+    return lock_error(path, error_number);
+  if (!still_there(fd, lock)) return in_use(path);
+  if (auto refusal = refusal_of_contents(path)) return refusal;
+  return write_lock_text(file_system, fd, lock);
+}
+
+std::expected<FileDescriptor, RunDirectoryError> take_lock(FileSystem& file_system,
+                                                           const std::filesystem::path& path) {
+  const auto lock = path / kLockName;
+  auto opened = open_lock(file_system, lock);
+  if (!opened) return std::unexpected(opened.error());
+  const auto refusal = lock_and_mark(file_system, opened->fd.get(), path);
+  if (!refusal) return std::move(opened->fd);
+  // A lock that another run took first is theirs.
+  if (opened->created && refusal->kind == Kind::io) file_system.unlink(lock.c_str());
+  return std::unexpected(*refusal);
+}
+
+std::expected<FileDescriptor, RunDirectoryError> lock_directory(FileSystem& file_system,
+                                                                const std::filesystem::path& path,
+                                                                bool created) {
+  auto lock = take_lock(file_system, path);
+  if (!lock || !created) return lock;
+  auto done = sync_directory(file_system, path);
+  if (done) done = sync_directory(file_system, parent_of(path));
+  if (done) return lock;
+  file_system.unlink((path / kLockName).c_str());
+  return std::unexpected(error_of(Kind::io, done.error()));
+}
+
+template <class T>
+void take(const json& object, const char* name, T& out, std::string& problem) {
+  const auto member = object.find(name);
+  if (member == object.end() || !problem.empty()) return;
+  constexpr auto wrong = "member '{}' is not {}";
+  if constexpr (std::is_same_v<T, std::string>) {
+    if (!member->is_string())
+      problem = fmt::format(wrong, name, "a text");
+    else
+      out = member->template get<std::string>();
+  } else if constexpr (std::is_same_v<T, double>) {
+    if (member->is_null())
+      out = 0;
+    else if (!member->is_number())
+      problem = fmt::format(wrong, name, "a number");
+    else
+      out = member->template get<double>();
+  } else if constexpr (std::is_signed_v<T>) {
+    // nlohmann wraps what does not fit, so the range is checked on what was written.
+    const bool fits =
+        member->is_number_integer() &&
+        (!member->is_number_unsigned() ||
+         member->template get<std::uint64_t>() <= std::uint64_t{std::numeric_limits<T>::max()}) &&
+        (member->is_number_unsigned() ||
+         member->template get<std::int64_t>() >= std::numeric_limits<T>::min());
+    if (!fits)
+      problem = fmt::format(wrong, name, "an integer in range");
+    else
+      out = member->template get<T>();
+  } else {
+    const bool fits = member->is_number_unsigned() &&
+                      member->template get<std::uint64_t>() <= std::numeric_limits<T>::max();
+    if (!fits)
+      problem = fmt::format(wrong, name, "a count in range");
+    else
+      out = member->template get<T>();
+  }
+}
+
+void take_state(const json& object, RunState& out, std::string& problem) {
+  std::string name;
+  take(object, "state", name, problem);
+  if (!problem.empty()) return;
+  for (const auto state : {RunState::starting, RunState::running, RunState::done, RunState::failed,
+                           RunState::interrupted}) {
+    if (run_state_name(state) != name) continue;
+    out = state;
+    return;
+  }
+  problem = "member 'state' is not a state of a run";
+}
+
+void take_members(const json& object, std::vector<std::uint32_t>& out, std::string& problem) {
+  const auto members = object.find("members");
+  if (members == object.end() || !problem.empty()) return;
+  if (!members->is_array()) problem = "member 'members' is not a list of ranks";
+  if (!problem.empty()) return;
+  for (const auto& rank : *members) {
+    const json holder = {{"members", rank}};
+    take(holder, "members", out.emplace_back(), problem);
+  }
+}
+
+}  // namespace
+
+std::string_view run_state_name(RunState state) {
+  constexpr std::array<std::string_view, 5> names = {"starting", "running", "done", "failed",
+                                                     "interrupted"};
+  return names[static_cast<std::size_t>(state)];
+}
+
+std::string to_json(const RunStatus& status) {
+  nlohmann::ordered_json object;
+  object["job"] = status.job;
+  object["state"] = run_state_name(status.state);
+  object["exit"] = nullptr;
+  if (status.exit) object["exit"] = *status.exit;
+  object["epoch"] = status.epoch;
+  object["members"] = status.members;
+  object["shards_done"] = status.shards_done;
+  object["shards_total"] = status.shards_total;
+  object["quarantined"] = status.quarantined;
+  object["failures_survived"] = status.failures_survived;
+  object["seconds"] = status.seconds;
+  object["message"] = status.message;
+  object["regroup_version"] = status.regroup_version;
+  object["started_utc"] = status.started_utc;
+  object["updated_utc"] = status.updated_utc;
+  object["pid"] = status.pid;
+  object["host"] = status.host;
+  return object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
+  const json object = json::parse(text, nullptr, false);
+  if (object.is_discarded() || !object.is_object())
+    return std::unexpected("it is not a JSON object");
+  if (!object.contains("job") || !object.contains("state"))
+    return std::unexpected("it has no members 'job' and 'state'");
+  RunStatus status;
+  std::string problem;
+  take(object, "job", status.job, problem);
+  take_state(object, status.state, problem);
+  if (const auto exit = object.find("exit"); exit != object.end() && !exit->is_null())
+    take(object, "exit", status.exit.emplace(), problem);
+  take(object, "epoch", status.epoch, problem);
+  take_members(object, status.members, problem);
+  take(object, "shards_done", status.shards_done, problem);
+  take(object, "shards_total", status.shards_total, problem);
+  take(object, "quarantined", status.quarantined, problem);
+  take(object, "failures_survived", status.failures_survived, problem);
+  take(object, "seconds", status.seconds, problem);
+  take(object, "message", status.message, problem);
+  take(object, "regroup_version", status.regroup_version, problem);
+  take(object, "started_utc", status.started_utc, problem);
+  take(object, "updated_utc", status.updated_utc, problem);
+  take(object, "pid", status.pid, problem);
+  take(object, "host", status.host, problem);
+  if (!problem.empty()) return std::unexpected(problem);
+  return status;
+}
+
+std::string utc_text(std::time_t time) {
+  std::tm parts{};
+  ::gmtime_r(&time, &parts);
+  char text[64];
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts)};
+}
+
+std::expected<RunDirectory, RunDirectoryError> RunDirectory::claim(
+    const std::filesystem::path& path, FileSystem& file_system) {
+  if (auto refusal = refusal_of(path)) return std::unexpected(*refusal);
+  const bool created = ::mkdir(path.c_str(), 0777) == 0;
+  if (!created && errno != EEXIST) return std::unexpected(system_error("create", path, errno));
+  auto lock = lock_directory(file_system, path, created);
+  if (!lock) {
+    if (created) ::rmdir(path.c_str());  // does nothing if another run has come in
+    return std::unexpected(lock.error());
+  }
+  return RunDirectory(file_system, path, std::move(*lock));
+}
+
+std::expected<void, RunDirectoryError> RunDirectory::check(const std::filesystem::path& path) {
+  if (const auto refusal = refusal_of(path)) return std::unexpected(*refusal);
+  FileSystem& file_system = FileSystem::real();
+  const FileDescriptor lock(file_system, file_system.open((path / kLockName).c_str(),
+                                                          O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
+  if (lock.is_open() && ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0)
+    return std::unexpected(lock_error(path, errno));
+  return {};
+}
+
+std::expected<void, std::string> RunDirectory::write_status(const RunStatus& status) {
+  return replace_file(*file_system_, path_ / kStatusName, to_json(status));
+}
+
+std::expected<RunStatus, std::string> read_status(const std::filesystem::path& directory) {
+  const auto path = directory / kStatusName;
+  const auto text = read_small_file(path, kStatusBytesMax);
+  if (!text) return std::unexpected(text.error());
+  auto status = parse_run_status(*text);
+  if (!status)
+    return std::unexpected(
+        fmt::format("{} is no status of a run: {}", path.string(), status.error()));
+  return status;
+}
+
+std::expected<std::filesystem::path, RunDirectoryError> default_run_directory(
+    std::string_view job, std::time_t now, const std::filesystem::path& base) {
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  char time[64];
+  const std::string_view stamp(time, std::strftime(time, sizeof time, "%Y%m%dT%H%M%SZ", &parts));
+  const std::string name = fmt::format("{}-{}", job, stamp);
+  for (int attempt = 1; attempt <= kNameAttemptsMax; ++attempt) {
+    const auto path =
+        (base / (attempt == 1 ? name : fmt::format("{}-{}", name, attempt))).lexically_normal();
+    if (::mkdir(path.c_str(), 0777) == 0) return path;
+    if (errno != EEXIST) return std::unexpected(system_error("create", path, errno));
+  }
+  return std::unexpected(error_of(
+      Kind::io,
+      fmt::format("{} and {} names after it are taken; give --dir", name, kNameAttemptsMax)));
+}
+
+}  // namespace regroup

@@ -1,0 +1,100 @@
+// The directory of one run: who may use it, and what its status.json says. A claim is a lock on
+// DIR/lock that the kernel gives back when the process dies, however it dies, so a run that comes
+// back is never kept out by its own remains. A refusal writes nothing and is one line that says
+// what to do. status.json is replaced atomically: a reader sees the old one or the new one, never a
+// piece.
+#pragma once
+
+#include <cstdint>
+#include <ctime>
+#include <expected>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/host/file_system.hpp"
+
+namespace regroup {
+
+enum class RunState : std::uint8_t { starting, running, done, failed, interrupted };
+std::string_view run_state_name(RunState state);
+
+// What DIR/status.json holds, one member each, by these names.
+struct RunStatus {
+  std::string job;
+  RunState state = RunState::starting;
+  std::optional<int> exit;  // the exit status, once the run has ended; null before
+  std::uint64_t epoch = 0;
+  std::vector<std::uint32_t> members;  // ranks of the newest view, in rank order
+  std::uint64_t shards_done = 0;
+  std::uint64_t shards_total = 0;
+  std::uint64_t quarantined = 0;
+  std::uint64_t failures_survived = 0;
+  double seconds =
+      0;  // of work so far, over all launches; a number that is not finite reads back as 0
+  std::string message;  // for people: why it failed, or where to go on
+  std::string regroup_version;
+  std::string started_utc;  // as utc_text() gives it
+  std::string updated_utc;
+  std::int64_t pid = 0;
+  std::string host;
+
+  friend bool operator==(const RunStatus&, const RunStatus&) = default;
+};
+
+// One JSON object over several lines. Bytes of texts that are not UTF-8 become U+FFFD.
+std::string to_json(const RunStatus& status);
+// `job` and `state` must be there; other members default when missing. Unknown ones are ignored.
+std::expected<RunStatus, std::string> parse_run_status(std::string_view json);
+
+// "2026-01-31T23:59:59Z"
+std::string utc_text(std::time_t time);
+
+struct RunDirectoryError {
+  enum class Kind : std::uint8_t {
+    unusable,  // not a directory to run in: bad input
+    in_use,    // a live run holds it; it may be free a moment later
+    finished,  // its run is done
+    io         // the system failed us: disk, permissions, locks
+  };
+  Kind kind = Kind::unusable;
+  std::string message;
+};
+
+// Holds the claim as long as it lives. Its methods may be called from one thread at a time. A
+// process that forks without exec passes the claim on to its child; with exec it does not.
+class RunDirectory {
+ public:
+  // Makes the directory when it is missing (its parent must exist) and locks it. A directory that
+  // is empty, or holds a run that is not done, will do.
+  static std::expected<RunDirectory, RunDirectoryError> claim(
+      const std::filesystem::path& path, FileSystem& file_system = FileSystem::real());
+
+  // The refusals of claim(), now, without creating, writing or holding anything.
+  static std::expected<void, RunDirectoryError> check(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  std::expected<void, std::string> write_status(const RunStatus& status);
+
+ private:
+  RunDirectory(FileSystem& file_system, std::filesystem::path path, FileDescriptor lock)
+      : file_system_(&file_system), path_(std::move(path)), lock_(std::move(lock)) {}
+
+  FileSystem* file_system_;
+  std::filesystem::path path_;
+  FileDescriptor lock_;
+};
+
+// The status of the run in a directory; needs no claim. The error is one line that names the path.
+std::expected<RunStatus, std::string> read_status(const std::filesystem::path& directory);
+
+// Makes an empty directory BASE/JOB-20260131T235959Z, or with -2, -3 and so on after it where that
+// is taken, and returns its path. Made rather than only named, so that jobs started in the same
+// second get a directory each.
+std::expected<std::filesystem::path, RunDirectoryError> default_run_directory(
+    std::string_view job, std::time_t now = std::time(nullptr),
+    const std::filesystem::path& base = ".");
+
+}  // namespace regroup
