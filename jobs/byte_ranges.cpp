@@ -81,8 +81,7 @@ std::uint64_t ByteRanges::default_shard_bytes(std::span<const InputFile> files) 
     if (file.bytes != 0) weight += std::min(file.bytes, kTotalBytesMax) + kFileOpenBytes;
   const std::uint64_t usual =
       std::clamp(weight / kShardsSmallInput, kShardBytesMin, kShardBytesUsual);
-  // A shard may close up to kFileOpenBytes short of full.
-  const std::uint64_t fewest = divide_up(weight, kShardsUsualMax) + kFileOpenBytes;
+  const std::uint64_t fewest = divide_up(weight, kShardsUsualMax);
   const std::uint64_t page = kFileOpenBytes;
   return divide_up(std::max(usual, fewest), page) * page;
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/jobs/error_of.hpp"
 #include "tests/jobs/temporary_folder.hpp"
 
 namespace regroup {
@@ -19,9 +20,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
-std::string error_of(const std::vector<std::string>& paths) {
-  const auto files = open_inputs(paths);
-  return files ? std::string() : files.error();
+std::string open_error(const std::vector<std::string>& paths) {
+  return error_of(open_inputs(paths));
 }
 
 ByteRanges cut(std::vector<InputFile> files, std::uint64_t shard_bytes) {
@@ -74,18 +74,18 @@ TEST(OpenInputs, SaysWhatWhereAndWhatToDo) {
   const std::string pipe = folder.path("pipe");
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
 
-  EXPECT_EQ(error_of({file, missing}), missing +
-                                           ": no such file; check the name, and that this node "
-                                           "sees its file system");
-  EXPECT_THAT(error_of({file + "/below"}), HasSubstr(file + "/below: no such file"));
-  EXPECT_EQ(error_of({folder.path("")}), folder.path("") +
-                                             ": is a directory; name files, e.g. "
-                                             "with find " +
-                                             folder.path("") + " -type f");
-  EXPECT_THAT(error_of({pipe}), HasSubstr(pipe + ": is a named pipe; copy"));
-  EXPECT_THAT(error_of({"/dev/null"}), HasSubstr("/dev/null: is a device; copy"));
-  EXPECT_THAT(error_of({""}), HasSubstr("empty name"));
-  EXPECT_THAT(error_of({missing}), Not(HasSubstr("\n")));
+  EXPECT_EQ(open_error({file, missing}), missing +
+                                             ": no such file; check the name, and that this node "
+                                             "sees its file system");
+  EXPECT_THAT(open_error({file + "/below"}), HasSubstr(file + "/below: no such file"));
+  EXPECT_EQ(open_error({folder.path("")}), folder.path("") +
+                                               ": is a directory; name files, e.g. "
+                                               "with find " +
+                                               folder.path("") + " -type f");
+  EXPECT_THAT(open_error({pipe}), HasSubstr(pipe + ": is a named pipe; copy"));
+  EXPECT_THAT(open_error({"/dev/null"}), HasSubstr("/dev/null: is a device; copy"));
+  EXPECT_THAT(open_error({""}), HasSubstr("empty name"));
+  EXPECT_THAT(open_error({missing}), Not(HasSubstr("\n")));
 }
 
 // Root may read everything, so as root it looks with the eyes of another user.
@@ -98,7 +98,7 @@ TEST(OpenInputs, NamesAFileThatMayNotBeRead) {
   const bool is_root = ::geteuid() == 0;
   if (is_root && ::seteuid(kNobody) != 0) GTEST_SKIP() << "cannot become another user";
 
-  const std::string error = error_of({file});
+  const std::string error = open_error({file});
 
   if (is_root) {
     ASSERT_EQ(::seteuid(0), 0);
@@ -165,10 +165,10 @@ TEST(ByteRanges, DefaultNumberOfShardsIsBounded) {
 }
 
 TEST(ByteRanges, RefusesAbsurdCuts) {
-  EXPECT_THAT(ByteRanges::cut({{"f", 1}}, 0).error(), HasSubstr("choose at least 1"));
-  EXPECT_THAT(ByteRanges::cut({{"f", 1ULL << 40}}, 10).error(), HasSubstr("choose larger ones"));
-  EXPECT_THAT(ByteRanges::cut({{"f", ~0ULL}}).error(), HasSubstr("name fewer files"));
-  EXPECT_THAT(ByteRanges::cut({{"f", 1ULL << 60}, {"g", 1}}).error(), HasSubstr("g: 1 bytes"));
+  EXPECT_THAT(error_of(ByteRanges::cut({{"f", 1}}, 0)), HasSubstr("choose at least 1"));
+  EXPECT_THAT(error_of(ByteRanges::cut({{"f", 1ULL << 40}}, 10)), HasSubstr("choose larger ones"));
+  EXPECT_THAT(error_of(ByteRanges::cut({{"f", ~0ULL}})), HasSubstr("name fewer files"));
+  EXPECT_THAT(error_of(ByteRanges::cut({{"f", 1ULL << 60}, {"g", 1}})), HasSubstr("g: 1 bytes"));
 }
 
 TEST(ByteRanges, ComesBackFromItsBytes) {

@@ -11,6 +11,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/jobs/error_of.hpp"
+
 namespace regroup {
 namespace {
 
@@ -100,6 +102,23 @@ TEST(CombineTable, LongKeysThatDifferInOneByteAreDifferent) {
     }
     EXPECT_EQ(table.size(), length + 1);
     EXPECT_EQ(*table.find(key), 1u);
+  }
+}
+
+// A slot keeps half of the hash: among this many keys some pairs share it, and only a comparison of
+// the keys themselves tells them apart.
+TEST(CombineTable, KeysThatShareTheKeptHalfOfTheHashAreDifferent) {
+  constexpr std::uint32_t kKeys = 300'000;
+  for (const char* beginning : {"", "a long beginning "}) {
+    Counts table;
+    std::set<std::uint32_t> kept_halves;
+    for (std::uint32_t i = 0; i < kKeys; ++i) {
+      const std::string key = beginning + std::to_string(i + kKeys);
+      kept_halves.insert(static_cast<std::uint32_t>(key_hash(key)));
+      table.add(key, 1);
+    }
+    ASSERT_LT(kept_halves.size(), kKeys);
+    EXPECT_EQ(table.size(), kKeys);
   }
 }
 
@@ -279,7 +298,7 @@ TEST(CombineTable, AbsorbRefusesKeysOutOfOrderAndKeysTwice) {
     list.put(first, Count{1});
     list.put(second, Count{1});
     Counts table;
-    EXPECT_THAT(table.absorb(bytes.view()).error(),
+    EXPECT_THAT(error_of(table.absorb(bytes.view())),
                 HasSubstr("not in the order of its keys at entry 1"));
     EXPECT_TRUE(table.empty());
   }

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "jobs/combine_table.hpp"
+#include "tests/jobs/error_of.hpp"
 
 namespace regroup {
 namespace {
@@ -90,9 +91,9 @@ TEST(MergeSorted, ResultIsTheSameForEveryNumberOfPartitions) {
 }
 
 TEST(MergeSorted, NamesTheListThatIsOutOfOrderOrHasAKeyTwice) {
-  EXPECT_THAT(merge(lists_of({{{"a", 1}}, {{"b", 1}, {"a", 1}}}), ByKey{}).error(),
+  EXPECT_THAT(error_of(merge(lists_of({{{"a", 1}}, {{"b", 1}, {"a", 1}}}), ByKey{})),
               HasSubstr("list 1: entry 1 is out of order"));
-  EXPECT_THAT(merge(lists_of({{{"a", 1}, {"a", 1}}}), ByKey{}).error(),
+  EXPECT_THAT(error_of(merge(lists_of({{{"a", 1}, {"a", 1}}}), ByKey{})),
               HasSubstr("list 0: entry 1 is out of order"));
 }
 
@@ -116,7 +117,7 @@ TEST(MergeSorted, StopsAtTheFirstErrorOfTheCallback) {
         if (++calls == 2) return std::unexpected("disk full");
         return {};
       });
-  EXPECT_EQ(entries.error(), "disk full");
+  EXPECT_EQ(error_of(entries), "disk full");
   EXPECT_EQ(calls, 2);
 }
 
