@@ -59,9 +59,9 @@ struct WordCount {
   template <class Emit>
   void map(const ShardContext& shard, Emit&& emit) const {
     for (const FilePiece& piece : ranges->pieces(ShardId{shard.shard()})) {
-      value_or_throw(reader.open(ranges->files()[piece.file], piece.begin, piece.end));
+      value_or_throw(pieces.open(ranges->files()[piece.file], piece.begin, piece.end));
       while (true) {
-        const std::string_view block = value_or_throw(reader.next());
+        const std::string_view block = value_or_throw(pieces.next());
         if (block.empty()) break;
         count_words(block, emit);
       }
@@ -93,7 +93,7 @@ struct WordCount {
   bool ignore_case = false;
   std::uint64_t shard_bytes = 0;
   std::optional<ByteRanges> ranges;
-  mutable WordRangeReader reader;  // one shard at a time runs on a rank
+  mutable WordRangeReader pieces;  // one shard at a time runs on a rank
   mutable std::string lowered;
 
  private:

@@ -435,7 +435,7 @@ RunProgress Coordinator::progress() const {
                        .duplicates = duplicates_};
   for (const StagePlan& stage : stages_) progress.shards += stage.shards;
   progress.done = settled_before_;
-  if (table_ && state_ == RunPhase::kRunning) {
+  if (table_ && !table_->settled()) {
     progress.stage_shards = stages_[stage_.value].shards;
     progress.stage_done =
         table_->count(ShardState::kDone) + table_->count(ShardState::kQuarantined);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <string>
 #include <thread>
 
 #include "runtime/protocol/check.hpp"
@@ -80,7 +81,7 @@ void HostLoop::stop_if_asked() {
   const int signal = stop_signal_.load(std::memory_order_relaxed);
   if (signal == 0 || stopped_) return;
   stopped_ = true;
-  node_->step(StopWanted{"stopped by signal " + std::to_string(signal)}, output_);
+  node_->step(StopWanted{std::string(kStoppedBySignal) + std::to_string(signal)}, output_);
 }
 
 void HostLoop::drain() {

@@ -11,12 +11,15 @@
 #include <cstdint>
 #include <mutex>
 #include <optional>
-#include <string>
+#include <string_view>
 
 #include "runtime/host/transport.hpp"
 #include "runtime/protocol/node.hpp"
 
 namespace regroup {
+
+// How the message of a run that a signal ended begins.
+inline constexpr std::string_view kStoppedBySignal = "stopped by signal ";
 
 class HostLoop {
  public:

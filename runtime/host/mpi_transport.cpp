@@ -65,8 +65,8 @@ class ReceiveRing {
 
 class MpiTransport::Implementation {
  public:
-  Implementation(const mpi::Session& session, BufferPool& pool)
-      : communicator_(session.communicator()),
+  Implementation(const MpiSession& session, BufferPool& pool)
+      : communicator_(session.handles().all),
         self_(session.rank()),
         ranks_(session.ranks()),
         pool_(&pool),
@@ -134,7 +134,7 @@ class MpiTransport::Implementation {
   std::size_t backlog_bytes_ = 0;
 };
 
-MpiTransport::MpiTransport(const mpi::Session& session, BufferPool& pool)
+MpiTransport::MpiTransport(const MpiSession& session, BufferPool& pool)
     : implementation_(std::make_unique<Implementation>(session, pool)) {}
 MpiTransport::~MpiTransport() = default;
 RankId MpiTransport::self() const { return implementation_->self(); }

@@ -9,9 +9,7 @@
 
 namespace regroup {
 
-namespace mpi {
-class Session;
-}
+class MpiSession;
 
 class MpiTransport : public Transport {
  public:
@@ -20,7 +18,7 @@ class MpiTransport : public Transport {
   static constexpr std::size_t kLargeReceives = 8;
 
   // Both outlive it.
-  MpiTransport(const mpi::Session& session, BufferPool& pool);
+  MpiTransport(const MpiSession& session, BufferPool& pool);
   // Abandons what has not left or not arrived.
   ~MpiTransport() override;
 

@@ -170,6 +170,7 @@ class Node {
   // True while a frame that is missing holds up later ones.
   bool stalled() const;
   Service& service() { return *service_; }
+  const Service& service() const { return *service_; }
 
  private:
   friend class Context;

@@ -1,0 +1,10 @@
+// The program `regroup`: the command line over the sample jobs.
+#include "jobs/registry.hpp"
+#include "jobs/sample_jobs.hpp"
+
+int main(int argc, char** argv) {
+  regroup::JobRegistry registry;
+  regroup::add_montecarlo(registry);
+  regroup::add_wordcount(registry);
+  return regroup::regroup_main(argc, argv, registry);
+}

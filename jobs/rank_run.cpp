@@ -1,0 +1,295 @@
+#include "jobs/rank_run.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <cstdio>
+#include <mutex>
+#include <thread>
+
+#include "jobs/job_executor.hpp"
+#include "jobs/progress_display.hpp"
+#include "jobs/version.hpp"
+#include "runtime/host/device.hpp"
+#include "runtime/host/host_loop.hpp"
+#include "runtime/host/hwloc_wrapper.hpp"
+#include "runtime/host/local_transport.hpp"
+#include "runtime/host/mpi_session.hpp"
+#include "runtime/host/mpi_transport.hpp"
+#include "scheduler/scheduler.hpp"
+
+namespace regroup {
+namespace {
+
+constexpr auto kDisplayPeriod = std::chrono::milliseconds(100);
+constexpr auto kStatusPeriod = std::chrono::seconds(1);
+constexpr std::size_t kQuarantineLogMax = 20;
+
+HostLoop* loop_to_stop = nullptr;
+
+void on_stop_signal(int signal) {
+  if (loop_to_stop != nullptr) loop_to_stop->request_stop(signal);
+}
+
+// SIGINT and SIGTERM ask the loop to stop while this lives.
+class StopSignals {
+ public:
+  explicit StopSignals(HostLoop& loop) {
+    loop_to_stop = &loop;
+    std::signal(SIGINT, on_stop_signal);
+    std::signal(SIGTERM, on_stop_signal);
+  }
+  ~StopSignals() {
+    std::signal(SIGINT, SIG_IGN);  // it is over; let MPI end in peace
+    std::signal(SIGTERM, SIG_IGN);
+    loop_to_stop = nullptr;
+  }
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+};
+
+// Passes results on to the job, and remembers which shards were given up and why.
+class LoggingSink : public ResultSink {
+ public:
+  explicit LoggingSink(Program& program) : program_(&program) {}
+  void commit(StageId stage, ShardRange shards, std::uint32_t value_bytes,
+              std::span<const std::byte> values) override {
+    program_->commit(stage, shards, value_bytes, values);
+  }
+  void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
+            const std::string& what) override {
+    program_->skip(stage, shard, attempts, rank, what);
+    if (log_.size() == kQuarantineLogMax) return;
+    log_.push_back(fmt::format("shard {} of stage {} given up after {} attempts, the last on rank {}: {}",
+                               shard.value, stage.value, attempts.value, rank.value, what));
+  }
+  const std::vector<std::string>& log() const { return log_; }
+
+ private:
+  Program* program_;
+  std::vector<std::string> log_;
+};
+
+// Calls a function now and then on a thread of its own, until it is destroyed.
+class Repeater {
+ public:
+  Repeater(std::chrono::milliseconds period, std::function<void()> call)
+      : thread_([this, period, call = std::move(call)] {
+          std::unique_lock lock(mutex_);
+          while (!wake_.wait_for(lock, period, [this] { return done_; })) call();
+        }) {}
+  ~Repeater() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+    }
+    wake_.notify_one();
+    thread_.join();
+  }
+  Repeater(const Repeater&) = delete;
+  Repeater& operator=(const Repeater&) = delete;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool done_ = false;
+  std::thread thread_;  // last: it uses the others
+};
+
+class RankRun {
+ public:
+  explicit RankRun(RankRunRequest request) : request_(std::move(request)), sink_(*request_.program) {}
+
+  int run();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  bool coordinates() const { return transport_->self() == RankId{0}; }
+  double seconds() const { return std::chrono::duration<double>(Clock::now() - started_).count(); }
+
+  void connect();
+  RankResources bind();
+  std::unique_ptr<Service> make_service();
+  std::expected<void, std::string> write_result();
+  void look(HostLoop& loop);
+  RunStatus status(RunState state) const;
+  void write_status(const RunStatus& status);
+  void conclude(const Outcome& outcome);
+
+  RankRunRequest request_;
+  LoggingSink sink_;
+  Clock::time_point started_ = Clock::now();
+  std::string started_utc_ = utc_text(std::time(nullptr));
+  std::optional<MpiSession> session_;
+  BufferPool pool_;
+  std::unique_ptr<Transport> transport_;
+
+  RunProgress progress_;  // coordinator: the latest picture
+  View view_;
+  std::optional<ProgressDisplay> display_;
+  Clock::time_point status_written_;
+  RunSummary summary_;
+};
+
+void RankRun::connect() {
+  if (request_.launched) {
+    session_.emplace();
+    transport_ = std::make_unique<MpiTransport>(*session_, pool_);
+  } else {
+    transport_ = std::make_unique<LocalTransport>();
+  }
+}
+
+// Pins this rank to its share of the node. A machine that cannot be read or bound is no reason not to run.
+RankResources RankRun::bind() {
+  RankResources resources{.rank = transport_->self(),
+                          .threads = std::max(1u, request_.options.threads)};
+  const auto machine = Machine::this_machine();
+  if (!machine) return resources;
+  const std::uint32_t local_rank = session_ ? session_->local_rank() : 0;
+  const auto own_mask = machine->thread_binding().value_or(CpuList{});
+  const auto masks = session_ ? session_->gather_on_node(own_mask)
+                              : std::vector<std::vector<std::uint32_t>>{own_mask};
+  const NodeTopology node =
+      with_devices(node_within_masks(machine->allowed(), masks), discover_devices().devices);
+  const BindingPlan plan = plan_binding_within_masks(node, masks, request_.binding);
+  const RankBinding& mine = plan.ranks[local_rank];
+  resources.threads = mine.threads;
+  if (mine.gpu && node.gpus[*mine.gpu].cuda_ordinal) {
+    resources.device = static_cast<std::uint32_t>(*node.gpus[*mine.gpu].cuda_ordinal);
+  }
+  if (!mine.pus.empty()) {
+    const auto bound = machine->bind_thread(mine.pus);
+    if (bound) (void)machine->prefer_local_memory(mine.pus);
+    if (!bound) std::fprintf(stderr, "regroup: not pinned: %s\n", bound.error().c_str());
+  }
+  return resources;
+}
+
+std::unique_ptr<Service> RankRun::make_service() {
+  if (!coordinates()) return std::make_unique<Scheduler>(request_.schedule);
+  return std::make_unique<Scheduler>(request_.schedule,
+                                     describe_job(*request_.program, request_.options.seed), sink_);
+}
+
+std::expected<void, std::string> RankRun::write_result() {
+  auto file = ResultFileWriter::create(request_.directory->path());
+  if (!file) return std::unexpected(file.error());
+  if (auto kept = file->attribute("job", std::string(request_.program->name())); !kept) return kept;
+  if (auto kept = file->attribute("seed", request_.options.seed); !kept) return kept;
+  Report report(*file);
+  request_.program->report(report);
+  if (auto reported = report.finish(); !reported) return reported;
+  if (auto finished = file->finish(); !finished) return finished;
+  summary_.values = report.values();
+  summary_.columns = report.column_list();
+  summary_.first_rows = report.preview();
+  summary_.rows = report.rows();
+  return {};
+}
+
+void RankRun::look(HostLoop& loop) {
+  loop.inspect([this](const Node& node) {
+    progress_ = *static_cast<const Scheduler&>(node.service()).progress();
+    view_ = node.view();
+  });
+  display_->show(progress_, seconds());
+  if (Clock::now() - status_written_ < kStatusPeriod) return;
+  status_written_ = Clock::now();
+  write_status(status(RunState::running));
+}
+
+RunStatus RankRun::status(RunState state) const {
+  RunStatus status{.job = std::string(request_.program->name()), .state = state};
+  status.epoch = view_.epoch.value;
+  for (const RankId rank : view_.members) status.members.push_back(rank.value);
+  status.shards_done = progress_.done;
+  status.shards_total = progress_.shards;
+  status.quarantined = progress_.quarantined;
+  status.seconds = seconds();
+  status.regroup_version = kVersion;
+  status.started_utc = started_utc_;
+  status.updated_utc = utc_text(std::time(nullptr));
+  status.pid = getpid();
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  status.host = host;
+  return status;
+}
+
+void RankRun::write_status(const RunStatus& status) {
+  const auto written = request_.directory->write_status(status);
+  if (!written) std::fprintf(stderr, "regroup: %s\n", written.error().c_str());
+}
+
+void RankRun::conclude(const Outcome& outcome) {
+  display_->finish();
+  const bool done = outcome.exit_status <= 1;
+  const bool interrupted = outcome.message.starts_with(kStoppedBySignal);
+  RunStatus last = status(done          ? RunState::done
+                          : interrupted ? RunState::interrupted
+                                        : RunState::failed);
+  last.exit = outcome.exit_status;
+  last.message = outcome.message;
+  write_status(last);
+
+  summary_.job = last.job;
+  summary_.dir = request_.directory->path().string();
+  summary_.exit_status = outcome.exit_status;
+  summary_.message = outcome.message;
+  summary_.shards = progress_.shards;
+  summary_.quarantined = progress_.quarantined;
+  summary_.ranks = transport_->ranks();
+  summary_.epoch = last.epoch;
+  summary_.seconds = last.seconds;
+  summary_.quarantine_log = sink_.log();
+  request_.show(summary_);
+}
+
+int RankRun::run() {
+  connect();
+  const RankResources resources = bind();
+  JobExecutor executor(*request_.program, resources, [this] { return write_result(); });
+  const std::uint32_t ranks = transport_->ranks();
+  const std::string& clocks = request_.options.vector_clocks;
+  Node node({.self = transport_->self(),
+             .ranks = ranks,
+             .vector_clocks =
+                 clocks == "on" || (clocks == "auto" && ranks <= kVectorClockRanksDefaultMax)},
+            make_service(), pool_);
+  HostLoop loop(node, *transport_, executor);
+  const StopSignals signals(loop);
+
+  Outcome outcome;
+  if (coordinates()) {
+    const std::string& progress = request_.options.progress;
+    display_.emplace(progress == "bar"     ? ProgressStyle::kBar
+                     : progress == "plain" ? ProgressStyle::kPlain
+                                           : ProgressStyle::kNone,
+                     request_.progress_columns);
+    write_status(status(RunState::starting));
+    status_written_ = Clock::now();
+    {
+      const Repeater looking(kDisplayPeriod, [&] { look(loop); });
+      outcome = loop.run();
+    }
+    look(loop);
+    conclude(outcome);
+  } else {
+    outcome = loop.run();
+  }
+  transport_.reset();
+  if (session_) session_->finish(outcome.exit_status);
+  return outcome.exit_status;
+}
+
+}  // namespace
+
+int run_rank(RankRunRequest request) { return RankRun(std::move(request)).run(); }
+
+}  // namespace regroup

@@ -1,0 +1,21 @@
+// The verb `run`: checks what the user gave, starts ranks with mpirun where that is asked for, and runs
+// one rank where this process is one.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "jobs/registry.hpp"
+
+namespace regroup {
+
+// The run's exit statuses, which users and scripts rely on.
+inline constexpr int kExitDone = 0;
+inline constexpr int kExitQuarantined = 1;
+inline constexpr int kExitBadInput = 2;
+inline constexpr int kExitNotRecovered = 3;
+
+// `arguments` are what follows the verb. Returns the exit status.
+int run_command(const std::vector<std::string>& arguments, const JobRegistry& registry);
+
+}  // namespace regroup

@@ -1,0 +1,18 @@
+// The transport of a run with one rank: there is nobody to talk to, and MPI is not started.
+#pragma once
+
+#include "runtime/host/transport.hpp"
+#include "runtime/protocol/check.hpp"
+
+namespace regroup {
+
+class LocalTransport : public Transport {
+ public:
+  RankId self() const override { return RankId{0}; }
+  std::uint32_t ranks() const override { return 1; }
+  void send(RankId, Buffer) override { REGROUP_CHECK(false, "a lone rank sends to nobody"); }
+  std::size_t poll(const FrameHandler&, std::size_t) override { return 0; }
+  std::size_t backlog_bytes() const override { return 0; }
+};
+
+}  // namespace regroup

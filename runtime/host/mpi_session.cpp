@@ -1,0 +1,109 @@
+// MPI session: starting, numbering and ending.
+#include "runtime/host/mpi_wrapper.hpp"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+
+namespace regroup {
+namespace {
+
+constexpr auto kFinalizeTimeout = std::chrono::seconds(10);
+constexpr int kExitNotRecovered = 3;
+
+}  // namespace
+
+void mpi::check(int code, const char* call) {
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  std::fprintf(stderr, "regroup: %s failed: %.*s\n", call, length, text);
+  _exit(kExitNotRecovered);
+}
+
+MpiSession::MpiSession() : handles_(std::make_unique<Handles>()) {
+  using mpi::check;
+  std::signal(SIGPIPE, SIG_IGN);  // a send to a dead peer must not end the sender
+  int provided = 0;
+  check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+  if (provided < MPI_THREAD_SERIALIZED) {
+    std::fprintf(stderr, "regroup: this MPI has no thread support (MPI_THREAD_SERIALIZED)\n");
+    _exit(kExitNotRecovered);
+  }
+  check(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->all), "MPI_Comm_dup");
+  check(MPI_Comm_set_errhandler(handles_->all, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  int number = 0;
+  check(MPI_Comm_rank(handles_->all, &number), "MPI_Comm_rank");
+  rank_ = static_cast<std::uint32_t>(number);
+  check(MPI_Comm_size(handles_->all, &number), "MPI_Comm_size");
+  ranks_ = static_cast<std::uint32_t>(number);
+
+  check(MPI_Comm_split_type(handles_->all, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &handles_->node),
+        "MPI_Comm_split_type");
+  check(MPI_Comm_rank(handles_->node, &number), "MPI_Comm_rank");
+  local_rank_ = static_cast<std::uint32_t>(number);
+  check(MPI_Comm_size(handles_->node, &number), "MPI_Comm_size");
+  local_ranks_ = static_cast<std::uint32_t>(number);
+}
+
+std::vector<std::vector<std::uint32_t>> MpiSession::gather_on_node(
+    const std::vector<std::uint32_t>& numbers) {
+  using mpi::check;
+  const int count = static_cast<int>(numbers.size());
+  std::vector<int> counts(local_ranks_);
+  check(MPI_Allgather(&count, 1, MPI_INT, counts.data(), 1, MPI_INT, handles_->node), "MPI_Allgather");
+  std::vector<int> offsets(local_ranks_, 0);
+  for (std::size_t i = 1; i < offsets.size(); ++i) offsets[i] = offsets[i - 1] + counts[i - 1];
+  std::vector<std::uint32_t> all(static_cast<std::size_t>(offsets.back() + counts.back()));
+  check(MPI_Allgatherv(numbers.data(), count, MPI_UINT32_T, all.data(), counts.data(),
+                       offsets.data(), MPI_UINT32_T, handles_->node),
+        "MPI_Allgatherv");
+  std::vector<std::vector<std::uint32_t>> gathered;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    gathered.emplace_back(all.begin() + offsets[i], all.begin() + offsets[i] + counts[i]);
+  }
+  return gathered;
+}
+
+MpiSession::~MpiSession() { finish(0); }
+
+void MpiSession::finish(int exit_status) {
+  using mpi::check;
+  if (finished_) return;
+  finished_ = true;
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool finalized = false;
+  std::thread watchdog([&] {
+    std::unique_lock lock(mutex);
+    if (changed.wait_for(lock, kFinalizeTimeout, [&] { return finalized; })) return;
+    std::fprintf(stderr, "regroup: MPI_Finalize does not return; leaving without it\n");
+    _exit(exit_status);
+  });
+  check(MPI_Comm_free(&handles_->node), "MPI_Comm_free");
+  check(MPI_Comm_free(&handles_->all), "MPI_Comm_free");
+  check(MPI_Finalize(), "MPI_Finalize");
+  {
+    const std::lock_guard lock(mutex);
+    finalized = true;
+  }
+  changed.notify_one();
+  watchdog.join();
+}
+
+std::string mpi_description() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  int length = 0;
+  mpi::check(MPI_Get_library_version(text, &length), "MPI_Get_library_version");
+  std::string line(text, static_cast<std::size_t>(length));
+  return line.substr(0, line.find_first_of("\n,"));
+}
+
+}  // namespace regroup

@@ -1,0 +1,49 @@
+// MPI's life in this process, without MPI's own types: started for one thread at a time
+// (MPI_THREAD_SERIALIZED), ended under a deadline. One a process; the thread that made it ends it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace regroup {
+
+class MpiSession {
+ public:
+  // What MPI calls its objects; only mpi_wrapper.hpp knows what is in it.
+  struct Handles;
+
+  // Ends the process with exit status 3 if MPI cannot be started.
+  MpiSession();
+  ~MpiSession();
+  MpiSession(const MpiSession&) = delete;
+  MpiSession& operator=(const MpiSession&) = delete;
+
+  // MPI_Finalize; when it takes too long, the process ends with `exit_status` all the same.
+  void finish(int exit_status);
+
+  std::uint32_t rank() const { return rank_; }
+  std::uint32_t ranks() const { return ranks_; }
+  // Among the ranks that share this node's memory.
+  std::uint32_t local_rank() const { return local_rank_; }
+  std::uint32_t local_ranks() const { return local_ranks_; }
+  // What each rank of this node passes in, by local rank. Collective over the node's ranks, blocking:
+  // for the start of a run only.
+  std::vector<std::vector<std::uint32_t>> gather_on_node(const std::vector<std::uint32_t>& numbers);
+
+  const Handles& handles() const { return *handles_; }
+
+ private:
+  std::unique_ptr<Handles> handles_;
+  std::uint32_t rank_ = 0;
+  std::uint32_t ranks_ = 1;
+  std::uint32_t local_rank_ = 0;
+  std::uint32_t local_ranks_ = 1;
+  bool finished_ = false;
+};
+
+// The MPI library in use, as it describes itself, on one line. Works without a session.
+std::string mpi_description();
+
+}  // namespace regroup
