@@ -133,9 +133,12 @@ RankId HashRing::home(std::uint64_t key) const {
 std::vector<RankId> HashRing::place(std::uint64_t key_count) const {
   REGROUP_CHECK(key_count <= kKeysMax, "too many keys to place on a hash ring");
   std::vector<std::uint64_t> room(members_.size());
+  std::uint64_t room_total = 0;
   for (std::size_t member = 0; member < room.size(); ++member) {
     room[member] = capacity_at(member, key_count);
+    room_total += room[member];
   }
+  REGROUP_CHECK(room_total >= key_count, "the members of a hash ring have no room for all keys");
 
   struct Displaced {
     std::uint64_t key;

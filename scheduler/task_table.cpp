@@ -13,10 +13,11 @@ constexpr std::uint64_t kWordShards = 64;
 constexpr std::uint64_t kAll = ~std::uint64_t{0};
 constexpr std::uint32_t kFirstAttempt = 1;
 
-// Whole words are the common case, and cheaper than a popcount where that is no instruction.
+// All, one or none are the common cases, and cheaper than a popcount where that is no instruction.
 std::uint64_t count_bits(std::uint64_t bits) {
   if (bits == kAll) return kWordShards;
-  return bits == 0 ? 0 : static_cast<std::uint64_t>(std::popcount(bits));
+  if ((bits & (bits - 1)) == 0) return bits != 0;
+  return static_cast<std::uint64_t>(std::popcount(bits));
 }
 
 // Gathers the bits set in successive words into runs as long as possible.
@@ -219,8 +220,7 @@ ShardRange TaskTable::next_run(ShardState state, ShardId from, std::uint64_t cou
   }
   const auto bit = static_cast<std::uint64_t>(std::countr_zero(bits));
   const std::uint64_t first = at * kWordShards + bit;
-  if (first >= shards_) return none;  // the last word's unused bits look pending
-
+  // The last word's unused bits look pending: a run that starts there has no length.
   const std::uint64_t longest = std::min(count_max, shards_ - first);
   auto length = static_cast<std::uint64_t>(std::countr_one(bits >> bit));
   while (length < longest && first + length == (at + 1) * kWordShards) {

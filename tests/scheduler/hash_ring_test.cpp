@@ -11,6 +11,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <xxhash.h>
 
 namespace regroup {
 namespace {
@@ -30,6 +31,73 @@ std::map<RankId, std::uint64_t> loads(const std::vector<RankId>& homes) {
   std::map<RankId, std::uint64_t> load;
   for (const RankId home : homes) ++load[home];
   return load;
+}
+
+// The definition, as plain as can be.
+class NaiveRing {
+ public:
+  NaiveRing(const std::vector<RankId>& members, const HashRingOptions& options)
+      : seed_(options.seed) {
+    for (const RankId member : members) {
+      for (std::uint64_t node = 0; node < options.virtual_nodes; ++node) {
+        points_[hash(std::uint64_t{member.value} << 32 | node, 0x706f696e74)] = member;
+      }
+    }
+  }
+
+  RankId home(std::uint64_t key) const {
+    return first_with(key, [](RankId) { return true; });
+  }
+
+  std::vector<RankId> place(std::uint64_t keys, std::uint64_t capacity) const {
+    std::map<RankId, std::uint64_t> load;
+    auto has_room = [&](RankId member) { return load[member] < capacity; };
+    std::vector<RankId> homes(keys);
+    std::vector<std::uint64_t> displaced;
+    for (std::uint64_t key = 0; key < keys; ++key) {
+      homes[key] = home(key);
+      if (has_room(homes[key])) {
+        ++load[homes[key]];
+      } else {
+        displaced.push_back(key);
+      }
+    }
+    for (const std::uint64_t key : displaced) ++load[homes[key] = first_with(key, has_room)];
+    return homes;
+  }
+
+ private:
+  std::uint64_t hash(std::uint64_t value, std::uint64_t salt) const {
+    return XXH3_64bits_withSeed(&value, sizeof value, seed_ ^ salt);
+  }
+
+  template <class Accept>
+  RankId first_with(std::uint64_t key, Accept accept) const {
+    auto at = points_.lower_bound(hash(key, 0x6b6579));
+    for (;; ++at) {
+      if (at == points_.end()) at = points_.begin();
+      if (accept(at->second)) return at->second;
+    }
+  }
+
+  std::uint64_t seed_;
+  std::map<std::uint64_t, RankId> points_;
+};
+
+TEST(HashRing, MatchesTheDefinition) {
+  for (const std::uint32_t count : {1U, 2U, 5U, 40U}) {
+    for (const std::uint32_t virtual_nodes : {1U, 3U, 64U}) {
+      for (const double epsilon : {0.0, 0.05, 0.5}) {
+        const HashRingOptions options{virtual_nodes, epsilon, count};
+        const auto members = ranks(count);
+        const HashRing ring(members, options);
+        const NaiveRing naive(members, options);
+
+        EXPECT_EQ(ring.place(3000), naive.place(3000, ring.capacity(members[0], 3000)));
+        for (std::uint64_t key = 0; key < 3000; ++key) ASSERT_EQ(ring.home(key), naive.home(key));
+      }
+    }
+  }
 }
 
 TEST(HashRing, IsTheSameOnEveryMachineAndInEveryVersion) {
@@ -57,7 +125,13 @@ TEST(HashRing, DoesNotDependOnTheOrderOfMembers) {
     shuffled_weights[i] = weights[order[i]];
   }
 
-  EXPECT_EQ(HashRing(shuffled, {}, shuffled_weights).place(10'000), sorted_ring.place(10'000));
+  const HashRing shuffled_ring(shuffled, {}, shuffled_weights);
+
+  EXPECT_EQ(shuffled_ring.place(10'000), sorted_ring.place(10'000));
+  EXPECT_THAT(shuffled_ring.members(), testing::ElementsAreArray(sorted_ring.members()));
+  for (const RankId member : sorted_ring.members()) {
+    EXPECT_EQ(shuffled_ring.capacity(member, 10'000), sorted_ring.capacity(member, 10'000));
+  }
 }
 
 TEST(HashRing, AnotherSeedIsAnotherRing) {
@@ -189,6 +263,18 @@ TEST(HashRing, WeightsShareTheKeysOut) {
     const double fair = 10'000 * weights[rank];
     EXPECT_LE(static_cast<double>(load.at(RankId{rank})), 1.1 * fair + 1);
     EXPECT_GE(static_cast<double>(load.at(RankId{rank})), 0.7 * fair);
+  }
+}
+
+TEST(HashRing, AWeightIsAShareOfTheRing) {
+  const std::vector<double> weights{1, 1, 4, 0.5};
+  const HashRing ring(ranks(4), {}, weights);
+
+  std::vector<double> homes(4);
+  for (std::uint64_t key = 0; key < 65'000; ++key) ++homes[ring.home(key).value];
+
+  for (std::uint32_t rank = 0; rank < 4; ++rank) {
+    EXPECT_NEAR(homes[rank], 10'000 * weights[rank], 3500 * weights[rank]);
   }
 }
 

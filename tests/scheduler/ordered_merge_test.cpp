@@ -210,7 +210,13 @@ TEST(OrderedMerge, StoresNothingInOrderAndFreesWhatItStored) {
   }
   EXPECT_LT(bytes_max, bytes_empty + 256);
 
-  for (std::uint64_t at = kShards; at > kShards / 2; at -= 64) merge.add(ShardId{at - 64}, batch);
+  // Backwards: each block is stored until it is complete, then only its result is.
+  for (std::uint64_t at = kShards; at > kShards / 2 + 64; at -= 64) {
+    merge.add(ShardId{at - 64}, batch);
+  }
+  constexpr std::size_t kBlocks = kShards / 2 / 1024;
+  EXPECT_LT(merge.memory_bytes(), bytes_empty + kBlocks * 128 + 1024 * 32);
+  merge.add(ShardId{kShards / 2}, batch);
   EXPECT_LE(merge.memory_bytes(), bytes_empty);
   EXPECT_EQ(merge.finish(), static_cast<double>(kShards));
 }
