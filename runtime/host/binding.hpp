@@ -4,8 +4,8 @@
 //
 // Cores: where there are at least as many ranks as memory nodes, ranks are dealt to memory nodes by
 // the highest averages method (D'Hondt, in whole cores: the smallest share is as large as it can
-// be) and none straddles two. Fewer ranks get whole memory nodes, within one package if they can be. Inside a
-// memory node ranks keep to one last-level cache where that costs no rank a core.
+// be) and none straddles two. Fewer ranks get whole memory nodes, within one package if they can
+// be. Inside a memory node ranks keep to one last-level cache where that costs no rank a core.
 // GPUs: the assignment of least total distance (Kuhn, "The Hungarian method", 1955), ranks spread
 // evenly over the GPUs first.
 #pragma once
