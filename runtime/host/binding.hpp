@@ -31,8 +31,7 @@ enum class GpuMode { automatic, none, at_most };
 
 struct BindingOptions {
   BindMode mode = BindMode::automatic;
-  std::uint32_t threads =
-      0;  // compute threads a rank; 0: one a core of its share, within the cpu quota
+  std::uint32_t threads = 0;  // a rank; 0: one for each core of its share, within the cpu quota
   GpuMode gpus = GpuMode::automatic;
   std::uint32_t gpus_max = 0;  // with at_most: GPUs used on each node
 };
