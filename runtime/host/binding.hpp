@@ -4,8 +4,8 @@
 //
 // Cores: where there are at least as many ranks as memory nodes, ranks are dealt to memory nodes by
 // the highest averages method (D'Hondt, in whole cores: the smallest share is as large as it can
-// be) and none straddles two. Fewer ranks get whole memory nodes, within one package if they can be. Inside a
-// memory node ranks keep to one last-level cache where that costs no rank a core.
+// be) and none straddles two. Fewer ranks get whole memory nodes, within one package if they can
+// be. Inside a memory node ranks keep to one last-level cache where that costs no rank a core.
 // GPUs: the assignment of least total distance (Kuhn, "The Hungarian method", 1955), ranks spread
 // evenly over the GPUs first.
 #pragma once
@@ -31,8 +31,7 @@ enum class GpuMode { automatic, none, at_most };
 
 struct BindingOptions {
   BindMode mode = BindMode::automatic;
-  std::uint32_t threads =
-      0;  // compute threads a rank; 0: one a core of its share, within the cpu quota
+  std::uint32_t threads = 0;  // a rank; 0: one for each core of its share, within the cpu quota
   GpuMode gpus = GpuMode::automatic;
   std::uint32_t gpus_max = 0;  // with at_most: GPUs used on each node
 };

@@ -144,15 +144,15 @@ int major_of(std::string_view version) {
   return major;
 }
 
-// ompi_info says 'options:ft_support:"no (...)"' (4.x) or 'option:...ft...:yes' (5.x). Empty where
-// it says nothing of the kind.
+// ompi_info says 'options:ft_support:"no (...)"' (4.1.4) or 'options:ft_support:yes' and
+// 'options:ft_mpi_support:yes' (5.0.7). Empty where it says nothing of the kind.
 std::optional<bool> ulfm_in(std::string_view info) {
   std::optional<bool> found;
   while (!info.empty()) {
     const std::size_t end = std::min(info.find('\n'), info.size());
     const std::string_view line = info.substr(0, end);
     info.remove_prefix(std::min(end + 1, info.size()));
-    if (!line.starts_with("option")) continue;
+    if (!line.starts_with("options:")) continue;
     const std::size_t key_start = line.find(':') + 1;
     const std::size_t key_end = line.find(':', key_start);
     if (key_start == 0 || key_end == std::string_view::npos) continue;

@@ -10,13 +10,11 @@
 #include <hwloc.h>
 
 #include "runtime/host/cpu_quota.hpp"
+#include "runtime/host/pci_bus.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
 namespace {
-
-constexpr unsigned kNvidiaVendor = 0x10de;
-constexpr unsigned kDisplayClass = 0x03;
 
 // An hwloc_bitmap_t that frees itself.
 class Bitmap {
@@ -99,7 +97,7 @@ std::vector<Gpu> gpus_of(hwloc_topology_t topology) {
   hwloc_obj_t device = nullptr;
   while ((device = hwloc_get_next_pcidev(topology, device)) != nullptr) {
     const auto& pci = device->attr->pcidev;
-    if (pci.vendor_id != kNvidiaVendor || pci.class_id >> 8 != kDisplayClass) continue;
+    if (!is_nvidia_gpu(pci.vendor_id, pci.class_id)) continue;
     hwloc_obj_t near = hwloc_get_non_io_ancestor_obj(topology, device);
     gpus.push_back({.pci_bus_id = normalize_pci_bus_id(
                         fmt::format("{:04x}:{:02x}:{:02x}.{:x}", static_cast<unsigned>(pci.domain),
@@ -145,14 +143,13 @@ struct Machine::Handle {
     if (topology != nullptr) hwloc_topology_destroy(topology);
   }
 
-  static std::expected<std::unique_ptr<Handle>, std::string> make() {
+  static std::expected<std::unique_ptr<Handle>, std::string> make(hwloc_type_filter_e devices) {
     auto handle = std::make_unique<Handle>();
     if (hwloc_topology_init(&handle->topology) != 0) {
       return system_error("hwloc cannot start");
     }
-    if (hwloc_topology_set_io_types_filter(handle->topology, HWLOC_TYPE_FILTER_KEEP_IMPORTANT) !=
-        0) {
-      return system_error("hwloc cannot be told to look for PCI devices");
+    if (hwloc_topology_set_io_types_filter(handle->topology, devices) != 0) {
+      return system_error("hwloc cannot be told which devices to look for");
     }
     return handle;
   }
@@ -177,15 +174,20 @@ std::expected<Machine, std::string> Machine::load(std::unique_ptr<Handle> handle
 }
 
 std::expected<Machine, std::string> Machine::this_machine() {
-  auto handle = Handle::make();
+  auto handle = Handle::make(HWLOC_TYPE_FILTER_KEEP_NONE);  // pci_bus.hpp finds the GPUs
   if (!handle) return std::unexpected(handle.error());
   auto machine = load(std::move(*handle), "this machine");
-  if (machine) machine->allowed_.cpu_quota = cpu_quota();
+  // hwloc's environment variables can put another machine's description in this one's place.
+  if (machine && machine->is_this_machine()) {
+    machine->allowed_.cpu_quota = cpu_quota();
+    machine->allowed_.gpus = gpus_on_bus();
+    machine->allowed_ = restrict_topology(machine->allowed_, usable_pus(machine->allowed_));
+  }
   return machine;
 }
 
 std::expected<Machine, std::string> Machine::from_xml(const std::string& path) {
-  auto handle = Handle::make();
+  auto handle = Handle::make(HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
   if (!handle) return std::unexpected(handle.error());
   const auto refused = [&path] {
     return std::unexpected(
@@ -199,7 +201,7 @@ std::expected<Machine, std::string> Machine::from_xml(const std::string& path) {
 }
 
 std::expected<Machine, std::string> Machine::from_synthetic(const std::string& description) {
-  auto handle = Handle::make();
+  auto handle = Handle::make(HWLOC_TYPE_FILTER_KEEP_IMPORTANT);
   if (!handle) return std::unexpected(handle.error());
   if (hwloc_topology_set_synthetic((*handle)->topology, description.c_str()) != 0) {
     return std::unexpected(fmt::format(

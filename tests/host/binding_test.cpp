@@ -18,6 +18,7 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 NodeTopology synthetic(const std::string& description) {
   auto machine = Machine::from_synthetic(description);
@@ -164,6 +165,11 @@ TEST(Binding, RanksKeepToOneCacheWhereItCostsNoCore) {
   for (const RankBinding& rank : four.ranks) EXPECT_EQ(caches_of(node, rank), 1U);
   for (const RankBinding& rank : eight.ranks) EXPECT_EQ(caches_of(node, rank), 1U);
   EXPECT_THAT(core_counts(three), ElementsAre(11, 11, 10)) << "cores matter more than caches";
+
+  const NodeTopology odd = synthetic("pack:1 numa:1 l3:2 core:3 pu:1");
+  const BindingPlan along = plan_binding(odd, 4, {});
+  for (const RankBinding& rank : along.ranks) EXPECT_EQ(caches_of(odd, rank), 1U);
+  EXPECT_THAT(core_counts(along), ElementsAre(2, 1, 2, 1)) << "not 2, 2, 1, 1";
 }
 
 TEST(Binding, ThreadsGoOneToACoreNeverToASecondHyperthread) {
@@ -428,9 +434,11 @@ TEST(BindingGpus, AllRanksOnOnePackageStillGetAGpuEach) {
 
   const BindingPlan plan = plan_binding(node, 4, {});
 
-  std::set<int> distinct;
-  for (const int gpu : gpus_of(plan)) distinct.insert(gpu);
-  EXPECT_EQ(distinct.size(), 4U);
+  EXPECT_THAT(gpus_of(plan), UnorderedElementsAre(0, 1, 2, 3));
+  // Nearness never crowds one GPU while another idles.
+  std::vector<int> sharers(4, 0);
+  for (const int gpu : gpus_of(plan_binding(node, 5, {}))) ++sharers.at(gpu);
+  EXPECT_THAT(sharers, UnorderedElementsAre(2, 1, 1, 1));
 }
 
 TEST(BindingGpus, AtMostKAreUsedAndSpreadOverPackages) {

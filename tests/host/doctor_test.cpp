@@ -114,9 +114,10 @@ TEST(Doctor, RecoveryBackendFollowsTheMpi) {
   DoctorFacts stock = healthy();
   DoctorFacts ulfm = healthy();
   ulfm.mpirun->version_output = "mpirun (Open MPI) 5.0.7\n";
-  ulfm.mpirun->info_output = "option:ft_support:yes\n";
+  ulfm.mpirun->info_output =
+      "options:mpi_ext:affinity, cuda, ftmpi\noptions:ft_support:yes\noptions:ft_mpi_support:yes\n";
   DoctorFacts without = ulfm;
-  without.mpirun->info_output = "option:ft_support:no\n";
+  without.mpirun->info_output = "options:ft_support:no\noptions:ft_mpi_support:no\n";
   DoctorFacts silent = ulfm;
   silent.mpirun->info_output = "";
 
