@@ -80,7 +80,7 @@ std::expected<CommandParser::Outcome, std::string> CommandParser::parse(
         entry.cli = app.add_flag(names, entry.flag, help);
       } else {
         entry.cli = app.add_option(names, entry.values, help);
-        entry.cli->expected(1);
+        entry.cli->expected(1)->allow_extra_args(false);
         if (!option.is_list()) entry.cli->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
         entry.cli->type_name(option.value_name().empty() ? "VALUE" : option.value_name());
       }
