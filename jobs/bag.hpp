@@ -6,15 +6,14 @@
 //     static constexpr std::string_view kSummary = "what it computes, in half a line";
 //     void options(OptionSet& set);                           // optional
 //     std::expected<void, std::string> prepare();             // optional: check the inputs, once
-//     void save(Writer&) const; std::expected<void, std::string> load(Reader&);  // optional, a pair
-//     std::uint64_t shards() const;
-//     Result run(const ShardContext& shard) const;            // may throw: fails its shard
-//     static void merge(Result& into, Result&& next);         // optional for strings and vectors
-//     void report(const Result& total, Report& report) const;
+//     void save(Writer&) const; std::expected<void, std::string> load(Reader&);  // optional, a
+//     pair std::uint64_t shards() const; Result run(const ShardContext& shard) const;            //
+//     may throw: fails its shard static void merge(Result& into, Result&& next);         //
+//     optional for strings and vectors void report(const Result& total, Report& report) const;
 //   };
 //
-// Results merge in an order that depends on shard numbers alone (ordered_merge.hpp), so `total` has the
-// same bits for any rank count and schedule (I8). With every shard given up, it is Result{}.
+// Results merge in an order that depends on shard numbers alone (ordered_merge.hpp), so `total` has
+// the same bits for any rank count and schedule (I8). With every shard given up, it is Result{}.
 #pragma once
 
 #include <concepts>
@@ -46,7 +45,7 @@ template <class Job>
 class JobProgram : public Program {
  public:
   JobProgram() {
-    if constexpr (requires(OptionSet& set) { job_.options(set); }) job_.options(options_);
+    if constexpr (requires(OptionSet & set) { job_.options(set); }) job_.options(options_);
   }
   std::string_view name() const override { return Job::kName; }
   std::string_view summary() const override { return Job::kSummary; }

@@ -1,5 +1,5 @@
-// How a shard's result becomes bytes. Types without padding travel as they lie in memory; strings and
-// vectors of such types as their elements; any other type brings
+// How a shard's result becomes bytes. Types without padding travel as they lie in memory; strings
+// and vectors of such types as their elements; any other type brings
 //   void encode(Writer&) const;  static T decode(Reader&);
 #pragma once
 

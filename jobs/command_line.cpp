@@ -1,10 +1,10 @@
 // The verbs of the command line, but for `run`, which has a file of its own.
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <cstdio>
 #include <filesystem>
+
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "jobs/command_parser.hpp"
 #include "jobs/registry.hpp"
@@ -49,14 +49,15 @@ int results_command(const Arguments& arguments, const JobRegistry&) {
   set.add("rows", rows, "rows at most; 0: all").value_name("K");
   CommandParser parser("regroup results", "Prints the result of a run as text.");
   parser.add("", set);
-  parser.examples("\nExamples:\n  regroup results wordcount-20260131T235959Z | head\n"
-                  "  regroup results DIR --format jsonl\n");
+  parser.examples(
+      "\nExamples:\n  regroup results wordcount-20260131T235959Z | head\n"
+      "  regroup results DIR --format jsonl\n");
   if (const auto status = parse_or_exit(parser, arguments)) return *status;
   if (directories.size() != 1) return fail("results takes one run directory");
   const auto reader = ResultFileReader::open(directories.front());
   if (!reader) return fail(reader.error());
-  const auto written = write_text(*reader, *text_format_named(format), STDOUT_FILENO,
-                                  rows == 0 ? kAllRows : rows);
+  const auto written =
+      write_text(*reader, *text_format_named(format), STDOUT_FILENO, rows == 0 ? kAllRows : rows);
   if (written) return kExitDone;
   fail(written.error());
   return kExitNotRecovered;
@@ -80,7 +81,8 @@ int jobs_command(const Arguments& arguments, const JobRegistry& registry) {
   if (!program) return fail("unknown job '" + names.front() + "'; 'regroup jobs' lists them");
   const OptionSet& options = program->options();
   fmt::print("{}: {}\n\nregroup run {}{} [options]\n\n", program->name(), program->summary(),
-             program->name(), options.input_list() ? " " + options.input_list()->name() + "..." : "");
+             program->name(),
+             options.input_list() ? " " + options.input_list()->name() + "..." : "");
   for (const Option& option : options.options()) {
     const std::string shown = option.text();
     fmt::print("  --{:<18}{}{}\n", option.name(), option.help(),
@@ -100,10 +102,13 @@ int topology_command(const Arguments& arguments, const JobRegistry&) {
   set.add("gpus", run.gpus, "GPUs to use: auto, none or a number");
   set.add("xml", xml, "plan for the machine in a file of lstopo's").value_name("FILE");
   set.add("format", format, "what is printed").one_of({"text", "json"});
-  CommandParser parser("regroup topology", "Shows which cores and GPU each rank of this node would get.");
+  CommandParser parser("regroup topology",
+                       "Shows which cores and GPU each rank of this node would get.");
   parser.add("", set);
   parser.add_short('n', "ranks");
-  parser.examples("\nExamples:\n  regroup topology -n 4\n  regroup topology -n 8 --xml node.xml --format json\n");
+  parser.examples(
+      "\nExamples:\n  regroup topology -n 4\n  regroup topology -n 8 --xml node.xml --format "
+      "json\n");
   if (const auto status = parse_or_exit(parser, arguments)) return *status;
   const auto binding = run.binding_options();
   if (!binding) return fail(binding.error());
@@ -125,7 +130,8 @@ int doctor_command(const Arguments& arguments, const JobRegistry&) {
   std::string format = "text";
   OptionSet set;
   set.add("format", format, "what is printed").one_of({"text", "json"});
-  CommandParser parser("regroup doctor", "Says what this machine can do for a run, and what is missing.");
+  CommandParser parser("regroup doctor",
+                       "Says what this machine can do for a run, and what is missing.");
   parser.add("", set);
   if (const auto status = parse_or_exit(parser, arguments)) return *status;
   const DoctorReport report = examine({mpi_description(), hdf5_description()});
@@ -153,9 +159,12 @@ constexpr Verb kVerbs[] = {
 };
 
 void show_usage(std::FILE* out, const std::string& program) {
-  fmt::print(out, "{}: the job runtime for MPI clusters that keeps going when ranks die\n\n", program);
-  for (const Verb& verb : kVerbs) fmt::print(out, "  {} {:<26}{}\n", program, verb.usage, verb.summary);
-  fmt::print(out, "\n'{} VERB --help' tells more. Example:\n  {} run montecarlo -n 4\n", program, program);
+  fmt::print(out, "{}: the job runtime for MPI clusters that keeps going when ranks die\n\n",
+             program);
+  for (const Verb& verb : kVerbs)
+    fmt::print(out, "  {} {:<26}{}\n", program, verb.usage, verb.summary);
+  fmt::print(out, "\n'{} VERB --help' tells more. Example:\n  {} run montecarlo -n 4\n", program,
+             program);
 }
 
 }  // namespace

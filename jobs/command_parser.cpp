@@ -1,16 +1,15 @@
 #include "jobs/command_parser.hpp"
 
-#include <sys/ioctl.h>
-#include <unistd.h>
-
-#include <CLI/CLI.hpp>
-#include <fmt/format.h>
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <toml++/toml.h>
+#include <unistd.h>
 
 namespace regroup {
 namespace {
@@ -107,8 +106,8 @@ std::expected<CommandParser::Outcome, std::string> CommandParser::parse(
   }
   if (const auto extras = app.remaining(); !extras.empty()) {
     const bool option = extras.front().starts_with("-");
-    return std::unexpected(fmt::format("{} '{}'{}", option ? "unknown option" : "unexpected argument",
-                                       extras.front(), hint()));
+    return std::unexpected(fmt::format(
+        "{} '{}'{}", option ? "unknown option" : "unexpected argument", extras.front(), hint()));
   }
 
   std::vector<std::string> given;
@@ -123,13 +122,15 @@ std::expected<CommandParser::Outcome, std::string> CommandParser::parse(
   std::string config;
   if (const char* path = std::getenv("REGROUP_CONFIG")) config = path;
   for (const Section& section : sections_) {
-    if (Option* option = section.set->find(kConfigOption); option && contains(given, option->name())) {
+    if (Option* option = section.set->find(kConfigOption);
+        option && contains(given, option->name())) {
       config = option->text();
     }
   }
   // The file first, then the environment over it; neither over what a flag gave.
   if (!config.empty()) {
-    if (auto applied = apply_config(config, given); !applied) return std::unexpected(applied.error());
+    if (auto applied = apply_config(config, given); !applied)
+      return std::unexpected(applied.error());
   }
   if (auto applied = apply_environment(given); !applied) return std::unexpected(applied.error());
   return Outcome::kRun;
@@ -155,10 +156,9 @@ std::expected<void, std::string> CommandParser::apply_config(
     root = toml::parse_file(path);
   } catch (const toml::parse_error& error) {
     const auto begin = error.source().begin;
-    return std::unexpected(begin.line == 0
-                               ? fmt::format("{}: {}", path, error.description())
-                               : fmt::format("{}:{}:{}: not TOML: {}", path, begin.line,
-                                             begin.column, error.description()));
+    return std::unexpected(begin.line == 0 ? fmt::format("{}: {}", path, error.description())
+                                           : fmt::format("{}:{}:{}: not TOML: {}", path, begin.line,
+                                                         begin.column, error.description()));
   }
   const auto section_of = [&](const std::string& table) {
     return std::ranges::find(sections_, table, &Section::table);
@@ -173,8 +173,8 @@ std::expected<void, std::string> CommandParser::apply_config(
         if (section.table == name && option == nullptr) option = section.set->find(key);
       }
       if (option == nullptr) {
-        return std::unexpected(fmt::format("{}:{}: unknown key '{}'{}", path,
-                                           node.source().begin.line, key, hint()));
+        return std::unexpected(
+            fmt::format("{}:{}: unknown key '{}'{}", path, node.source().begin.line, key, hint()));
       }
       if (contains(given, key)) continue;
       const auto texts = texts_of(node);

@@ -1,6 +1,6 @@
 // The command line of one verb: options of any number of OptionSets, from flags, then REGROUP_*
-// environment variables, then a TOML configuration file, in that order of precedence. Errors are one
-// line that names the thing and says what to do. Used once, by one thread.
+// environment variables, then a TOML configuration file, in that order of precedence. Errors are
+// one line that names the thing and says what to do. Used once, by one thread.
 #pragma once
 
 #include <expected>

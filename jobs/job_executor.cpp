@@ -32,10 +32,18 @@ void JobExecutor::execute(WorkOrder& order, WorkResult& result) {
   std::expected<void, std::string> outcome;
   try {
     switch (order.kind) {
-      case WorkKind::kOpen: outcome = open(order, result); break;
-      case WorkKind::kRun: program_->run(order, seed_, resources_, result); return;
-      case WorkKind::kAbsorb: outcome = program_->absorb(order); break;
-      case WorkKind::kFinalize: outcome = finalize_(); break;
+      case WorkKind::kOpen:
+        outcome = open(order, result);
+        break;
+      case WorkKind::kRun:
+        program_->run(order, seed_, resources_, result);
+        return;
+      case WorkKind::kAbsorb:
+        outcome = program_->absorb(order);
+        break;
+      case WorkKind::kFinalize:
+        outcome = finalize_();
+        break;
     }
   } catch (const std::exception& error) {
     outcome = std::unexpected(error.what());

@@ -1,5 +1,5 @@
-// Runs a job's code for the host loop: one Program, one rank. Whatever user code throws becomes part of
-// the result, never the end of the rank. Called by the computing thread alone.
+// Runs a job's code for the host loop: one Program, one rank. Whatever user code throws becomes
+// part of the result, never the end of the rank. Called by the computing thread alone.
 #pragma once
 
 #include <cstdint>

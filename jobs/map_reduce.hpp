@@ -1,6 +1,6 @@
-// Turns a map-reduce job into a Program: map shards emit (key, value) pairs, which combine on the way;
-// keys are dealt to partitions, partitions to ranks by the hash ring; a reduce shard turns a partition
-// into a sorted list, and the lists merge into one. The job is a plain struct:
+// Turns a map-reduce job into a Program: map shards emit (key, value) pairs, which combine on the
+// way; keys are dealt to partitions, partitions to ranks by the hash ring; a reduce shard turns a
+// partition into a sorted list, and the lists merge into one. The job is a plain struct:
 //
 //   struct WordCount {
 //     using Value = std::uint64_t;                            // an EntryValue (entry_list.hpp)
@@ -14,9 +14,9 @@
 //     void report(const SortedEntries<Value, Before>& entries, Report& report) const;
 //   };
 //
-// The number of partitions never depends on the rank count, and values combine in an order that depends
-// on shard numbers alone unless they are integers (or kExactCombine says that order does not matter),
-// so the result has the same bits for any rank count and schedule (I8).
+// The number of partitions never depends on the rank count, and values combine in an order that
+// depends on shard numbers alone unless they are integers (or kExactCombine says that order does
+// not matter), so the result has the same bits for any rank count and schedule (I8).
 #pragma once
 
 #include <algorithm>
@@ -38,7 +38,8 @@ namespace regroup {
 template <EntryValue Value, class Before>
 class SortedEntries {
  public:
-  explicit SortedEntries(std::vector<std::span<const std::byte>> lists) : lists_(std::move(lists)) {}
+  explicit SortedEntries(std::vector<std::span<const std::byte>> lists)
+      : lists_(std::move(lists)) {}
 
   std::uint64_t count() const {
     std::uint64_t entries = 0;
@@ -66,7 +67,9 @@ struct OrderOf {
   using type = ByKey;
 };
 template <class Job>
-  requires requires { typename Job::Before; }
+requires requires {
+  typename Job::Before;
+}
 struct OrderOf<Job> {
   using type = typename Job::Before;
 };
@@ -123,7 +126,8 @@ class MapReduce : public JobProgram<Job> {
               std::span<const std::byte> values) override {
     if (stage != kReduceStage) return;
     for (std::uint64_t i = 0; i < shards.count; ++i) {
-      reduced_.push_back({shards.first.value + i, Buffer(values.subspan(i * value_bytes, value_bytes))});
+      reduced_.push_back(
+          {shards.first.value + i, Buffer(values.subspan(i * value_bytes, value_bytes))});
     }
   }
   void skip(StageId, ShardId, Attempt, RankId, const std::string&) override {}
@@ -149,9 +153,8 @@ class MapReduce : public JobProgram<Job> {
 
   void map(const ShardContext& context, WorkResult& result) {
     mapped_.clear();
-    this->job_.map(context, [this](std::string_view key, const Value& value) {
-      mapped_.add(key, value);
-    });
+    this->job_.map(context,
+                   [this](std::string_view key, const Value& value) { mapped_.add(key, value); });
     result.partitions.resize(mapped_.empty() ? 0 : kPartitions);
     if (!mapped_.empty()) mapped_.encode(result.partitions);
     result.results.add(context_shard(context), 0);
@@ -171,7 +174,8 @@ class MapReduce : public JobProgram<Job> {
     entries.reserve(table.size());
     table.for_each([&](std::string_view key, const Value& value) {
       if constexpr (requires { Job::reduce(key, value); }) {
-        if (const std::optional<Value> kept = Job::reduce(key, value)) entries.push_back({key, *kept});
+        if (const std::optional<Value> kept = Job::reduce(key, value))
+          entries.push_back({key, *kept});
       } else {
         entries.push_back({key, value});
       }
@@ -183,16 +187,17 @@ class MapReduce : public JobProgram<Job> {
     if (encoded_.size() > kListBytesMax) {
       throw std::length_error("a partition of the result is larger than 512 MiB");
     }
-    std::byte* const to = result.results.add(partition, static_cast<std::uint32_t>(encoded_.size()));
+    std::byte* const to =
+        result.results.add(partition, static_cast<std::uint32_t>(encoded_.size()));
     std::memcpy(to, encoded_.data(), encoded_.size());
   }
 
   static constexpr std::size_t kListBytesMax = std::size_t{512} << 20;
 
-  Table mapped_;                             // of the map shard being run
-  std::map<std::uint32_t, Table> partitions_;  // those this rank owns
+  Table mapped_;                                              // of the map shard being run
+  std::map<std::uint32_t, Table> partitions_;                 // those this rank owns
   std::map<std::uint32_t, std::map<ShardId, Buffer>> parts_;  // of them, when order matters
-  std::vector<Reduced> reduced_;             // coordinator
+  std::vector<Reduced> reduced_;                              // coordinator
   Buffer encoded_;
 };
 

@@ -1,11 +1,12 @@
-// The job `montecarlo`: pi from points in the unit square, a European option (held against the closed form
-// of Black and Scholes) and an arithmetic Asian option, each with its standard error.
+// The job `montecarlo`: pi from points in the unit square, a European option (held against the
+// closed form of Black and Scholes) and an arithmetic Asian option, each with its standard error.
+#include "kernels/montecarlo/montecarlo.hpp"
+
 #include <algorithm>
 #include <cmath>
 
 #include "jobs/registry.hpp"
 #include "jobs/sample_jobs.hpp"
-#include "kernels/montecarlo/montecarlo.hpp"
 
 namespace regroup {
 namespace {
@@ -37,7 +38,8 @@ struct MonteCarlo {
   std::expected<void, std::string> prepare() {
     if (const char* why = kernels::why_invalid(parameters())) return std::unexpected(why);
     if (shards() > kShardsMax) {
-      return std::unexpected("--samples gives more than 2^40 shards: give a larger --shard-samples");
+      return std::unexpected(
+          "--samples gives more than 2^40 shards: give a larger --shard-samples");
     }
     return {};
   }
@@ -45,8 +47,7 @@ struct MonteCarlo {
   std::uint64_t shards() const { return (samples + shard_samples - 1) / shard_samples; }
 
   Result run(const ShardContext& shard) const {
-    const std::uint64_t count =
-        std::min(shard_samples, samples - shard.shard() * shard_samples);
+    const std::uint64_t count = std::min(shard_samples, samples - shard.shard() * shard_samples);
     // A stream each, so that the three estimates are independent.
     const std::uint64_t stream = 3 * shard.shard();
     return {kernels::sample_pi(shard.seed(), stream, count),
@@ -88,6 +89,8 @@ struct MonteCarlo {
 
 }  // namespace
 
-void add_montecarlo(JobRegistry& registry) { registry.add<MonteCarlo>(); }
+void add_montecarlo(JobRegistry& registry) {
+  registry.add<MonteCarlo>();
+}
 
 }  // namespace regroup

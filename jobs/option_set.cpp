@@ -1,9 +1,9 @@
 #include "jobs/option_set.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
+
+#include <fmt/format.h>
 
 namespace regroup {
 namespace {
@@ -74,15 +74,14 @@ std::expected<void, std::string> Option::set(const std::string& text) {
 }
 
 std::string Option::text() const {
-  return std::visit(Overloaded{[](const bool* variable) -> std::string {
-                                 return *variable ? "true" : "false";
-                               },
-                               [](const std::string* variable) { return *variable; },
-                               [](const std::vector<std::string>* variable) {
-                                 return fmt::format("{}", fmt::join(*variable, "\n"));
-                               },
-                               [](const auto* variable) { return fmt::format("{}", *variable); }},
-                    target_);
+  return std::visit(
+      Overloaded{[](const bool* variable) -> std::string { return *variable ? "true" : "false"; },
+                 [](const std::string* variable) { return *variable; },
+                 [](const std::vector<std::string>* variable) {
+                   return fmt::format("{}", fmt::join(*variable, "\n"));
+                 },
+                 [](const auto* variable) { return fmt::format("{}", *variable); }},
+      target_);
 }
 
 Option* OptionSet::find(std::string_view name) {

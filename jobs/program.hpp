@@ -1,6 +1,7 @@
-// A job as the runtime sees it, whatever its own types are: Bag and MapReduce turn a user's job into
-// one. Each rank has its own instance; `run` and `absorb` are called by the computing thread, `commit`
-// and `skip` by whoever makes progress, never for a stage that `run` reads at the same time.
+// A job as the runtime sees it, whatever its own types are: Bag and MapReduce turn a user's job
+// into one. Each rank has its own instance; `run` and `absorb` are called by the computing thread,
+// `commit` and `skip` by whoever makes progress, never for a stage that `run` reads at the same
+// time.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,8 @@ class Program : public ResultSink {
   virtual std::string_view summary() const = 0;
   virtual OptionSet& options() = 0;
 
-  // Coordinator, before anything is written: looks at the inputs. The error is one line for the user.
+  // Coordinator, before anything is written: looks at the inputs. The error is one line for the
+  // user.
   virtual std::expected<void, std::string> prepare() = 0;
   // What prepare() found out, beyond the options, to every rank.
   virtual void save(Writer& writer) const = 0;

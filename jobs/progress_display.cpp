@@ -1,9 +1,9 @@
 #include "jobs/progress_display.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstdio>
+
+#include <fmt/format.h>
 
 namespace regroup {
 namespace {
@@ -32,11 +32,15 @@ std::string short_time(double seconds) {
 
 const char* phase_name(RunPhase phase) {
   switch (phase) {
-    case RunPhase::kOpening: return "opening";
-    case RunPhase::kRunning: return "running";
-    case RunPhase::kFinalizing: return "writing the result";
+    case RunPhase::kOpening:
+      return "opening";
+    case RunPhase::kRunning:
+      return "running";
+    case RunPhase::kFinalizing:
+      return "writing the result";
     case RunPhase::kClosing:
-    case RunPhase::kOver: return "ending";
+    case RunPhase::kOver:
+      return "ending";
   }
   return "";
 }
@@ -56,10 +60,9 @@ std::string bar(double fraction, int cells) {
 std::string progress_text(const RunProgress& progress, double seconds, ProgressStyle style,
                           int columns) {
   const double done = static_cast<double>(progress.done);
-  const double fraction =
-      progress.shards == 0 ? 0 : done / static_cast<double>(progress.shards);
-  std::string tail = fmt::format(" {:3.0f}%  {}/{} shards", 100 * fraction,
-                                 short_number(done), short_number(static_cast<double>(progress.shards)));
+  const double fraction = progress.shards == 0 ? 0 : done / static_cast<double>(progress.shards);
+  std::string tail = fmt::format(" {:3.0f}%  {}/{} shards", 100 * fraction, short_number(done),
+                                 short_number(static_cast<double>(progress.shards)));
   if (progress.phase != RunPhase::kRunning) {
     tail += fmt::format("  {}", phase_name(progress.phase));
   } else if (seconds > 0 && progress.done != 0) {

@@ -1,5 +1,6 @@
-// Shows how far a run is, on standard error: a bar with rate and time left on a terminal, a line now and
-// then elsewhere. Formatting is a pure function; only show() and finish() write. One thread.
+// Shows how far a run is, on standard error: a bar with rate and time left on a terminal, a line
+// now and then elsewhere. Formatting is a pure function; only show() and finish() write. One
+// thread.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,5 @@
 #include "jobs/rank_run.hpp"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -10,6 +7,9 @@
 #include <cstdio>
 #include <mutex>
 #include <thread>
+
+#include <fmt/format.h>
+#include <unistd.h>
 
 #include "jobs/job_executor.hpp"
 #include "jobs/progress_display.hpp"
@@ -64,8 +64,9 @@ class LoggingSink : public ResultSink {
             const std::string& what) override {
     program_->skip(stage, shard, attempts, rank, what);
     if (log_.size() == kQuarantineLogMax) return;
-    log_.push_back(fmt::format("shard {} of stage {} given up after {} attempts, the last on rank {}: {}",
-                               shard.value, stage.value, attempts.value, rank.value, what));
+    log_.push_back(
+        fmt::format("shard {} of stage {} given up after {} attempts, the last on rank {}: {}",
+                    shard.value, stage.value, attempts.value, rank.value, what));
   }
   const std::vector<std::string>& log() const { return log_; }
 
@@ -102,7 +103,8 @@ class Repeater {
 
 class RankRun {
  public:
-  explicit RankRun(RankRunRequest request) : request_(std::move(request)), sink_(*request_.program) {}
+  explicit RankRun(RankRunRequest request)
+      : request_(std::move(request)), sink_(*request_.program) {}
 
   int run();
 
@@ -145,7 +147,8 @@ void RankRun::connect() {
   }
 }
 
-// Pins this rank to its share of the node. A machine that cannot be read or bound is no reason not to run.
+// Pins this rank to its share of the node. A machine that cannot be read or bound is no reason not
+// to run.
 RankResources RankRun::bind() {
   RankResources resources{.rank = transport_->self(),
                           .threads = std::max(1u, request_.options.threads)};
@@ -290,6 +293,8 @@ int RankRun::run() {
 
 }  // namespace
 
-int run_rank(RankRunRequest request) { return RankRun(std::move(request)).run(); }
+int run_rank(RankRunRequest request) {
+  return RankRun(std::move(request)).run();
+}
 
 }  // namespace regroup

@@ -1,5 +1,6 @@
-// One rank of a run, from the start of MPI to its end: binds the rank, composes Node, scheduler, transport
-// and job, drives them, and on the coordinator keeps status and progress and has the result written.
+// One rank of a run, from the start of MPI to its end: binds the rank, composes Node, scheduler,
+// transport and job, drives them, and on the coordinator keeps status and progress and has the
+// result written.
 #pragma once
 
 #include <functional>

@@ -32,10 +32,18 @@ void Report::columns(std::vector<ResultColumn> columns) {
   columns_ = std::move(columns);
   for (const ResultColumn& column : columns_) {
     switch (column.type) {
-      case ColumnType::float64: held_.emplace_back(std::vector<double>()); break;
-      case ColumnType::int64: held_.emplace_back(std::vector<std::int64_t>()); break;
-      case ColumnType::uint64: held_.emplace_back(std::vector<std::uint64_t>()); break;
-      case ColumnType::text: held_.emplace_back(Texts()); break;
+      case ColumnType::float64:
+        held_.emplace_back(std::vector<double>());
+        break;
+      case ColumnType::int64:
+        held_.emplace_back(std::vector<std::int64_t>());
+        break;
+      case ColumnType::uint64:
+        held_.emplace_back(std::vector<std::uint64_t>());
+        break;
+      case ColumnType::text:
+        held_.emplace_back(Texts());
+        break;
     }
   }
   keep(file_->columns(columns_));
@@ -45,13 +53,15 @@ void Report::row(std::initializer_list<ReportCell> cells) {
   REGROUP_CHECK(cells.size() == columns_.size(), "a row has one cell a column");
   std::size_t column = 0;
   for (const ReportCell& cell : cells) {
-    std::visit(Overloaded{[](Texts& texts, std::string_view text) {
-                            texts.bytes += text;
-                            texts.ends.push_back(texts.bytes.size());
-                          },
-                          []<class T>(std::vector<T>& numbers, T number) { numbers.push_back(number); },
-                          [](auto&, auto) { REGROUP_CHECK(false, "a cell of another type than its column"); }},
-               held_[column++], cell);
+    std::visit(
+        Overloaded{
+            [](Texts& texts, std::string_view text) {
+              texts.bytes += text;
+              texts.ends.push_back(texts.bytes.size());
+            },
+            []<class T>(std::vector<T>& numbers, T number) { numbers.push_back(number); },
+            [](auto&, auto) { REGROUP_CHECK(false, "a cell of another type than its column"); }},
+        held_[column++], cell);
   }
   if (rows_ < kPreviewRowsMax) {
     auto& kept = preview_.emplace_back();

@@ -1,7 +1,7 @@
-// Where a job puts its result, at the end, on the coordinator: named values, and rows of a table. All of
-// it goes to DIR/result.h5; the values and the first rows are also shown to the user and are the
-// "result" of --format json. Rows stream: a table of any length takes bounded memory. Errors (a full
-// disk) are kept and end the run with exit status 3; a job need not look. Not thread-safe.
+// Where a job puts its result, at the end, on the coordinator: named values, and rows of a table.
+// All of it goes to DIR/result.h5; the values and the first rows are also shown to the user and are
+// the "result" of --format json. Rows stream: a table of any length takes bounded memory. Errors (a
+// full disk) are kept and end the run with exit status 3; a job need not look. Not thread-safe.
 #pragma once
 
 #include <cstdint>

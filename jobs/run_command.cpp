@@ -1,14 +1,14 @@
 #include "jobs/run_command.hpp"
 
-#include <fmt/format.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <nlohmann/json.hpp>
 #include <utility>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "jobs/command_parser.hpp"
 #include "jobs/rank_run.hpp"
@@ -53,10 +53,10 @@ void show_json(const RunSummary& summary) {
     result["first_rows"] = std::move(rows);
   }
   const nlohmann::ordered_json object = {
-      {"job", summary.job},       {"dir", summary.dir},
-      {"shards", summary.shards}, {"quarantined", summary.quarantined},
-      {"seconds", summary.seconds}, {"ranks", summary.ranks},
-      {"epoch", summary.epoch},   {"failures_survived", summary.failures_survived},
+      {"job", summary.job},          {"dir", summary.dir},
+      {"shards", summary.shards},    {"quarantined", summary.quarantined},
+      {"seconds", summary.seconds},  {"ranks", summary.ranks},
+      {"epoch", summary.epoch},      {"failures_survived", summary.failures_survived},
       {"exit", summary.exit_status}, {"message", summary.message},
       {"result", std::move(result)}};
   std::puts(object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
@@ -72,9 +72,9 @@ void show_text(const RunSummary& summary) {
     if (!summary.first_rows.empty()) {
       std::string header;
       for (const ResultColumn& column : summary.columns) {
-        header += fmt::format("{}{}", header.empty() ? "" : "  ",
-                              column.type == ColumnType::text ? column.name
-                                                              : fmt::format("{:>12}", column.name));
+        header += fmt::format(
+            "{}{}", header.empty() ? "" : "  ",
+            column.type == ColumnType::text ? column.name : fmt::format("{:>12}", column.name));
       }
       fmt::print("\n{}\n", header);
       for (const auto& row : summary.first_rows) {
@@ -141,10 +141,12 @@ class RunCommand {
 
 std::expected<CommandParser::Outcome, std::string> RunCommand::parse() {
   if (arguments_.empty() || arguments_.front().starts_with("-")) {
-    const bool help = !arguments_.empty() && (arguments_.front() == "--help" || arguments_.front() == "-h");
+    const bool help =
+        !arguments_.empty() && (arguments_.front() == "--help" || arguments_.front() == "-h");
     if (!help) return std::unexpected("run takes the name of a job first; see 'regroup jobs'");
-    fmt::print("regroup run JOB [inputs] [options]\n\nRuns a job. 'regroup jobs' lists the jobs, "
-               "'regroup run JOB --help' all options of one.\n");
+    fmt::print(
+        "regroup run JOB [inputs] [options]\n\nRuns a job. 'regroup jobs' lists the jobs, "
+        "'regroup run JOB --help' all options of one.\n");
     return CommandParser::Outcome::kHelpShown;
   }
   const std::string job = arguments_.front();
@@ -156,16 +158,16 @@ std::expected<CommandParser::Outcome, std::string> RunCommand::parse() {
   parser.add("Options of the run", set_);
   parser.add_short('n', "ranks");
   parser.examples(fmt::format(
-      "\nExamples:\n  regroup run {0}{1} -n 4\n  mpirun -n 4 regroup run {0}{1} --format json\n", job,
-      program_->options().input_list() ? " FILE..." : ""));
+      "\nExamples:\n  regroup run {0}{1} -n 4\n  mpirun -n 4 regroup run {0}{1} --format json\n",
+      job, program_->options().input_list() ? " FILE..." : ""));
   return parser.parse({arguments_.begin() + 1, arguments_.end()});
 }
 
 std::expected<void, std::string> RunCommand::check_ranks() {
   if (!launched_ || options_.ranks == 1 || options_.ranks == launched_->ranks) return {};
-  return std::unexpected(
-      fmt::format("-n {} inside a launch of {} ranks: leave -n to the launcher, or start regroup outside it",
-                  options_.ranks, launched_->ranks));
+  return std::unexpected(fmt::format(
+      "-n {} inside a launch of {} ranks: leave -n to the launcher, or start regroup outside it",
+      options_.ranks, launched_->ranks));
 }
 
 int RunCommand::run() {
@@ -175,8 +177,9 @@ int RunCommand::run() {
   const auto ranks = check_ranks();
   const auto schedule = options_.schedule_options();
   const auto binding = options_.binding_options();
-  for (const auto* error : {ranks ? nullptr : &ranks.error(), schedule ? nullptr : &schedule.error(),
-                            binding ? nullptr : &binding.error()}) {
+  for (const auto* error :
+       {ranks ? nullptr : &ranks.error(), schedule ? nullptr : &schedule.error(),
+        binding ? nullptr : &binding.error()}) {
     if (error != nullptr) return speaks() ? fail(*error) : kExitBadInput;
   }
   schedule_ = *schedule;
@@ -192,7 +195,8 @@ int RunCommand::run() {
 int RunCommand::supervise() {
   const bool chosen = !options_.dir.empty();
   if (chosen) {
-    if (auto usable = RunDirectory::check(options_.dir); !usable) return fail(usable.error().message);
+    if (auto usable = RunDirectory::check(options_.dir); !usable)
+      return fail(usable.error().message);
   } else {
     const auto made = default_run_directory(program_->name());
     if (!made) return fail(made.error().message);
@@ -214,19 +218,22 @@ int RunCommand::supervise() {
   return judge(*ended);
 }
 
-// The truth is in status.json: mpirun's own status may hide a failure, or show one that was survived.
+// The truth is in status.json: mpirun's own status may hide a failure, or show one that was
+// survived.
 int RunCommand::judge(int mpirun_status) {
   auto status = read_status(options_.dir);
   if (status && status->exit) return *status->exit;
   if (!status) {
-    return fail(fmt::format("the ranks ended before the run began (mpirun returned {})", mpirun_status),
-                kExitNotRecovered);
+    return fail(
+        fmt::format("the ranks ended before the run began (mpirun returned {})", mpirun_status),
+        kExitNotRecovered);
   }
   status->state = RunState::failed;
   status->exit = kExitNotRecovered;
-  status->message = fmt::format("the ranks ended in the middle of the run (mpirun returned {})",
-                                mpirun_status);
-  if (auto claimed = RunDirectory::claim(options_.dir); claimed) (void)claimed->write_status(*status);
+  status->message =
+      fmt::format("the ranks ended in the middle of the run (mpirun returned {})", mpirun_status);
+  if (auto claimed = RunDirectory::claim(options_.dir); claimed)
+    (void)claimed->write_status(*status);
   return fail(status->message, kExitNotRecovered);
 }
 

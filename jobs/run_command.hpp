@@ -1,5 +1,5 @@
-// The verb `run`: checks what the user gave, starts ranks with mpirun where that is asked for, and runs
-// one rank where this process is one.
+// The verb `run`: checks what the user gave, starts ranks with mpirun where that is asked for, and
+// runs one rank where this process is one.
 #pragma once
 
 #include <string>

@@ -21,14 +21,18 @@ void RunOptions::declare(OptionSet& set) {
   set.add("gpus", gpus, "GPUs to use on a node: auto, none or a number");
   set.add("schedule", schedule, "who gets which shards")
       .one_of({"dynamic", "affinity", "static", "peer"});
-  set.add("batch", batch, "shards in a lease and in a message at most; 0 adapts").at_most(kBatchMax);
+  set.add("batch", batch, "shards in a lease and in a message at most; 0 adapts")
+      .at_most(kBatchMax);
   set.add("prefetch", prefetch, "leases a rank holds ahead; 0 adapts").at_most(kBatchMax);
-  set.add("coordinator", coordinator, "whether rank 0 computes too").one_of({"computes", "dedicated"});
+  set.add("coordinator", coordinator, "whether rank 0 computes too")
+      .one_of({"computes", "dedicated"});
   set.add("max-attempts", attempts_max, "tries of a shard before it is given up").at_least(1);
   set.add("vector-clocks", vector_clocks, "vector stamps on messages; auto: up to 64 ranks")
       .one_of({"auto", "on", "off"});
-  set.add("progress", progress, "progress on standard error").one_of({"auto", "bar", "plain", "none"});
-  set.add("format", format, "what is printed on standard output at the end").one_of({"text", "json"});
+  set.add("progress", progress, "progress on standard error")
+      .one_of({"auto", "bar", "plain", "none"});
+  set.add("format", format, "what is printed on standard output at the end")
+      .one_of({"text", "json"});
   set.add("config", config, "TOML file with options").value_name("FILE");
 }
 

@@ -1,5 +1,5 @@
-// What a job sees of the run while it computes one shard. Nothing in it depends on the rank count or
-// the schedule, but for threads() and device(), which must not change a result.
+// What a job sees of the run while it computes one shard. Nothing in it depends on the rank count
+// or the schedule, but for threads() and device(), which must not change a result.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ namespace regroup {
 // The same for all shards that a rank computes.
 struct RankResources {
   RankId rank;
-  std::uint32_t threads = 1;                // for OpenMP and the like
-  std::optional<std::uint32_t> device;      // CUDA ordinal
+  std::uint32_t threads = 1;            // for OpenMP and the like
+  std::optional<std::uint32_t> device;  // CUDA ordinal
 };
 
 class ShardContext {

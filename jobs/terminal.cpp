@@ -1,9 +1,9 @@
 #include "jobs/terminal.hpp"
 
+#include <cstdint>
+
 #include <fmt/format.h>
 #include <sys/ioctl.h>
-
-#include <cstdint>
 
 namespace regroup {
 namespace {

@@ -1,5 +1,6 @@
-// The job `wordcount`: how often each word occurs in files of any number and size. A word is a maximal run
-// of bytes that are not ASCII white space. Most frequent first, words of one count in byte order: what
+// The job `wordcount`: how often each word occurs in files of any number and size. A word is a
+// maximal run of bytes that are not ASCII white space. Most frequent first, words of one count in
+// byte order: what
 //   LC_ALL=C tr -s '[:space:]' '\n' | sort | uniq -c
 // finds, in the order of its counts.
 #include <fstream>
@@ -26,7 +27,8 @@ struct WordCount {
     set.add("top", top, "keep only the K most frequent words; 0 keeps all").value_name("K");
     set.add("min-length", min_length, "count only words of at least this many bytes");
     set.add("ignore-case", ignore_case, "count A to Z as a to z");
-    set.add("shard-bytes", shard_bytes, "bytes of input in one shard; 0 chooses by the input's size");
+    set.add("shard-bytes", shard_bytes,
+            "bytes of input in one shard; 0 chooses by the input's size");
   }
 
   std::expected<void, std::string> prepare() {
@@ -117,7 +119,8 @@ struct WordCount {
 
   static std::expected<std::vector<std::string>, std::string> read_list(const std::string& path) {
     std::ifstream list(path);
-    if (!list) return std::unexpected(path + ": cannot be read; --files-from takes a list of files");
+    if (!list)
+      return std::unexpected(path + ": cannot be read; --files-from takes a list of files");
     std::vector<std::string> paths;
     for (std::string line; std::getline(list, line);) {
       if (!line.empty()) paths.push_back(line);
@@ -128,6 +131,8 @@ struct WordCount {
 
 }  // namespace
 
-void add_wordcount(JobRegistry& registry) { registry.add<WordCount>(); }
+void add_wordcount(JobRegistry& registry) {
+  registry.add<WordCount>();
+}
 
 }  // namespace regroup

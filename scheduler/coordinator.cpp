@@ -44,12 +44,19 @@ void Coordinator::on_start(Context& context) {
 bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Reader& reader) {
   peers_[from.value].heard_at = context.now();
   switch (kind) {
-    case MessageKind::kReady: return on_ready(context, from, reader);
-    case MessageKind::kResults: return on_results(context, from, reader);
-    case MessageKind::kFailures: return on_failures(context, from, reader);
-    case MessageKind::kReturned: return on_returned(context, from, reader);
-    case MessageKind::kGoodbye: peers_[from.value].said_goodbye = true; return true;
-    default: return false;
+    case MessageKind::kReady:
+      return on_ready(context, from, reader);
+    case MessageKind::kResults:
+      return on_results(context, from, reader);
+    case MessageKind::kFailures:
+      return on_failures(context, from, reader);
+    case MessageKind::kReturned:
+      return on_returned(context, from, reader);
+    case MessageKind::kGoodbye:
+      peers_[from.value].said_goodbye = true;
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -80,9 +87,10 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
   for (const RankId rank : context.view().members) {
     const Peer& other = peers_[rank.value];
     if (stages_.empty() || !other.ready || other.stages == stages_) continue;
-    close(context, kExitBadInput,
-          "rank " + std::to_string(rank.value) +
-              " sees another job than the coordinator: give every rank the same arguments and files");
+    close(
+        context, kExitBadInput,
+        "rank " + std::to_string(rank.value) +
+            " sees another job than the coordinator: give every rank the same arguments and files");
     break;
   }
   return true;
@@ -107,8 +115,7 @@ void Coordinator::begin_stage(Context& context) {
 }
 
 void Coordinator::end_stage_if_settled(Context& context) {
-  while (state_ == RunPhase::kRunning &&
-         table_->settled()) {
+  while (state_ == RunPhase::kRunning && table_->settled()) {
     settled_before_ += stages_[stage_.value].shards;
     if (stage_.value + 1u < stages_.size()) {
       ++stage_.value;
@@ -192,8 +199,8 @@ bool Coordinator::on_failures(Context& context, RankId from, Reader& reader) {
 
 void Coordinator::fail_shard(Context& context, RankId rank, ShardId shard, Attempt attempt,
                              const std::string& what) {
-  const bool current = table_->state(shard) == ShardState::kLeased &&
-                       table_->attempt(shard) == attempt;
+  const bool current =
+      table_->state(shard) == ShardState::kLeased && table_->attempt(shard) == attempt;
   if (!current) return;  // another attempt is under way, or has won
   if (attempt.value >= options_.attempts_max) {
     table_->quarantine(shard);
@@ -274,8 +281,7 @@ void Coordinator::top_up(Context& context, RankId rank) {
 // Guided self-scheduling (Polychronopoulos and Kuck 1987): a share of what is left, so that batches
 // shrink towards the end, but no more than a lease's time is worth.
 std::uint64_t Coordinator::batch_for(const Peer& peer) const {
-  const std::uint64_t guided =
-      std::max<std::uint64_t>(1, source_->left() / (2 * workers_.size()));
+  const std::uint64_t guided = std::max<std::uint64_t>(1, source_->left() / (2 * workers_.size()));
   if (options_.batch != 0) return std::min<std::uint64_t>(options_.batch, guided);
   if (peer.shard_nanoseconds == 0) return 1;
   const std::uint64_t fitting = static_cast<std::uint64_t>(kLeaseTime) / peer.shard_nanoseconds;
@@ -316,7 +322,8 @@ void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
   peers_[rank.value].outstanding += leased;
 }
 
-// Leases what is pending of a range: a shard given back may have been committed by an earlier attempt.
+// Leases what is pending of a range: a shard given back may have been committed by an earlier
+// attempt.
 std::uint64_t Coordinator::put_leases(Writer& writer, ShardRange range, std::uint32_t& leases) {
   std::uint64_t leased = 0;
   while (range.count != 0) {
@@ -333,8 +340,8 @@ std::uint64_t Coordinator::put_leases(Writer& writer, ShardRange range, std::uin
   return leased;
 }
 
-// Near the end: an idle rank, nothing left to lease, and shards that wait behind others elsewhere. The
-// rank that would keep them waiting longest gives half of them back.
+// Near the end: an idle rank, nothing left to lease, and shards that wait behind others elsewhere.
+// The rank that would keep them waiting longest gives half of them back.
 void Coordinator::balance_tail(Context& context) {
   if (state_ != RunPhase::kRunning || !source_->recalls() || source_->left() != 0) return;
   const auto waiting_time = [&](const Peer& peer) {
@@ -360,8 +367,8 @@ void Coordinator::balance_tail(Context& context) {
 
 // A rank that never opens the job would hold its share of it for ever.
 bool Coordinator::missing_rank_fails_run(Context& context) {
-  const auto missing = std::ranges::find_if(
-      workers_, [&](RankId rank) { return !peers_[rank.value].ready; });
+  const auto missing =
+      std::ranges::find_if(workers_, [&](RankId rank) { return !peers_[rank.value].ready; });
   all_ready_ = missing == workers_.end();
   if (all_ready_ || context.now() - opening_since_ <= options_.open_timeout) return false;
   close(context, kExitNotRecovered,
@@ -388,16 +395,16 @@ void Coordinator::on_tick(Context& context) {
       return;
     }
     case RunPhase::kClosing: {
-      const bool all = std::ranges::all_of(context.view().members, [&](RankId rank) {
-        return peers_[rank.value].said_goodbye;
-      });
+      const bool all = std::ranges::all_of(
+          context.view().members, [&](RankId rank) { return peers_[rank.value].said_goodbye; });
       if (!all && context.now() - state_since_ < kGoodbyeTimeout) return;
       state_ = RunPhase::kOver;
       context.finish(outcome_);
       return;
     }
     case RunPhase::kFinalizing:
-    case RunPhase::kOver: return;
+    case RunPhase::kOver:
+      return;
   }
 }
 

@@ -1,6 +1,6 @@
-// The part of the scheduler that only the coordinator has: it opens the job on every rank, leases shards,
-// commits each result exactly once, retries and quarantines shards that fail, goes from stage to stage,
-// has the result written, and ends the run. Pure, not thread-safe.
+// The part of the scheduler that only the coordinator has: it opens the job on every rank, leases
+// shards, commits each result exactly once, retries and quarantines shards that fail, goes from
+// stage to stage, has the result written, and ends the run. Pure, not thread-safe.
 //
 //   opening --all that is needed is ready--> running (stage by stage) --settled--> finalizing
 //   finalizing --written--> closing --every goodbye, or a deadline--> over
@@ -29,13 +29,13 @@ struct RunProgress {
   RunPhase phase = RunPhase::kOpening;
   std::uint32_t stage = 0;
   std::uint32_t stages = 0;
-  std::uint64_t stage_done = 0;    // shards of this stage that are done
+  std::uint64_t stage_done = 0;  // shards of this stage that are done
   std::uint64_t stage_shards = 0;
-  std::uint64_t done = 0;          // over all stages
+  std::uint64_t done = 0;  // over all stages
   std::uint64_t shards = 0;
   std::uint64_t quarantined = 0;
   std::uint64_t retries = 0;
-  std::uint64_t duplicates = 0;    // results that had been committed before
+  std::uint64_t duplicates = 0;  // results that had been committed before
 };
 
 class Coordinator {
@@ -73,7 +73,7 @@ class Coordinator {
     bool ready = false;
     bool said_goodbye = false;
     std::vector<StagePlan> stages;
-    std::uint64_t outstanding = 0;       // shards leased and not heard of again
+    std::uint64_t outstanding = 0;        // shards leased and not heard of again
     std::uint64_t shard_nanoseconds = 0;  // as it reports; 0: not known
     Nanoseconds heard_at = 0;
     bool recall_pending = false;
@@ -116,7 +116,7 @@ class Coordinator {
   Nanoseconds state_since_ = 0;
   Nanoseconds opening_since_ = 0;
   bool all_ready_ = false;
-  std::vector<Peer> peers_;       // by rank
+  std::vector<Peer> peers_;  // by rank
   std::vector<RankId> workers_;
   std::vector<StagePlan> stages_;
   StageId stage_;
@@ -125,7 +125,7 @@ class Coordinator {
   std::unique_ptr<ShardSource> source_;
   std::multimap<Nanoseconds, Retry> retries_;  // by when they are due
   Nanoseconds balanced_at_ = 0;
-  std::uint64_t settled_before_ = 0;           // done in the stages before this one
+  std::uint64_t settled_before_ = 0;  // done in the stages before this one
   std::uint64_t quarantined_ = 0;
   std::uint64_t retry_count_ = 0;
   std::uint64_t duplicates_ = 0;

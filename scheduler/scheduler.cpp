@@ -31,7 +31,8 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kFinish:
       return from == context.view().coordinator() &&
              worker_.on_message(context, from, kind, reader);
-    default: return worker_.on_message(context, from, kind, reader);
+    default:
+      return worker_.on_message(context, from, kind, reader);
   }
 }
 

@@ -1,5 +1,5 @@
-// The service that a Node carries to run a job: a worker on every rank and, on the coordinator's, the
-// coordinator as well. Pure, not thread-safe.
+// The service that a Node carries to run a job: a worker on every rank and, on the coordinator's,
+// the coordinator as well. Pure, not thread-safe.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,8 @@ class Scheduler : public Service {
  public:
   // A rank that only works.
   explicit Scheduler(const ScheduleOptions& options) : worker_(options) {}
-  // The coordinator's rank. `job_description` is what every rank's kOpen order gets; `sink` outlives it.
+  // The coordinator's rank. `job_description` is what every rank's kOpen order gets; `sink`
+  // outlives it.
   Scheduler(const ScheduleOptions& options, Buffer job_description, ResultSink& sink)
       : worker_(options) {
     coordinator_.emplace(options, std::move(job_description), sink, worker_);

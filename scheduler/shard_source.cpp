@@ -42,9 +42,7 @@ class WorkerIndex {
 class Returned {
  public:
   void add(ShardRange shards) { ranges_.insert(shards); }
-  ShardRange take(std::uint64_t count_max) {
-    return ranges_.pop_front(count_max);
-  }
+  ShardRange take(std::uint64_t count_max) { return ranges_.pop_front(count_max); }
   std::uint64_t count() const { return ranges_.count(); }
 
  private:
@@ -115,7 +113,8 @@ class AffinitySource : public ShardSource {
  public:
   AffinitySource(std::uint64_t shards, std::span<const RankId> workers)
       : index_(workers), homes_(workers.size()), left_(shards) {
-    const std::uint64_t each = std::max<std::uint64_t>(1, (shards + kRingKeysMax - 1) / kRingKeysMax);
+    const std::uint64_t each =
+        std::max<std::uint64_t>(1, (shards + kRingKeysMax - 1) / kRingKeysMax);
     const std::uint64_t keys = (shards + each - 1) / each;
     const auto placed = HashRing(workers).place(keys);
     for (std::uint64_t key = 0; key < keys; ++key) {
@@ -224,10 +223,14 @@ std::unique_ptr<ShardSource> make_shard_source(const StagePlan& plan, Policy pol
   REGROUP_CHECK(!workers.empty(), "a stage without workers");
   if (plan.kind == StageKind::kReduce) return std::make_unique<OwnerSource>(plan.shards, workers);
   switch (policy) {
-    case Policy::kDynamic: return std::make_unique<DynamicSource>(plan.shards);
-    case Policy::kAffinity: return std::make_unique<AffinitySource>(plan.shards, workers);
-    case Policy::kStatic: return std::make_unique<BlockSource>(plan.shards, workers, false);
-    case Policy::kPeer: return std::make_unique<BlockSource>(plan.shards, workers, true);
+    case Policy::kDynamic:
+      return std::make_unique<DynamicSource>(plan.shards);
+    case Policy::kAffinity:
+      return std::make_unique<AffinitySource>(plan.shards, workers);
+    case Policy::kStatic:
+      return std::make_unique<BlockSource>(plan.shards, workers, false);
+    case Policy::kPeer:
+      return std::make_unique<BlockSource>(plan.shards, workers, true);
   }
   REGROUP_CHECK(false, "a policy without a source");
 }

@@ -1,5 +1,5 @@
-// Where committed results go on the coordinator: the job's side of a commit. Each shard of a stage is
-// handed over exactly once, either by commit or by skip (I7), in any order.
+// Where committed results go on the coordinator: the job's side of a commit. Each shard of a stage
+// is handed over exactly once, either by commit or by skip (I7), in any order.
 #pragma once
 
 #include <cstdint>

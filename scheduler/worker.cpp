@@ -19,15 +19,24 @@ constexpr double kCostWeight = 0.25;
 
 bool Worker::on_message(Context& context, RankId from, MessageKind kind, Reader& reader) {
   switch (kind) {
-    case MessageKind::kOpen: return on_open(reader);
-    case MessageKind::kLease: return on_lease(context, reader);
-    case MessageKind::kRecall: return on_recall(context, reader);
-    case MessageKind::kStealRequest: return on_steal_request(context, from, reader);
-    case MessageKind::kStealReply: return on_steal_reply(context, from, reader);
-    case MessageKind::kPartitions: return on_partitions(context, from, reader);
-    case MessageKind::kPartitionsTaken: return on_partitions_taken(context, reader);
-    case MessageKind::kFinish: return on_finish(context, reader);
-    default: return false;
+    case MessageKind::kOpen:
+      return on_open(reader);
+    case MessageKind::kLease:
+      return on_lease(context, reader);
+    case MessageKind::kRecall:
+      return on_recall(context, reader);
+    case MessageKind::kStealRequest:
+      return on_steal_request(context, from, reader);
+    case MessageKind::kStealReply:
+      return on_steal_reply(context, from, reader);
+    case MessageKind::kPartitions:
+      return on_partitions(context, from, reader);
+    case MessageKind::kPartitionsTaken:
+      return on_partitions_taken(context, reader);
+    case MessageKind::kFinish:
+      return on_finish(context, reader);
+    default:
+      return false;
   }
 }
 
@@ -238,8 +247,7 @@ void Worker::on_tick(Context& context) {
 std::uint64_t Worker::order_shards_max() const {
   if (plan().kind != StageKind::kBag || shard_nanoseconds_ == 0) return 1;
   const double fitting = static_cast<double>(kOrderTime) / shard_nanoseconds_;
-  return static_cast<std::uint64_t>(
-      std::clamp(fitting, 1.0, static_cast<double>(kOrderShardsMax)));
+  return static_cast<std::uint64_t>(std::clamp(fitting, 1.0, static_cast<double>(kOrderShardsMax)));
 }
 
 void Worker::on_work_wanted(Context& context) {
@@ -271,12 +279,15 @@ void Worker::on_work_wanted(Context& context) {
 
 void Worker::on_work_finished(Context& context, WorkResult& result) {
   switch (result.kind) {
-    case WorkKind::kOpen: return opened(context, result);
-    case WorkKind::kRun: return ran(context, result);
+    case WorkKind::kOpen:
+      return opened(context, result);
+    case WorkKind::kRun:
+      return ran(context, result);
     case WorkKind::kAbsorb:
       REGROUP_CHECK(result.error.empty(), "a part of a partition that was sent cannot be read");
       return acknowledge_partitions(context, result.from, result.stage, result.shards.first);
-    case WorkKind::kFinalize: REGROUP_CHECK(false, "finalizing is the coordinator's");
+    case WorkKind::kFinalize:
+      REGROUP_CHECK(false, "finalizing is the coordinator's");
   }
 }
 
@@ -294,8 +305,8 @@ void Worker::opened(Context& context, WorkResult& result) {
 
 void Worker::ran(Context& context, WorkResult& result) {
   if (!in_stage_ || result.stage != stage_) return;  // the run is over
-  const double each =
-      static_cast<double>(std::max<Nanoseconds>(result.elapsed, 1)) / static_cast<double>(result.shards.count);
+  const double each = static_cast<double>(std::max<Nanoseconds>(result.elapsed, 1)) /
+                      static_cast<double>(result.shards.count);
   shard_nanoseconds_ = shard_nanoseconds_ == 0
                            ? each
                            : shard_nanoseconds_ + kCostWeight * (each - shard_nanoseconds_);
@@ -305,7 +316,8 @@ void Worker::ran(Context& context, WorkResult& result) {
   } else {
     add_results(context, result.results, result.attempt);
   }
-  // Send when the queue is low, so that the next lease is on its way, or when results waited enough.
+  // Send when the queue is low, so that the next lease is on its way, or when results waited
+  // enough.
   const bool waited = context.now() - results_sent_at_ >= kResultDelayMax;
   if (result_shards_ != 0 && (queue_.empty() || waited)) send_results(context);
 }
@@ -345,8 +357,8 @@ void Worker::add_values(Context& context, ShardRange shards, Attempt attempt,
   }
 }
 
-// One entry of a message of results: { u64 first, u32 count, u32 attempt, u32 value_bytes, values }.
-// Values that continue the last entry lengthen it.
+// One entry of a message of results: { u64 first, u32 count, u32 attempt, u32 value_bytes, values
+// }. Values that continue the last entry lengthen it.
 void Worker::append_entry(ShardRange shards, Attempt attempt, std::uint32_t value_bytes,
                           std::span<const std::byte> values) {
   const bool extends = last_entry_.count != 0 && last_entry_.end() == shards.first &&

@@ -1,6 +1,7 @@
-// The part of the scheduler that every rank has: it keeps the shards leased to this rank, hands them to
-// the computing part in slices, sends results back in batches that never hold up a slow shard, takes in
-// the parts of partitions it owns, and steals from peers when the policy says so. Pure, not thread-safe.
+// The part of the scheduler that every rank has: it keeps the shards leased to this rank, hands
+// them to the computing part in slices, sends results back in batches that never hold up a slow
+// shard, takes in the parts of partitions it owns, and steals from peers when the policy says so.
+// Pure, not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@ namespace regroup {
 
 class Worker {
  public:
-  // Map shards whose parts the owners have not all taken: more of them wait for no one, fewer starve.
+  // Map shards whose parts the owners have not all taken: more of them wait for no one, fewer
+  // starve.
   static constexpr std::size_t kMapShardsInFlightMax = 4;
   // Results go out when they fill this, to stay below an MPI's eager limit.
   static constexpr std::size_t kResultBytesMax = 3584;
@@ -105,8 +107,8 @@ class Worker {
   Nanoseconds results_sent_at_ = 0;
 
   std::unordered_map<ShardId, MapShard> map_shards_;
-  std::vector<RankId> owners_;      // by partition
-  std::vector<bool> parts_taken_;   // by map shard: its parts for this rank are here
+  std::vector<RankId> owners_;     // by partition
+  std::vector<bool> parts_taken_;  // by map shard: its parts for this rank are here
 
   bool peers_steal_ = false;
   bool steal_waiting_ = false;

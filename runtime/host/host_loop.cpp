@@ -1,13 +1,13 @@
 #include "runtime/host/host_loop.hpp"
 
-#include <sched.h>
-#include <sys/prctl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <string>
 #include <thread>
+
+#include <sched.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "runtime/protocol/check.hpp"
 

@@ -1,8 +1,8 @@
 // Drives one rank's Node in the real world. The calling thread computes and, between orders, makes
-// progress (leader); a companion thread makes progress instead while an order keeps the leader busy, so
-// that a shard of an hour delays no message. A rank with nothing to do spins briefly, then yields, then
-// sleeps, since ranks often share cores. Whoever makes progress holds one lock, under which alone MPI and
-// the Node are touched; user code runs without it.
+// progress (leader); a companion thread makes progress instead while an order keeps the leader
+// busy, so that a shard of an hour delays no message. A rank with nothing to do spins briefly, then
+// yields, then sleeps, since ranks often share cores. Whoever makes progress holds one lock, under
+// which alone MPI and the Node are touched; user code runs without it.
 #pragma once
 
 #include <atomic>

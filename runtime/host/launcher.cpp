@@ -1,9 +1,5 @@
 #include "runtime/host/launcher.hpp"
 
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -11,6 +7,10 @@
 #include <cstring>
 #include <filesystem>
 #include <string_view>
+
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "runtime/host/file_system.hpp"
 #include "runtime/host/subprocess.hpp"
@@ -47,10 +47,12 @@ class SignalForwarding {
     struct sigaction action {};
     action.sa_handler = pass_on;
     sigemptyset(&action.sa_mask);
-    for (std::size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &action, &before_[i]);
+    for (std::size_t i = 0; i < std::size(kSignals); ++i)
+      sigaction(kSignals[i], &action, &before_[i]);
   }
   ~SignalForwarding() {
-    for (std::size_t i = 0; i < std::size(kSignals); ++i) sigaction(kSignals[i], &before_[i], nullptr);
+    for (std::size_t i = 0; i < std::size(kSignals); ++i)
+      sigaction(kSignals[i], &before_[i], nullptr);
     child_pid = 0;
   }
   SignalForwarding(const SignalForwarding&) = delete;
@@ -90,15 +92,16 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
     std::uint32_t ranks, const std::vector<std::string>& program) {
   const auto mpirun = find_on_path("mpirun");
   if (!mpirun) {
-    return std::unexpected("mpirun is not on PATH: install Open MPI, or load its module, to run with -n");
+    return std::unexpected(
+        "mpirun is not on PATH: install Open MPI, or load its module, to run with -n");
   }
   std::vector<std::string> command = {*mpirun, "-n", std::to_string(ranks),
                                       // binding is ours, and ranks may outnumber cores
                                       "--bind-to", "none", "--oversubscribe",
                                       // copying through shared memory without CMA is the faster way
                                       // on a node, and the safer one when a peer dies
-                                      "--mca", "btl_vader_single_copy_mechanism", "none",
-                                      "--mca", "btl_sm_single_copy_mechanism", "none"};
+                                      "--mca", "btl_vader_single_copy_mechanism", "none", "--mca",
+                                      "btl_sm_single_copy_mechanism", "none"};
   command.insert(command.end(), program.begin(), program.end());
   return command;
 }
@@ -107,8 +110,10 @@ std::expected<int, std::string> run_in_foreground(const std::vector<std::string>
                                                   const std::vector<std::string>& settings) {
   std::vector<std::string> arguments = command;
   std::vector<std::string> environment = settings;
-  if (geteuid() == 0) environment.insert(environment.end(), std::begin(kAllowRoot), std::end(kAllowRoot));
-  for (char** variable = environ; *variable != nullptr; ++variable) environment.emplace_back(*variable);
+  if (geteuid() == 0)
+    environment.insert(environment.end(), std::begin(kAllowRoot), std::end(kAllowRoot));
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    environment.emplace_back(*variable);
   const auto argument_list = pointers(arguments);
   const auto environment_list = pointers(environment);
 

@@ -1,5 +1,6 @@
-// Starts the ranks of a run with mpirun, with the flags that this MPI needs, and waits for them. Also
-// tells a process whether a launcher started it as one of several ranks. Binding is left to Regroup.
+// Starts the ranks of a run with mpirun, with the flags that this MPI needs, and waits for them.
+// Also tells a process whether a launcher started it as one of several ranks. Binding is left to
+// Regroup.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ std::optional<LaunchedRank> launched_rank();
 std::expected<std::vector<std::string>, std::string> mpirun_command(
     std::uint32_t ranks, const std::vector<std::string>& program);
 
-// Runs the command in the foreground, its environment extended by `settings` ("NAME=value"), and passes
-// SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 on to it. Returns its exit status, or 128 + signal.
+// Runs the command in the foreground, its environment extended by `settings` ("NAME=value"), and
+// passes SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 on to it. Returns its exit status, or 128 + signal.
 std::expected<int, std::string> run_in_foreground(const std::vector<std::string>& command,
                                                   const std::vector<std::string>& settings);
 

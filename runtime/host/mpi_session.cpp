@@ -1,8 +1,4 @@
 // MPI session: starting, numbering and ending.
-#include "runtime/host/mpi_wrapper.hpp"
-
-#include <unistd.h>
-
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
@@ -10,6 +6,10 @@
 #include <cstdlib>
 #include <mutex>
 #include <thread>
+
+#include <unistd.h>
+
+#include "runtime/host/mpi_wrapper.hpp"
 
 namespace regroup {
 namespace {
@@ -58,7 +58,8 @@ std::vector<std::vector<std::uint32_t>> MpiSession::gather_on_node(
   using mpi::check;
   const int count = static_cast<int>(numbers.size());
   std::vector<int> counts(local_ranks_);
-  check(MPI_Allgather(&count, 1, MPI_INT, counts.data(), 1, MPI_INT, handles_->node), "MPI_Allgather");
+  check(MPI_Allgather(&count, 1, MPI_INT, counts.data(), 1, MPI_INT, handles_->node),
+        "MPI_Allgather");
   std::vector<int> offsets(local_ranks_, 0);
   for (std::size_t i = 1; i < offsets.size(); ++i) offsets[i] = offsets[i - 1] + counts[i - 1];
   std::vector<std::uint32_t> all(static_cast<std::size_t>(offsets.back() + counts.back()));
@@ -72,7 +73,9 @@ std::vector<std::vector<std::uint32_t>> MpiSession::gather_on_node(
   return gathered;
 }
 
-MpiSession::~MpiSession() { finish(0); }
+MpiSession::~MpiSession() {
+  finish(0);
+}
 
 void MpiSession::finish(int exit_status) {
   using mpi::check;

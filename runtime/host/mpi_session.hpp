@@ -28,8 +28,8 @@ class MpiSession {
   // Among the ranks that share this node's memory.
   std::uint32_t local_rank() const { return local_rank_; }
   std::uint32_t local_ranks() const { return local_ranks_; }
-  // What each rank of this node passes in, by local rank. Collective over the node's ranks, blocking:
-  // for the start of a run only.
+  // What each rank of this node passes in, by local rank. Collective over the node's ranks,
+  // blocking: for the start of a run only.
   std::vector<std::vector<std::uint32_t>> gather_on_node(const std::vector<std::uint32_t>& numbers);
 
   const Handles& handles() const { return *handles_; }

@@ -14,8 +14,8 @@ constexpr int kLargeTag = 2;
 // Pending sends looked at in one poll.
 constexpr std::size_t kSendsTestedMax = 64;
 
-// Receives that are posted in a ring: MPI matches them in the order of posting, so the head completes
-// first.
+// Receives that are posted in a ring: MPI matches them in the order of posting, so the head
+// completes first.
 class ReceiveRing {
  public:
   ReceiveRing(MPI_Comm communicator, int tag, std::size_t slots, std::size_t slot_bytes)
@@ -137,12 +137,20 @@ class MpiTransport::Implementation {
 MpiTransport::MpiTransport(const MpiSession& session, BufferPool& pool)
     : implementation_(std::make_unique<Implementation>(session, pool)) {}
 MpiTransport::~MpiTransport() = default;
-RankId MpiTransport::self() const { return implementation_->self(); }
-std::uint32_t MpiTransport::ranks() const { return implementation_->ranks(); }
-void MpiTransport::send(RankId to, Buffer frame) { implementation_->send(to, std::move(frame)); }
+RankId MpiTransport::self() const {
+  return implementation_->self();
+}
+std::uint32_t MpiTransport::ranks() const {
+  return implementation_->ranks();
+}
+void MpiTransport::send(RankId to, Buffer frame) {
+  implementation_->send(to, std::move(frame));
+}
 std::size_t MpiTransport::poll(const FrameHandler& handler, std::size_t frames_max) {
   return implementation_->poll(handler, frames_max);
 }
-std::size_t MpiTransport::backlog_bytes() const { return implementation_->backlog_bytes(); }
+std::size_t MpiTransport::backlog_bytes() const {
+  return implementation_->backlog_bytes();
+}
 
 }  // namespace regroup

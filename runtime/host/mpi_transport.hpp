@@ -1,6 +1,7 @@
-// Frames over MPI point-to-point messages, non-blocking calls only: a ring of receives is always posted
-// for small frames and another for large ones, so that a frame that arrives has a place to go, and sends
-// are tested until they have left. Frames of up to kSmallFrameBytes stay under the usual eager limit.
+// Frames over MPI point-to-point messages, non-blocking calls only: a ring of receives is always
+// posted for small frames and another for large ones, so that a frame that arrives has a place to
+// go, and sends are tested until they have left. Frames of up to kSmallFrameBytes stay under the
+// usual eager limit.
 #pragma once
 
 #include <memory>

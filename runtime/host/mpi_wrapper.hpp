@@ -1,5 +1,6 @@
-// The one door to MPI: nothing but this header includes <mpi.h>, and every return code passes check().
-// Included by the sources of this layer's MPI session and transport, never by another header.
+// The one door to MPI: nothing but this header includes <mpi.h>, and every return code passes
+// check(). Included by the sources of this layer's MPI session and transport, never by another
+// header.
 #pragma once
 
 // The C interface alone: the C++ one, long deprecated, would be compiled in otherwise.

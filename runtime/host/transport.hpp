@@ -1,6 +1,6 @@
-// How frames get from rank to rank. A transport is reliable while both ends live, keeps no order that
-// anyone may rely on, and never blocks: send hands a frame over, poll takes in what has arrived. One
-// thread at a time; the host loop's lock sees to that.
+// How frames get from rank to rank. A transport is reliable while both ends live, keeps no order
+// that anyone may rely on, and never blocks: send hands a frame over, poll takes in what has
+// arrived. One thread at a time; the host loop's lock sees to that.
 #pragma once
 
 #include <cstddef>

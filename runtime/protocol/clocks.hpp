@@ -1,8 +1,9 @@
-// Logical clocks: they order events of different ranks, which no wall clock can. A Lamport clock gives a
-// total order that respects cause and effect (Lamport, CACM 21(7), 1978); a vector clock also tells
-// which events are concurrent (Mattern 1989). Vector stamps travel as differences: a message carries
-// only the entries that changed since the last one to the same peer (Singhal and Kshemkalyani, IPL
-// 43(1), 1992), which is right on FIFO links only; Link provides them. Not thread-safe.
+// Logical clocks: they order events of different ranks, which no wall clock can. A Lamport clock
+// gives a total order that respects cause and effect (Lamport, CACM 21(7), 1978); a vector clock
+// also tells which events are concurrent (Mattern 1989). Vector stamps travel as differences: a
+// message carries only the entries that changed since the last one to the same peer (Singhal and
+// Kshemkalyani, IPL 43(1), 1992), which is right on FIFO links only; Link provides them. Not
+// thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -55,10 +56,10 @@ class VectorClock {
   }
 
   RankId self_;
-  std::uint64_t changes_ = 0;               // counts changes of any entry
-  std::vector<std::uint64_t> entries_;      // one a rank
-  std::vector<std::uint64_t> changed_at_;   // changes_ when the entry last changed
-  std::vector<std::uint64_t> sent_up_to_;   // changes_ at the last message to each peer
+  std::uint64_t changes_ = 0;              // counts changes of any entry
+  std::vector<std::uint64_t> entries_;     // one a rank
+  std::vector<std::uint64_t> changed_at_;  // changes_ when the entry last changed
+  std::vector<std::uint64_t> sent_up_to_;  // changes_ at the last message to each peer
 };
 
 // How two stamps of equal length relate.

@@ -35,11 +35,16 @@ std::uint64_t checksum(std::span<const std::byte> frame) {
 
 const char* describe(FrameError error) {
   switch (error) {
-    case FrameError::kTruncated: return "truncated";
-    case FrameError::kOversized: return "oversized";
-    case FrameError::kForeign: return "not a frame of Regroup";
-    case FrameError::kVersion: return "of another version";
-    case FrameError::kChecksum: return "damaged";
+    case FrameError::kTruncated:
+      return "truncated";
+    case FrameError::kOversized:
+      return "oversized";
+    case FrameError::kForeign:
+      return "not a frame of Regroup";
+    case FrameError::kVersion:
+      return "of another version";
+    case FrameError::kChecksum:
+      return "damaged";
   }
   return "unknown";
 }

@@ -1,7 +1,8 @@
-// The unit that crosses the network: a fixed header, a payload and an optional vector-clock trailer.
-// Versioned, bounded and checksummed: a frame that is truncated, oversized, of another version or has a
-// flipped bit is refused with the reason, never trusted. A message larger than a frame travels as
-// several frames of one link, all but the last marked as having more to follow. Layout: docs/wire-format.md.
+// The unit that crosses the network: a fixed header, a payload and an optional vector-clock
+// trailer. Versioned, bounded and checksummed: a frame that is truncated, oversized, of another
+// version or has a flipped bit is refused with the reason, never trusted. A message larger than a
+// frame travels as several frames of one link, all but the last marked as having more to follow.
+// Layout: docs/wire-format.md.
 #pragma once
 
 #include <cstddef>

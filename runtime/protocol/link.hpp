@@ -1,6 +1,7 @@
-// One direction of the traffic between two ranks, made FIFO: the receiver hands frames on in the order
-// in which they were sent, each once, whatever order they arrive in; frames that are early wait in a
-// bounded store. It also puts the frames of a large message together again. Not thread-safe.
+// One direction of the traffic between two ranks, made FIFO: the receiver hands frames on in the
+// order in which they were sent, each once, whatever order they arrive in; frames that are early
+// wait in a bounded store. It also puts the frames of a large message together again. Not
+// thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,9 @@ class LinkReceiver {
 
   enum class Verdict : std::uint8_t { kDeliver, kEarly, kDuplicate, kOverflow };
 
-  // Judges a frame by its sequence number. kDeliver: it is the next one; the caller handles it and then
-  // calls take_early until that gives nothing. kEarly: a copy is kept. Otherwise the frame is dropped.
+  // Judges a frame by its sequence number. kDeliver: it is the next one; the caller handles it and
+  // then calls take_early until that gives nothing. kEarly: a copy is kept. Otherwise the frame is
+  // dropped.
   Verdict accept(std::uint64_t sequence, std::span<const std::byte> frame) {
     if (sequence == expected_) {
       ++expected_;
@@ -31,8 +33,8 @@ class LinkReceiver {
   // The stored frame whose turn it is now, if it is there; its bytes are whole and checked.
   bool take_early(Buffer& frame);
 
-  // Adds a part of a message. True when that was the last: message() is then whole until the next call.
-  // False as well when the message would pass kMessageBytesMax: oversized() then says so.
+  // Adds a part of a message. True when that was the last: message() is then whole until the next
+  // call. False as well when the message would pass kMessageBytesMax: oversized() then says so.
   bool assemble(std::span<const std::byte> part, bool more_follows);
   bool assembling() const { return !parts_.empty(); }
   bool oversized() const { return oversized_; }

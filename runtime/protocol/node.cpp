@@ -50,20 +50,19 @@ void Node::start(Nanoseconds now, Output& output) {
 
 void Node::step(const Input& input, Output& output) {
   output_ = &output;
-  std::visit(Overloaded{[this](const FrameArrived& arrived) { receive(arrived); },
-                        [this](const WorkWanted&) { service_->on_work_wanted(context_); },
-                        [this](const WorkFinished& finished) {
-                          service_->on_work_finished(context_, *finished.result);
-                        },
-                        [this](const Tick& tick) {
-                          REGROUP_CHECK(tick.now >= now_, "time ran backwards");
-                          now_ = tick.now;
-                          service_->on_tick(context_);
-                        },
-                        [this](const StopWanted& stop) {
-                          service_->on_stop(context_, stop.reason);
-                        }},
-             input);
+  std::visit(
+      Overloaded{[this](const FrameArrived& arrived) { receive(arrived); },
+                 [this](const WorkWanted&) { service_->on_work_wanted(context_); },
+                 [this](const WorkFinished& finished) {
+                   service_->on_work_finished(context_, *finished.result);
+                 },
+                 [this](const Tick& tick) {
+                   REGROUP_CHECK(tick.now >= now_, "time ran backwards");
+                   now_ = tick.now;
+                   service_->on_tick(context_);
+                 },
+                 [this](const StopWanted& stop) { service_->on_stop(context_, stop.reason); }},
+      input);
   if (!self_messages_.empty()) run_self_messages();
   output_ = nullptr;
 }
@@ -95,10 +94,16 @@ void Node::receive(const FrameArrived& arrived) {
   }
   LinkReceiver& link = receivers_[header.from.value];
   switch (link.accept(header.sequence, arrived.bytes)) {
-    case LinkReceiver::Verdict::kEarly: return;
-    case LinkReceiver::Verdict::kDuplicate: ++drops_.duplicates; return;
-    case LinkReceiver::Verdict::kOverflow: ++drops_.overflows; return;
-    case LinkReceiver::Verdict::kDeliver: break;
+    case LinkReceiver::Verdict::kEarly:
+      return;
+    case LinkReceiver::Verdict::kDuplicate:
+      ++drops_.duplicates;
+      return;
+    case LinkReceiver::Verdict::kOverflow:
+      ++drops_.overflows;
+      return;
+    case LinkReceiver::Verdict::kDeliver:
+      break;
   }
   deliver(link, *frame);
   for (Buffer early; link.take_early(early);) deliver(link, *open_frame(early.view()));
@@ -116,8 +121,7 @@ void Node::deliver(LinkReceiver& link, const Frame& frame) {
     }
     payload = payload.first(payload.size() - trailer.size());
   }
-  record(EventKind::kReceive, header.from, header.lamport,
-         static_cast<std::uint64_t>(header.kind));
+  record(EventKind::kReceive, header.from, header.lamport, static_cast<std::uint64_t>(header.kind));
   const bool more_follows = header.flags & kFlagMoreFollows;
   if (!more_follows && !link.assembling() && !link.oversized()) {
     hand_over(header.from, header.kind, payload);
@@ -205,14 +209,20 @@ Writer Context::begin(RankId to, MessageKind kind) {
   return Writer(node_->begun_);
 }
 
-void Context::send() { node_->send_begun(); }
+void Context::send() {
+  node_->send_begun();
+}
 
-void Context::order(WorkOrder order) { node_->output_->orders.push_back(std::move(order)); }
+void Context::order(WorkOrder order) {
+  node_->output_->orders.push_back(std::move(order));
+}
 
 void Context::event(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b) {
   node_->record(kind, peer, a, b);
 }
 
-void Context::finish(Outcome outcome) { node_->output_->outcome = std::move(outcome); }
+void Context::finish(Outcome outcome) {
+  node_->output_->outcome = std::move(outcome);
+}
 
 }  // namespace regroup

@@ -1,5 +1,6 @@
-// What passes between the protocol, which decides, and the computing part of a rank, which runs user
-// code: orders out, results back. The host loop executes orders for real; the simulator pretends to.
+// What passes between the protocol, which decides, and the computing part of a rank, which runs
+// user code: orders out, results back. The host loop executes orders for real; the simulator
+// pretends to.
 #pragma once
 
 #include <cstdint>

@@ -2,17 +2,17 @@
 // files as strings, and file systems that are full or fail on demand.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <sched.h>
-#include <stdlib.h>
-#include <sys/mount.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include "runtime/host/file_system.hpp"
 
@@ -87,8 +87,8 @@ class FailingFileSystem : public FileSystem {
   }
 };
 
-// A file system of a given size over a directory, in a mount namespace of this process alone: even a
-// test that crashes leaves no mount behind. Needs root; mounted() tells.
+// A file system of a given size over a directory, in a mount namespace of this process alone: even
+// a test that crashes leaves no mount behind. Needs root; mounted() tells.
 class TinyFileSystem {
  public:
   TinyFileSystem(const std::filesystem::path& path, const std::string& options) : path_(path) {

@@ -28,6 +28,11 @@ breaches() {
     sed -E "s|^\./([^:]+:[0-9]+):.*|\1: ${rule}|" || true
 }
 
+# has_its_promise_elsewhere FILE: a .cpp beside its header, and a unit test, whose source says it.
+has_its_promise_elsewhere() {
+  [[ "$1" == *.cpp && (-e "${1%.cpp}.hpp" || "$1" == ./tests/*_test.cpp) ]]
+}
+
 # without_opening COMMENT PATTERN...: the first line that is not "#!" must start as COMMENT, a regular
 # expression, says.
 without_opening() {
@@ -35,7 +40,7 @@ without_opening() {
   shift
   while IFS= read -r -d '' file; do
     line="$(sed -n '1{/^#!/d}; /./{p;q}' "${file}")"
-    if [[ ! "${line}" =~ ${comment} ]]; then
+    if [[ ! "${line}" =~ ${comment} ]] && ! has_its_promise_elsewhere "${file}"; then
       printf '%s:1: opens without a comment that says what the file promises\n' "${file#./}"
     fi
   done < <(files "$@")
