@@ -286,6 +286,11 @@ int RankRun::run() {
   } else {
     outcome = loop.run();
   }
+  if (outcome.alone) {  // the others would wait for this rank in MPI_Finalize
+    std::fprintf(stderr, "regroup: rank %u: %s\n", transport_->self().value,
+                 outcome.message.c_str());
+    _exit(outcome.exit_status);
+  }
   transport_.reset();
   if (session_) session_->finish(outcome.exit_status);
   return outcome.exit_status;

@@ -111,7 +111,10 @@ bool Worker::on_partitions(Context& context, RankId from, Reader& reader) {
   if (reader.failed() || stage.value >= stages_.size()) return false;
   const StagePlan& map = stages_[stage.value];
   if (map.kind != StageKind::kMap || shard.value >= map.shards) return false;
-  if (parts_taken_.empty()) parts_taken_.resize(map.shards);
+  if (parts_stage_ != stage) {
+    parts_stage_ = stage;
+    parts_taken_.assign(map.shards, false);
+  }
   if (parts_taken_[shard.value]) {  // another attempt made the same bytes: one copy counts (I7)
     acknowledge_partitions(context, from, stage, shard);
     return true;
@@ -293,6 +296,10 @@ void Worker::on_work_finished(Context& context, WorkResult& result) {
 
 void Worker::opened(Context& context, WorkResult& result) {
   stages_ = result.stages;
+  for (std::size_t i = 0; i < stages_.size(); ++i) {
+    const bool reduced = i + 1 < stages_.size() && stages_[i + 1].kind == StageKind::kReduce;
+    REGROUP_CHECK(stages_[i].kind != StageKind::kMap || reduced, "a map stage without its reduce");
+  }
   Writer writer = context.begin(context.view().coordinator(), MessageKind::kReady);
   writer.put_string(result.error);
   writer.put(static_cast<std::uint32_t>(stages_.size()));

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -107,8 +108,9 @@ class Worker {
   Nanoseconds results_sent_at_ = 0;
 
   std::unordered_map<ShardId, MapShard> map_shards_;
-  std::vector<RankId> owners_;     // by partition
-  std::vector<bool> parts_taken_;  // by map shard: its parts for this rank are here
+  std::vector<RankId> owners_;          // by partition
+  std::optional<StageId> parts_stage_;  // of parts_taken_
+  std::vector<bool> parts_taken_;       // by map shard: its parts for this rank are here
 
   bool peers_steal_ = false;
   bool steal_waiting_ = false;

@@ -10,6 +10,7 @@ namespace {
 
 // A service that answers its own messages with more of them must come to an end.
 constexpr std::size_t kSelfRoundsMax = 10'000;
+constexpr int kExitNotRecovered = 3;
 
 // Room for the header, then the payload, then the trailer.
 constexpr std::size_t trailer_bytes_max(std::uint32_t ranks) {
@@ -56,15 +57,30 @@ void Node::step(const Input& input, Output& output) {
                  [this](const WorkFinished& finished) {
                    service_->on_work_finished(context_, *finished.result);
                  },
-                 [this](const Tick& tick) {
-                   REGROUP_CHECK(tick.now >= now_, "time ran backwards");
-                   now_ = tick.now;
-                   service_->on_tick(context_);
-                 },
+                 [this](const Tick& tick_input) { tick(tick_input); },
                  [this](const StopWanted& stop) { service_->on_stop(context_, stop.reason); }},
       input);
   if (!self_messages_.empty()) run_self_messages();
   output_ = nullptr;
+}
+
+void Node::tick(const Tick& tick) {
+  REGROUP_CHECK(tick.now >= now_, "time ran backwards");
+  now_ = tick.now;
+  if (now_ - stall_looked_at_ >= kStallTimeout / 10) give_up_if_stalled();
+  service_->on_tick(context_);
+}
+
+// No frame is ever sent twice, so one that was damaged on its way is missing for good.
+void Node::give_up_if_stalled() {
+  stall_looked_at_ = now_;
+  if (!stalled()) {
+    stalled_since_.reset();
+  } else if (!stalled_since_) {
+    stalled_since_ = now_;
+  } else if (now_ - *stalled_since_ >= kStallTimeout) {
+    output_->outcome = Outcome{kExitNotRecovered, "a message to this rank was lost", true};
+  }
 }
 
 std::span<const std::uint64_t> Node::vector_stamp() const {

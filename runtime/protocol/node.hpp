@@ -79,6 +79,8 @@ struct Event {
 struct Outcome {
   int exit_status = 0;
   std::string message;
+  // This rank alone ends, because it cannot go on; the others have not been told.
+  bool alone = false;
 };
 
 struct Output {
@@ -163,6 +165,9 @@ struct DropCounters {
 
 class Node {
  public:
+  // A frame that is missing for this long will not come any more: the rank ends.
+  static constexpr Nanoseconds kStallTimeout = 10 * kSecond;
+
   Node(const NodeOptions& options, std::unique_ptr<Service> service, BufferPool& pool);
 
   // The first step: enters the first view, of all ranks.
@@ -188,6 +193,8 @@ class Node {
     Buffer payload;
   };
 
+  void tick(const Tick& tick);
+  void give_up_if_stalled();
   void receive(const FrameArrived& arrived);
   void deliver(LinkReceiver& link, const Frame& frame);
   void hand_over(RankId from, MessageKind kind, std::span<const std::byte> payload);
@@ -202,6 +209,8 @@ class Node {
   Context context_;
   View view_;
   Nanoseconds now_ = 0;
+  Nanoseconds stall_looked_at_ = 0;
+  std::optional<Nanoseconds> stalled_since_;
   LamportClock lamport_;
   std::optional<VectorClock> vector_;
   std::vector<LinkReceiver> receivers_;       // by rank
