@@ -46,6 +46,14 @@ class LinkReceiver {
   // A frame is missing: later ones wait for it.
   bool stalled() const { return !early_.empty(); }
 
+  // To be asked at regular intervals: for how many of them, in a row, the same frame was missing.
+  std::uint32_t count_stall() {
+    const bool same = stalled() && stalled_at_ == expected_;
+    stalls_ = same ? stalls_ + 1 : 0;
+    stalled_at_ = expected_;
+    return stalls_;
+  }
+
  private:
   Verdict hold(std::uint64_t sequence, std::span<const std::byte> frame);
 
@@ -54,6 +62,8 @@ class LinkReceiver {
   Buffer parts_;
   bool complete_ = false;
   bool oversized_ = false;
+  std::uint64_t stalled_at_ = 0;
+  std::uint32_t stalls_ = 0;
 };
 
 }  // namespace regroup

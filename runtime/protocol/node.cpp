@@ -67,18 +67,15 @@ void Node::step(const Input& input, Output& output) {
 void Node::tick(const Tick& tick) {
   REGROUP_CHECK(tick.now >= now_, "time ran backwards");
   now_ = tick.now;
-  if (now_ - stall_looked_at_ >= kStallTimeout / 10) give_up_if_stalled();
+  if (now_ - stall_looked_at_ >= kStallTimeout / kStallLooks) give_up_if_stalled();
   service_->on_tick(context_);
 }
 
 // No frame is ever sent twice, so one that was damaged on its way is missing for good.
 void Node::give_up_if_stalled() {
   stall_looked_at_ = now_;
-  if (!stalled()) {
-    stalled_since_.reset();
-  } else if (!stalled_since_) {
-    stalled_since_ = now_;
-  } else if (now_ - *stalled_since_ >= kStallTimeout) {
+  for (LinkReceiver& link : receivers_) {
+    if (link.count_stall() < kStallLooks) continue;
     output_->outcome = Outcome{kExitNotRecovered, "a message to this rank was lost", true};
   }
 }

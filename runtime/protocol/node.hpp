@@ -167,6 +167,7 @@ class Node {
  public:
   // A frame that is missing for this long will not come any more: the rank ends.
   static constexpr Nanoseconds kStallTimeout = 10 * kSecond;
+  static constexpr std::uint32_t kStallLooks = 10;
 
   Node(const NodeOptions& options, std::unique_ptr<Service> service, BufferPool& pool);
 
@@ -210,7 +211,6 @@ class Node {
   View view_;
   Nanoseconds now_ = 0;
   Nanoseconds stall_looked_at_ = 0;
-  std::optional<Nanoseconds> stalled_since_;
   LamportClock lamport_;
   std::optional<VectorClock> vector_;
   std::vector<LinkReceiver> receivers_;       // by rank
