@@ -54,6 +54,12 @@ int FileSystem::open(const char* path, int flags, mode_t mode) {
 ssize_t FileSystem::write(int fd, const void* bytes, std::size_t count) {
   return ::write(fd, bytes, count);
 }
+ssize_t FileSystem::pwrite(int fd, const void* bytes, std::size_t count, off_t offset) {
+  return ::pwrite(fd, bytes, count, offset);
+}
+int FileSystem::ftruncate(int fd, off_t length) {
+  return ::ftruncate(fd, length);
+}
 int FileSystem::fsync(int fd) {
   return ::fsync(fd);
 }

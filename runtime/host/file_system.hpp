@@ -1,4 +1,4 @@
-// The system calls that make a small file durable, behind one seam: tests replace FileSystem to
+// The system calls that make files durable, behind one seam: tests replace FileSystem to
 // make any of them fail as a full or broken disk would. A call behaves as the system call of its
 // name does, -1 and errno included. On top of it: atomic replacement of a file, so that a reader,
 // or a run that comes back after a crash, sees the whole old contents or the whole new ones and
@@ -21,6 +21,8 @@ class FileSystem {
 
   virtual int open(const char* path, int flags, mode_t mode);
   virtual ssize_t write(int fd, const void* bytes, std::size_t count);
+  virtual ssize_t pwrite(int fd, const void* bytes, std::size_t count, off_t offset);
+  virtual int ftruncate(int fd, off_t length);
   virtual int fsync(int fd);
   virtual int close(int fd);
   virtual int rename(const char* from, const char* to);

@@ -6,8 +6,11 @@
 #include <string_view>
 #include <type_traits>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <hdf5.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "runtime/protocol/check.hpp"
 
@@ -87,6 +90,174 @@ std::string hdf5_description() {
 
 namespace hdf5 {
 namespace {
+
+// ---- How files are written
+// -----------------------------------------------------------------------
+//
+// A file driver that writes through a FileSystem, as HDF5's own `sec2` does through the system. The
+// difference is in what HDF5 gets to see of a failure: nothing. HDF5 1.10 that could not write a
+// piece of metadata or a cached chunk closes its objects by halves and crashes when they are closed
+// again. So the first error goes into the WriteStatus, which every operation of this wrapper looks
+// at, and the rest of the file's writes go nowhere.
+
+constexpr haddr_t kAddressMax = (haddr_t{1} << 62) - 1;
+
+// HDF5 copies it byte by byte; the pointer is good while the file is being opened.
+struct DriverInfo {
+  const std::shared_ptr<WriteStatus>* status;
+};
+
+struct WrittenFile {
+  H5FD_t public_part;  // HDF5's own; must come first
+  std::shared_ptr<WriteStatus> status;
+  int fd;
+  haddr_t allocated_end;
+  haddr_t file_end;
+};
+
+static_assert(std::is_standard_layout_v<WrittenFile>, "a pointer to its first part is one to it");
+
+WrittenFile* written(H5FD_t* file) {
+  return reinterpret_cast<WrittenFile*>(file);
+}
+const WrittenFile* written(const H5FD_t* file) {
+  return reinterpret_cast<const WrittenFile*>(file);
+}
+
+void keep_error(WriteStatus& status) {
+  if (status.error_number == 0) status.error_number = errno != 0 ? errno : EIO;
+}
+
+extern "C" H5FD_t* driver_open(const char* path, unsigned, hid_t access, haddr_t) {
+  const auto* info = static_cast<const DriverInfo*>(H5Pget_driver_info(access));
+  if (info == nullptr) return nullptr;
+  WriteStatus& status = **info->status;
+  const int fd = status.file_system->open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (fd < 0) {
+    keep_error(status);
+    return nullptr;
+  }
+  auto* file = new WrittenFile{};
+  file->status = *info->status;
+  file->fd = fd;
+  return &file->public_part;
+}
+
+extern "C" herr_t driver_close(H5FD_t* base) {
+  WrittenFile* file = written(base);
+  WriteStatus& status = *file->status;
+  if (status.writes() && status.file_system->fsync(file->fd) != 0) keep_error(status);
+  if (status.file_system->close(file->fd) != 0 && !status.abandoned) keep_error(status);
+  delete file;
+  return 0;
+}
+
+// As `sec2` has them, so that the file is laid out in the same way.
+extern "C" herr_t driver_query(const H5FD_t*, unsigned long* features) {
+  *features = H5FD_FEAT_AGGREGATE_METADATA | H5FD_FEAT_ACCUMULATE_METADATA | H5FD_FEAT_DATA_SIEVE |
+              H5FD_FEAT_AGGREGATE_SMALLDATA;
+  return 0;
+}
+
+extern "C" haddr_t driver_get_eoa(const H5FD_t* file, H5FD_mem_t) {
+  return written(file)->allocated_end;
+}
+extern "C" herr_t driver_set_eoa(H5FD_t* file, H5FD_mem_t, haddr_t end) {
+  written(file)->allocated_end = end;
+  return 0;
+}
+extern "C" haddr_t driver_get_eof(const H5FD_t* file, H5FD_mem_t) {
+  return written(file)->file_end;
+}
+
+// Bytes never written read as zeros.
+extern "C" herr_t driver_read(H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address, size_t size,
+                              void* buffer) {
+  const WrittenFile* file = written(base);
+  auto* bytes = static_cast<char*>(buffer);
+  while (size > 0) {
+    const ssize_t count = ::pread(file->fd, bytes, size, static_cast<off_t>(address));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) keep_error(*file->status);
+    if (count <= 0) break;
+    bytes += count;
+    size -= static_cast<size_t>(count);
+    address += static_cast<haddr_t>(count);
+  }
+  std::fill_n(bytes, size, '\0');
+  return 0;
+}
+
+extern "C" herr_t driver_write(H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address, size_t size,
+                               const void* buffer) {
+  WrittenFile* file = written(base);
+  const auto* bytes = static_cast<const char*>(buffer);
+  file->file_end = std::max(file->file_end, address + size);
+  while (size > 0 && file->status->writes()) {
+    errno = 0;
+    const ssize_t count =
+        file->status->file_system->pwrite(file->fd, bytes, size, static_cast<off_t>(address));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) {
+      keep_error(*file->status);
+      break;
+    }
+    bytes += count;
+    size -= static_cast<size_t>(count);
+    address += static_cast<haddr_t>(count);
+  }
+  return 0;
+}
+
+extern "C" herr_t driver_truncate(H5FD_t* base, hid_t, hbool_t) {
+  WrittenFile* file = written(base);
+  if (file->file_end == file->allocated_end) return 0;
+  const auto length = static_cast<off_t>(file->allocated_end);
+  if (file->status->writes() && file->status->file_system->ftruncate(file->fd, length) != 0)
+    keep_error(*file->status);
+  file->file_end = file->allocated_end;
+  return 0;
+}
+
+H5FD_class_t driver_class() {
+  constexpr H5FD_mem_t free_lists[H5FD_MEM_NTYPES] = H5FD_FLMAP_DICHOTOMY;
+  H5FD_class_t driver{};
+#ifdef H5FD_CLASS_VERSION  // HDF5 1.13 and newer
+  driver.version = H5FD_CLASS_VERSION;
+  driver.value = static_cast<H5FD_class_value_t>(511);  // of the range for drivers of one's own
+#endif
+  driver.name = "regroup";
+  driver.maxaddr = kAddressMax;
+  driver.fc_degree = H5F_CLOSE_STRONG;
+  driver.fapl_size = sizeof(DriverInfo);
+  driver.open = driver_open;
+  driver.close = driver_close;
+  driver.query = driver_query;
+  driver.get_eoa = driver_get_eoa;
+  driver.set_eoa = driver_set_eoa;
+  driver.get_eof = driver_get_eof;
+  driver.read = driver_read;
+  driver.write = driver_write;
+  driver.truncate = driver_truncate;
+  std::ranges::copy(free_lists, driver.fl_map);
+  return driver;
+}
+
+// The driver's identifier, registered once and kept for the life of the process.
+hid_t driver_id() {
+  static const H5FD_class_t driver = driver_class();
+  static const hid_t id = H5FDregister(&driver);
+  return id;
+}
+
+// What to say of an operation on a file that is written.
+Expected<void> settled(const std::shared_ptr<WriteStatus>& status, Expected<void> done) {
+  if (status && status->error_number != 0) return std::unexpected(errno_text(status->error_number));
+  return done;
+}
+
+// ---- Types, spaces, attributes
+// -------------------------------------------------------------------
 
 hid_t file_type(ElementType type) {
   switch (type) {
@@ -256,11 +427,16 @@ Expected<Handle> creation_properties(const Layout& layout) {
   return properties;
 }
 
-Expected<Handle> access_properties() {
+// For reading when there is no status.
+Expected<Handle> access_properties(const std::shared_ptr<WriteStatus>& status) {
   Handle properties(H5Pcreate(H5P_FILE_ACCESS));
   if (!properties.is_open()) return failed("H5Pcreate");
   const hid_t id = properties.get();
-  if (is_failure(H5Pset_fapl_sec2(id))) return failed("H5Pset_fapl_sec2");
+  const DriverInfo info{&status};
+  if (status == nullptr && is_failure(H5Pset_fapl_sec2(id))) return failed("H5Pset_fapl_sec2");
+  if (status != nullptr && driver_id() < 0) return failed("H5FDregister");
+  if (status != nullptr && is_failure(H5Pset_driver(id, driver_id(), &info)))
+    return failed("H5Pset_driver");
   if (is_failure(H5Pset_fclose_degree(id, H5F_CLOSE_STRONG))) return failed("H5Pset_fclose_degree");
   // The 1.8 format: every HDF5 since 2008 reads it, and its metadata has checksums.
   if (is_failure(H5Pset_libver_bounds(id, H5F_LIBVER_V18, H5F_LIBVER_V18)))
@@ -323,24 +499,25 @@ Expected<void> Node::put_attribute(const std::string& name, const Value& value) 
   const Call call;
   const auto space = scalar_space();
   if (!space) return std::unexpected(space.error());
-  if (const auto* text = std::get_if<std::string>(&value))
-    return write_text_attribute(handle_.get(), name, space->get(), {text, 1});
-  return std::visit(
-      [&](const auto& number) -> Expected<void> {
-        using Number = std::remove_cvref_t<decltype(number)>;
-        constexpr auto type = std::is_same_v<Number, double>         ? ElementType::float64
-                              : std::is_same_v<Number, std::int64_t> ? ElementType::int64
-                                                                     : ElementType::uint64;
-        return write_attribute(handle_.get(), name, file_type(type), space->get(), &number);
-      },
-      value);
+  const auto write = [&](const auto& held) -> Expected<void> {
+    using Held = std::remove_cvref_t<decltype(held)>;
+    if constexpr (std::is_same_v<Held, std::string>) {
+      return write_text_attribute(handle_.get(), name, space->get(), {&held, 1});
+    } else {
+      constexpr auto type = std::is_same_v<Held, double>         ? ElementType::float64
+                            : std::is_same_v<Held, std::int64_t> ? ElementType::int64
+                                                                 : ElementType::uint64;
+      return write_attribute(handle_.get(), name, file_type(type), space->get(), &held);
+    }
+  };
+  return settled(status_, std::visit(write, value));
 }
 
 Expected<void> Node::put_attribute(const std::string& name, std::span<const std::string> texts) {
   const Call call;
   const auto space = row_space(texts.size(), false);
   if (!space) return std::unexpected(space.error());
-  return write_text_attribute(handle_.get(), name, space->get(), texts);
+  return settled(status_, write_text_attribute(handle_.get(), name, space->get(), texts));
 }
 
 Expected<std::optional<Value>> Node::attribute(const std::string& name) const {
@@ -381,8 +558,9 @@ Expected<std::vector<std::string>> Node::attribute_names() const {
 
 Expected<void> Node::close() {
   const Call call;
-  if (handle_.is_open() && H5Idec_ref(handle_.release()) < 0) return failed("H5Idec_ref");
-  return {};
+  Expected<void> done;
+  if (handle_.is_open() && H5Idec_ref(handle_.release()) < 0) done = failed("H5Idec_ref");
+  return settled(status_, std::move(done));
 }
 
 Expected<void> Dataset::write(std::uint64_t first_row, std::span<const std::byte> bytes) {
@@ -395,8 +573,8 @@ Expected<void> Dataset::write(std::uint64_t first_row, std::span<const std::byte
   if (!spaces) return std::unexpected(spaces.error());
   if (is_failure(H5Dwrite(handle_.get(), memory_type(type_), spaces->memory.get(),
                           spaces->file.get(), H5P_DEFAULT, bytes.data())))
-    return failed("H5Dwrite");
-  return {};
+    return settled(status_, failed("H5Dwrite"));
+  return settled(status_, {});
 }
 
 Expected<void> Dataset::append(std::span<const std::byte> bytes) {
@@ -430,14 +608,14 @@ Expected<Group> Group::create_group(const std::string& name) {
     return failed("H5Pset_obj_track_times");
   Handle group(H5Gcreate2(handle_.get(), name.c_str(), H5P_DEFAULT, properties.get(), H5P_DEFAULT));
   if (!group.is_open()) return failed("H5Gcreate2");
-  return Group(std::move(group));
+  return Group(std::move(group), status_);
 }
 
 Expected<Group> Group::open_group(const std::string& name) const {
   const Call call;
   Handle group(H5Gopen2(handle_.get(), name.c_str(), H5P_DEFAULT));
   if (!group.is_open()) return failed("H5Gopen2");
-  return Group(std::move(group));
+  return Group(std::move(group), status_);
 }
 
 Expected<Dataset> Group::create_dataset(const std::string& name, ElementType type,
@@ -451,7 +629,7 @@ Expected<Dataset> Group::create_dataset(const std::string& name, ElementType typ
   Handle dataset(H5Dcreate2(handle_.get(), name.c_str(), file_type(type), space->get(), H5P_DEFAULT,
                             properties->get(), H5P_DEFAULT));
   if (!dataset.is_open()) return failed("H5Dcreate2");
-  return Dataset(std::move(dataset), type, layout.rows);
+  return Dataset(std::move(dataset), status_, type, layout.rows);
 }
 
 Expected<Dataset> Group::open_dataset(const std::string& name) const {
@@ -469,7 +647,7 @@ Expected<Dataset> Group::open_dataset(const std::string& name) const {
   hsize_t rows = 0;
   if (is_failure(H5Sget_simple_extent_dims(space.get(), &rows, nullptr)))
     return failed("H5Sget_simple_extent_dims");
-  return Dataset(std::move(dataset), *element_type, rows);
+  return Dataset(std::move(dataset), status_, *element_type, rows);
 }
 
 Expected<bool> Group::has(const std::string& name) const {
@@ -479,52 +657,71 @@ Expected<bool> Group::has(const std::string& name) const {
   return exists > 0;
 }
 
-Expected<File> File::create(const std::filesystem::path& path) {
+File& File::operator=(File&& other) noexcept {
+  if (this != &other) {
+    abandon();
+    handle_ = std::move(other.handle_);
+    status_ = std::move(other.status_);
+  }
+  return *this;
+}
+
+File::~File() {
+  abandon();
+}
+
+void File::abandon() noexcept {
+  if (status_) status_->abandoned = true;
+  handle_.reset();
+}
+
+Expected<File> File::create(const std::filesystem::path& path, FileSystem& file_system) {
   const Call call;
-  const auto access = access_properties();
+  auto status = std::make_shared<WriteStatus>();
+  status->file_system = &file_system;
+  const auto access = access_properties(status);
   if (!access) return std::unexpected(access.error());
   const Handle creation(H5Pcreate(H5P_FILE_CREATE));
   if (!creation.is_open()) return failed("H5Pcreate");
   if (is_failure(H5Pset_obj_track_times(creation.get(), false)))
     return failed("H5Pset_obj_track_times");
-  Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access->get()));
-  if (!file.is_open()) return failed("H5Fcreate");
-  return File(std::move(file));
+  Handle handle(H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation.get(), access->get()));
+  Expected<void> done;
+  if (!handle.is_open()) done = failed("H5Fcreate");
+  done = settled(status, std::move(done));
+  File file(std::move(handle), status);
+  if (!done) return std::unexpected(done.error());
+  return file;
 }
 
 Expected<File> File::open_read_only(const std::filesystem::path& path) {
   const Call call;
-  const auto access = access_properties();
+  const auto access = access_properties(nullptr);
   if (!access) return std::unexpected(access.error());
   Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access->get()));
   if (!file.is_open()) return failed("H5Fopen");
-  return File(std::move(file));
+  return File(std::move(file), nullptr);
 }
 
 Expected<Group> File::root() const {
   const Call call;
   Handle group(H5Gopen2(handle_.get(), "/", H5P_DEFAULT));
   if (!group.is_open()) return failed("H5Gopen2");
-  return Group(std::move(group));
+  return Group(std::move(group), status_);
 }
 
 Expected<void> File::flush() {
   const Call call;
-  if (is_failure(H5Fflush(handle_.get(), H5F_SCOPE_GLOBAL))) return failed("H5Fflush");
-  return {};
-}
-
-Expected<std::uint64_t> File::size_bytes() const {
-  const Call call;
-  hsize_t size = 0;
-  if (is_failure(H5Fget_filesize(handle_.get(), &size))) return failed("H5Fget_filesize");
-  return size;
+  Expected<void> done;
+  if (is_failure(H5Fflush(handle_.get(), H5F_SCOPE_GLOBAL))) done = failed("H5Fflush");
+  return settled(status_, std::move(done));
 }
 
 Expected<void> File::close() {
   const Call call;
-  if (handle_.is_open() && is_failure(H5Fclose(handle_.release()))) return failed("H5Fclose");
-  return {};
+  Expected<void> done;
+  if (handle_.is_open() && is_failure(H5Fclose(handle_.release()))) done = failed("H5Fclose");
+  return settled(status_, std::move(done));
 }
 
 }  // namespace hdf5

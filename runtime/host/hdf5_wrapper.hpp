@@ -1,21 +1,25 @@
 // The one door to HDF5: no other file includes its headers. Every call's return code is checked and
 // comes back as a one-line text with the innermost entry of HDF5's error stack; the library itself
-// prints nothing. Handles close with their owners. Files are written in one fixed format without
-// time stamps, so that the same calls give the same bytes. Calls are serialised by a lock of this
-// wrapper's own, since most builds of HDF5 are not thread-safe: different threads may use different
-// objects.
+// prints nothing. Files are written in one fixed format without time stamps, so that the same calls
+// give the same bytes. They are written through a FileSystem whose first error is kept and reported
+// while HDF5 sees none, because it crashes in closing what it could not write. Calls are serialised
+// by a lock of this wrapper's own, since most builds of HDF5 are not thread-safe: different threads
+// may use different objects.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <expected>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
+
+#include "runtime/host/file_system.hpp"
 
 namespace regroup {
 
@@ -54,7 +58,17 @@ class Handle {
   std::int64_t id_ = -1;
 };
 
-// Anything that carries attributes: a group or a dataset.
+// What became of the writes to one created file, known to the file and to all its objects.
+struct WriteStatus {
+  FileSystem* file_system = nullptr;
+  int error_number = 0;    // of the first call that failed; nothing is written after it
+  bool abandoned = false;  // nothing more is to be written
+
+  bool writes() const { return error_number == 0 && !abandoned; }
+};
+
+// Anything that carries attributes: a group or a dataset. A change also fails when anything at all
+// could not be written to its file before.
 class Node {
  public:
   Node() = default;
@@ -75,8 +89,11 @@ class Node {
   Expected<void> close();
 
  protected:
-  explicit Node(Handle handle) : handle_(std::move(handle)) {}
+  Node(Handle handle, std::shared_ptr<WriteStatus> status)
+      : handle_(std::move(handle)), status_(std::move(status)) {}
+
   Handle handle_;
+  std::shared_ptr<WriteStatus> status_;  // none in a file that is read
 };
 
 // How a dataset is laid out. Chunked datasets grow by append(); a contiguous one has its size from
@@ -103,8 +120,8 @@ class Dataset : public Node {
 
  private:
   friend class Group;
-  Dataset(Handle handle, ElementType type, std::uint64_t rows)
-      : Node(std::move(handle)), type_(type), rows_(rows) {}
+  Dataset(Handle handle, std::shared_ptr<WriteStatus> status, ElementType type, std::uint64_t rows)
+      : Node(std::move(handle), std::move(status)), type_(type), rows_(rows) {}
 
   ElementType type_ = ElementType::uint8;
   std::uint64_t rows_ = 0;
@@ -123,28 +140,37 @@ class Group : public Node {
 
  private:
   friend class File;
-  explicit Group(Handle handle) : Node(std::move(handle)) {}
+  using Node::Node;
 };
 
+// Objects of a file may outlive it; they then fail.
 class File {
  public:
   File() = default;
+  File(File&&) noexcept = default;
+  File& operator=(File&& other) noexcept;
+  // A created file that was not closed is abandoned: what it holds is not to be used.
+  ~File();
 
-  // Truncates what is there.
-  static Expected<File> create(const std::filesystem::path& path);
+  // The file must not be there yet.
+  static Expected<File> create(const std::filesystem::path& path,
+                               FileSystem& file_system = FileSystem::real());
   static Expected<File> open_read_only(const std::filesystem::path& path);
 
   Expected<Group> root() const;
-  // Hands everything to the operating system. This reports a full disk; closing does not.
+  // Hands everything to the operating system.
   Expected<void> flush();
-  // What HDF5 takes the file's size to be, for comparing with what the file system says.
-  Expected<std::uint64_t> size_bytes() const;
-  // Closes the file and every object still open in it.
+  // Closes the file and every object still open in it. Of a created file, success means that all of
+  // it was written and synced. Its name in the directory is the caller's to sync.
   Expected<void> close();
 
  private:
-  explicit File(Handle handle) : handle_(std::move(handle)) {}
+  File(Handle handle, std::shared_ptr<WriteStatus> status)
+      : handle_(std::move(handle)), status_(std::move(status)) {}
+  void abandon() noexcept;
+
   Handle handle_;
+  std::shared_ptr<WriteStatus> status_;  // none in a file that is read
 };
 
 }  // namespace hdf5

@@ -245,8 +245,8 @@ struct ResultFileWriter::State {
         temporary_path(final_path.string() + ".tmp"),
         options(the_options) {}
   ~State() {
-    static_cast<void>(file.close());
-    if (!published && descriptor_opened) file_system.unlink(temporary_path.c_str());
+    file = {};
+    if (!published) file_system.unlink(temporary_path.c_str());
   }
 
   Outcome fail(std::string problem) {
@@ -276,10 +276,6 @@ struct ResultFileWriter::State {
   std::filesystem::path temporary_path;
   ResultFileOptions options;
 
-  // Opened before HDF5 writes: the kernel reports a failed write-back to descriptors open at the
-  // time.
-  FileDescriptor descriptor;
-  bool descriptor_opened = false;
   hdf5::File file;
   hdf5::Group root;
   hdf5::Group group;
@@ -295,13 +291,7 @@ Outcome ResultFileWriter::State::open() {
   // A left-over of a writer that died is not written into: should that one live, it keeps its own
   // file.
   file_system.unlink(temporary_path.c_str());
-  descriptor = FileDescriptor(
-      file_system,
-      file_system.open(temporary_path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (!descriptor.is_open()) return fail_writing("the file", errno_text(errno));
-  descriptor_opened = true;
-
-  auto created = hdf5::File::create(temporary_path);
+  auto created = hdf5::File::create(temporary_path, file_system);
   if (!created) return fail_writing("the file", created.error());
   file = std::move(*created);
   auto opened_root = file.root();
@@ -379,24 +369,13 @@ Outcome ResultFileWriter::State::write_names() {
   return {};
 }
 
-// On a full disk H5Fflush fails but H5Fclose may return 0, so each step and the size are checked.
+// On a full disk H5Fclose alone may return 0: so every step is checked.
 Outcome ResultFileWriter::State::close_and_sync() {
   auto done = file.flush();
-  const auto size = done ? file.size_bytes() : std::unexpected(done.error());
-  if (!size) return fail_writing("the file", size.error());
-  done = group.close();
+  if (done) done = group.close();
   if (done) done = root.close();
   if (done) done = file.close();
-  if (!done) return fail_writing("the file", done.error());
-
-  struct stat status {};
-  if (::fstat(descriptor.get(), &status) != 0) return fail_writing("the file", errno_text(errno));
-  if (static_cast<std::uint64_t>(status.st_size) != *size)
-    return fail_writing("the file", fmt::format("{} of {} bytes arrived", status.st_size, *size));
-  if (file_system.fsync(descriptor.get()) != 0)
-    return fail_writing("the file to disk", errno_text(errno));
-  if (descriptor.close() != 0) return fail_writing("the file to disk", errno_text(errno));
-  return {};
+  return done ? done : fail_writing("the file to disk", done.error());
 }
 
 Outcome ResultFileWriter::State::verify_and_publish() {

@@ -90,7 +90,9 @@ std::expected<bool, RunDirectoryError> is_blank(const std::filesystem::path& pat
 Refusal refusal_of_missing(const std::filesystem::path& path) {
   const auto parent = parent_of(path);
   struct stat status {};
-  if (::stat(parent.c_str(), &status) != 0 && (errno == ENOENT || errno == ENOTDIR))
+  if (::stat(parent.c_str(), &status) != 0 && errno != ENOENT && errno != ENOTDIR)
+    return system_error("look at", parent, errno);
+  if (status.st_mode == 0)
     return error_of(Kind::unusable, fmt::format("{} has no parent directory; create {} first",
                                                 path.string(), parent.string()));
   if (!S_ISDIR(status.st_mode))

@@ -2,17 +2,20 @@
 // files as strings, and file systems that are full or fail on demand.
 #pragma once
 
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <string>
 
 #include "runtime/host/file_system.hpp"
 
@@ -64,12 +67,20 @@ class FailingFileSystem : public FileSystem {
   int fail_close = 0;
   int fail_rename = 0;
   std::size_t write_bytes_max = SIZE_MAX;  // of one call: short writes
+  std::size_t disk_bytes = SIZE_MAX;       // full after so many bytes of pwrite
 
   int open(const char* path, int flags, mode_t mode) override {
     return fails(fail_open) ? -1 : FileSystem::open(path, flags, mode);
   }
   ssize_t write(int fd, const void* bytes, std::size_t count) override {
     return fails(fail_write) ? -1 : FileSystem::write(fd, bytes, std::min(count, write_bytes_max));
+  }
+  ssize_t pwrite(int fd, const void* bytes, std::size_t count, off_t offset) override {
+    if (fails(fail_write)) return -1;
+    if (written_bytes_ + count > disk_bytes) return fails(ENOSPC) ? -1 : 0;
+    count = std::min(count, write_bytes_max);
+    written_bytes_ += count;
+    return FileSystem::pwrite(fd, bytes, count, offset);
   }
   int fsync(int fd) override { return fails(fail_fsync) ? -1 : FileSystem::fsync(fd); }
   int close(int fd) override {
@@ -85,10 +96,11 @@ class FailingFileSystem : public FileSystem {
     if (error_number != 0) errno = error_number;
     return error_number != 0;
   }
+  std::size_t written_bytes_ = 0;
 };
 
-// A file system of a given size over a directory, in a mount namespace of this process alone: even a
-// test that crashes leaves no mount behind. Needs root; mounted() tells.
+// A file system of a given size over a directory, in a mount namespace of this process alone: even
+// a test that crashes leaves no mount behind. Needs root; mounted() tells.
 class TinyFileSystem {
  public:
   TinyFileSystem(const std::filesystem::path& path, const std::string& options) : path_(path) {
