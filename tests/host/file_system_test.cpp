@@ -1,6 +1,7 @@
 #include "runtime/host/file_system.hpp"
 
 #include <cerrno>
+#include <ostream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -46,6 +47,10 @@ struct Fault {
   int error_number;
   const char* text;
 };
+
+void PrintTo(const Fault& fault, std::ostream* out) {
+  *out << fault.name;
+}
 
 class ReplaceFileFault : public testing::TestWithParam<Fault> {};
 

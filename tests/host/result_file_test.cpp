@@ -12,6 +12,9 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include "runtime/host/hdf5_wrapper.hpp"
 #include "tests/host/scratch.hpp"
@@ -250,7 +253,11 @@ TEST(ResultFile, BytesDoNotDependOnHowRowsAreCutIntoCalls) {
   const ScratchDirectory whole;
   const ScratchDirectory cut;
   const ScratchDirectory single;
-  const WordRows rows(200'000);
+  WordRows rows(200'000);
+  // A chunk of text fills up 100 rows after a chunk of numbers, where a call goes across both.
+  for (std::size_t row = 0; row < 70'000; ++row)
+    rows.texts[row] = row < 100 ? "" : "sixteen bytes..!";
+  rows.words.assign(rows.texts.begin(), rows.texts.end());
 
   write_words(whole.path(), rows, 200'000);
   write_words(cut.path(), rows, 999);
@@ -379,8 +386,7 @@ TEST(ResultFileDeathTest, RowsThatDoNotFitTheTableBreakAnInvariant) {
   EXPECT_DEATH(static_cast<void>(writer.append_rows({std::span(one)})), "one span for each column");
 }
 
-// ---- Faults
-// --------------------------------------------------------------------------------------
+// ---- Faults ----
 
 void expect_one_line(const std::string& error, const std::filesystem::path& directory,
                      const std::string& text) {
@@ -405,7 +411,7 @@ std::string error_of_writing(const std::filesystem::path& directory, std::size_t
 TEST(ResultFileFault, AFullDiskIsAnErrorAtEverySize) {
   const ScratchDirectory scratch;
   const test::TinyFileSystem disk(scratch.path(), "size=4m");
-  if (!disk.mounted()) GTEST_SKIP() << "mounting a file system needs root";
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a file system needs root, outside a container";
   testing::internal::CaptureStderr();
   std::size_t failures = 0;
   for (std::size_t pages = 0; pages < 560; pages += 7) {
@@ -458,7 +464,7 @@ TEST(ResultFileFault, ShortWritesAreContinued) {
 TEST(ResultFileFault, AnOlderResultSurvivesAFullDisk) {
   const ScratchDirectory scratch;
   const test::TinyFileSystem disk(scratch.path(), "size=1m");
-  if (!disk.mounted()) GTEST_SKIP() << "mounting a file system needs root";
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a file system needs root, outside a container";
   write_words(scratch.path(), WordRows(10), 10);
 
   EXPECT_NE(error_of_writing(scratch.path(), 8), "");
@@ -524,8 +530,7 @@ TEST(ResultFileFault, SyncAndRenameFailuresAreErrors) {
   }
 }
 
-// ---- Damaged and foreign files
-// -------------------------------------------------------------------
+// ---- Damaged and foreign files ----
 
 std::string error_of_opening(const std::filesystem::path& directory) {
   const auto reader = ResultFileReader::open(directory);
@@ -602,7 +607,15 @@ std::string all_of(const std::filesystem::path& directory) {
   return all;
 }
 
+// HDF5 1.10 loses a few hundred bytes for each damaged object header that it refuses.
+class WithoutLeakCheck {
+#ifdef __SANITIZE_ADDRESS__
+  __lsan::ScopedDisabler disabler_;
+#endif
+};
+
 TEST(ResultFileReader, AFlippedBitIsFoundOrChangesNothing) {
+  [[maybe_unused]] const WithoutLeakCheck without_leak_check;
   const ScratchDirectory scratch;
   write_words(scratch.path(), WordRows(5), 5);
   const auto path = scratch.path() / "result.h5";
@@ -642,8 +655,7 @@ TEST(ResultFileReader, VerifyFindsAChangedValueInALargeTable) {
   expect_one_line(verified.error(), scratch.path(), "column 'count': its content hash is");
 }
 
-// ---- Other people's readers
-// ----------------------------------------------------------------------
+// ---- Other people's readers ----
 
 bool runs(const std::string& command) {
   return std::system((command + " >/dev/null 2>&1").c_str()) == 0;

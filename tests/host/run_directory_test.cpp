@@ -1,6 +1,7 @@
 #include "runtime/host/run_directory.hpp"
 
 #include <cmath>
+#include <ostream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -167,6 +168,28 @@ TEST(RunDirectory, RefusesAFinishedRun) {
   expect_refused(scratch.path(), scratch.path(), Kind::finished, "regroup results");
 }
 
+// Another run that ends between our look at the directory and our lock.
+class FinishingFileSystem : public FileSystem {
+ public:
+  int open(const char* path, int flags, mode_t mode) override {
+    RunStatus status = sample_status();
+    status.state = RunState::done;
+    test::write_file(std::filesystem::path(path).parent_path() / "status.json", to_json(status));
+    return FileSystem::open(path, flags, mode);
+  }
+};
+
+TEST(RunDirectory, LooksAgainUnderTheLock) {
+  const ScratchDirectory scratch;
+  ASSERT_TRUE(RunDirectory::claim(scratch.path()));
+  FinishingFileSystem file_system;
+
+  const auto claimed = RunDirectory::claim(scratch.path(), file_system);
+
+  ASSERT_FALSE(claimed);
+  EXPECT_EQ(claimed.error().kind, Kind::finished);
+}
+
 TEST(RunDirectory, RefusesWhatIsNotOne) {
   const ScratchDirectory scratch;
   const auto file = scratch.path() / "file";
@@ -288,6 +311,10 @@ struct BadStatus {
   const char* json;
   const char* error;
 };
+
+void PrintTo(const BadStatus& status, std::ostream* out) {
+  *out << status.json;
+}
 
 class BadRunStatus : public testing::TestWithParam<BadStatus> {};
 
