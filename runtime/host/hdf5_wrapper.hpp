@@ -61,8 +61,9 @@ class Handle {
 // What became of the writes to one created file, known to the file and to all its objects.
 struct WriteStatus {
   FileSystem* file_system = nullptr;
-  int error_number = 0;    // of the first call that failed; nothing is written after it
-  bool abandoned = false;  // nothing more is to be written
+  FileDescriptor descriptor;  // outlives HDF5's file, to be synced after it
+  int error_number = 0;       // of the first call that failed; nothing is written after it
+  bool abandoned = false;     // nothing more is to be written
 
   bool writes() const { return error_number == 0 && !abandoned; }
 };
@@ -160,8 +161,9 @@ class File {
   Expected<Group> root() const;
   // Hands everything to the operating system.
   Expected<void> flush();
-  // Closes the file and every object still open in it. Of a created file, success means that all of
-  // it was written and synced. Its name in the directory is the caller's to sync.
+  // Closes the file and every object still open in it. Of a created file, success means that all
+  // of it was written and synced; its name in the directory is the caller's to sync. Other threads
+  // may use HDF5 while the disk syncs.
   Expected<void> close();
 
  private:

@@ -233,8 +233,7 @@ std::string_view column_type_name(ColumnType type) {
   return names[static_cast<std::size_t>(type)];
 }
 
-// ---- Writing
-// -------------------------------------------------------------------------------------
+// ---- Writing ----
 
 struct ResultFileWriter::State {
   State(FileSystem& the_file_system, const std::filesystem::path& the_directory,
@@ -475,8 +474,7 @@ Outcome ResultFileWriter::finish() {
   return state_->verify_and_publish();
 }
 
-// ---- Reading
-// -------------------------------------------------------------------------------------
+// ---- Reading ----
 
 namespace {
 
