@@ -1,5 +1,6 @@
 #include "runtime/host/launcher.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -36,38 +37,86 @@ constexpr const char* kAllowRoot[] = {
 
 volatile std::sig_atomic_t child_pid = 0;
 
-void pass_on(int signal) {
-  if (child_pid > 0) kill(static_cast<pid_t>(child_pid), signal);
+// What the terminal sends (ctrl-c) has gone to the child as well, and a second one would make
+// mpirun kill its ranks at once.
+void pass_on(int signal, siginfo_t* origin, void*) {
+  const bool from_terminal = origin->si_code == SI_KERNEL;
+  if (child_pid > 0 && !from_terminal) kill(static_cast<pid_t>(child_pid), signal);
 }
 
-// Passes signals on to the child for as long as it lives.
+// Passes signals on to the child for as long as it lives. They wait from the start until resume(),
+// so that none is lost between the child's birth and the knowledge of its process id.
 class SignalForwarding {
  public:
   SignalForwarding() {
+    sigset_t held;
+    sigemptyset(&held);
+    for (const int signal : kSignals) sigaddset(&held, signal);
+    pthread_sigmask(SIG_BLOCK, &held, &mask_before_);
     struct sigaction action {};
-    action.sa_handler = pass_on;
+    action.sa_sigaction = pass_on;
+    action.sa_flags = SA_SIGINFO;
     sigemptyset(&action.sa_mask);
-    for (std::size_t i = 0; i < std::size(kSignals); ++i)
+    for (std::size_t i = 0; i < std::size(kSignals); ++i) {
       sigaction(kSignals[i], &action, &before_[i]);
+    }
   }
   ~SignalForwarding() {
-    for (std::size_t i = 0; i < std::size(kSignals); ++i)
-      sigaction(kSignals[i], &before_[i], nullptr);
     child_pid = 0;
+    for (std::size_t i = 0; i < std::size(kSignals); ++i) {
+      sigaction(kSignals[i], &before_[i], nullptr);
+    }
+    resume();
   }
   SignalForwarding(const SignalForwarding&) = delete;
   SignalForwarding& operator=(const SignalForwarding&) = delete;
 
+  void resume() { pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr); }
+  // What the child is to start with.
+  const sigset_t& mask_before() const { return mask_before_; }
+
  private:
   static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
   struct sigaction before_[std::size(kSignals)];
+  sigset_t mask_before_;
 };
+
+// The settings, then this process's variables but for those of the same names.
+std::vector<std::string> environment_with(std::vector<std::string> settings) {
+  const std::size_t set = settings.size();
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text = *variable;
+    const std::string_view name_and_equals = text.substr(0, text.find('=') + 1);
+    const bool replaced = std::any_of(
+        settings.begin(), settings.begin() + static_cast<long>(set),
+        [&](const std::string& setting) { return setting.starts_with(name_and_equals); });
+    if (!replaced) settings.emplace_back(text);
+  }
+  return settings;
+}
 
 std::vector<char*> pointers(std::vector<std::string>& strings) {
   std::vector<char*> list;
   for (std::string& text : strings) list.push_back(text.data());
   list.push_back(nullptr);
   return list;
+}
+
+// The child's process id, or an errno.
+std::expected<pid_t, int> spawn(std::vector<std::string> arguments,
+                                std::vector<std::string> environment, const sigset_t& mask) {
+  posix_spawnattr_t attributes;
+  if (const int failed = posix_spawnattr_init(&attributes); failed != 0) {
+    return std::unexpected(failed);
+  }
+  posix_spawnattr_setsigmask(&attributes, &mask);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  pid_t pid = 0;
+  const int failed = posix_spawn(&pid, arguments.front().c_str(), nullptr, &attributes,
+                                 pointers(arguments).data(), pointers(environment).data());
+  posix_spawnattr_destroy(&attributes);
+  if (failed != 0) return std::unexpected(failed);
+  return pid;
 }
 
 }  // namespace
@@ -108,26 +157,23 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
 
 std::expected<int, std::string> run_in_foreground(const std::vector<std::string>& command,
                                                   const std::vector<std::string>& settings) {
-  std::vector<std::string> arguments = command;
   std::vector<std::string> environment = settings;
-  if (geteuid() == 0)
+  if (geteuid() == 0) {
     environment.insert(environment.end(), std::begin(kAllowRoot), std::end(kAllowRoot));
-  for (char** variable = environ; *variable != nullptr; ++variable)
-    environment.emplace_back(*variable);
-  const auto argument_list = pointers(arguments);
-  const auto environment_list = pointers(environment);
-
-  const SignalForwarding forwarding;
-  pid_t pid = 0;
-  const int failed = posix_spawn(&pid, arguments.front().c_str(), nullptr, nullptr,
-                                 argument_list.data(), environment_list.data());
-  if (failed != 0) {
-    return std::unexpected(arguments.front() + " cannot be started: " + errno_text(failed));
   }
-  child_pid = pid;
+  SignalForwarding forwarding;
+  const auto child =
+      spawn(command, environment_with(std::move(environment)), forwarding.mask_before());
+  if (!child) {
+    return std::unexpected(command.front() + " cannot be started: " + errno_text(child.error()));
+  }
+  child_pid = *child;
+  forwarding.resume();
   int status = 0;
-  while (waitpid(pid, &status, 0) < 0) {
-    if (errno != EINTR) return std::unexpected("waiting for mpirun failed: " + errno_text(errno));
+  while (waitpid(*child, &status, 0) < 0) {
+    if (errno != EINTR) {
+      return std::unexpected("waiting for " + command.front() + " failed: " + errno_text(errno));
+    }
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
