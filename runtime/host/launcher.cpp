@@ -1,6 +1,7 @@
 #include "runtime/host/launcher.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -35,50 +36,61 @@ constexpr const char* kAllowRoot[] = {
     "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "PRTE_ALLOW_RUN_AS_ROOT=1",
     "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1"};
 
-volatile std::sig_atomic_t child_pid = 0;
+constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
-// What the terminal sends (ctrl-c) has gone to the child as well, and a second one would make
-// mpirun kill its ranks at once.
-void pass_on(int signal, siginfo_t* origin, void*) {
-  const bool from_terminal = origin->si_code == SI_KERNEL;
-  if (child_pid > 0 && !from_terminal) kill(static_cast<pid_t>(child_pid), signal);
+// Signals that came, as bits, are noted before the child is looked for, and the child's birth is
+// noted before signals are looked for: one of the two sides sends them on.
+std::atomic<unsigned> signals_to_send = 0;
+std::atomic<pid_t> child_pid = 0;
+static_assert(decltype(signals_to_send)::is_always_lock_free);
+static_assert(decltype(child_pid)::is_always_lock_free);
+
+void send_on() {
+  const pid_t child = child_pid;
+  if (child == 0) return;
+  const unsigned signals = signals_to_send.exchange(0);
+  for (const int signal : kForwarded) {
+    if ((signals & 1u << signal) != 0) kill(child, signal);
+  }
 }
 
-// Passes signals on to the child for as long as it lives. They wait from the start until resume(),
-// so that none is lost between the child's birth and the knowledge of its process id.
+// What the terminal sends (ctrl-c) goes to the child as well, and a second one would make mpirun
+// kill its ranks at once.
+void on_signal(int signal, siginfo_t* origin, void*) {
+  if (origin->si_code == SI_KERNEL) return;
+  signals_to_send |= 1u << signal;
+  send_on();
+}
+
+// Passes signals on to the child, from before its birth until it is gone.
 class SignalForwarding {
  public:
   SignalForwarding() {
-    sigset_t held;
-    sigemptyset(&held);
-    for (const int signal : kSignals) sigaddset(&held, signal);
-    pthread_sigmask(SIG_BLOCK, &held, &mask_before_);
+    signals_to_send = 0;
     struct sigaction action {};
-    action.sa_sigaction = pass_on;
+    action.sa_sigaction = on_signal;
     action.sa_flags = SA_SIGINFO;
     sigemptyset(&action.sa_mask);
-    for (std::size_t i = 0; i < std::size(kSignals); ++i) {
-      sigaction(kSignals[i], &action, &before_[i]);
+    for (std::size_t i = 0; i < std::size(kForwarded); ++i) {
+      sigaction(kForwarded[i], &action, &before_[i]);
     }
   }
   ~SignalForwarding() {
     child_pid = 0;
-    for (std::size_t i = 0; i < std::size(kSignals); ++i) {
-      sigaction(kSignals[i], &before_[i], nullptr);
+    for (std::size_t i = 0; i < std::size(kForwarded); ++i) {
+      sigaction(kForwarded[i], &before_[i], nullptr);
     }
-    resume();
   }
   SignalForwarding(const SignalForwarding&) = delete;
   SignalForwarding& operator=(const SignalForwarding&) = delete;
 
-  void resume() { pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr); }
-  // What the child is to start with.
-  const sigset_t& mask_before() const { return mask_before_; }
+  void to(pid_t child) {
+    child_pid = child;
+    send_on();
+  }
 
  private:
-  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-  struct sigaction before_[std::size(kSignals)];
-  sigset_t mask_before_;
+  struct sigaction before_[std::size(kForwarded)];
 };
 
 // The settings, then this process's variables but for those of the same names.
@@ -100,23 +112,6 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
   for (std::string& text : strings) list.push_back(text.data());
   list.push_back(nullptr);
   return list;
-}
-
-// The child's process id, or an errno.
-std::expected<pid_t, int> spawn(std::vector<std::string> arguments,
-                                std::vector<std::string> environment, const sigset_t& mask) {
-  posix_spawnattr_t attributes;
-  if (const int failed = posix_spawnattr_init(&attributes); failed != 0) {
-    return std::unexpected(failed);
-  }
-  posix_spawnattr_setsigmask(&attributes, &mask);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-  pid_t pid = 0;
-  const int failed = posix_spawn(&pid, arguments.front().c_str(), nullptr, &attributes,
-                                 pointers(arguments).data(), pointers(environment).data());
-  posix_spawnattr_destroy(&attributes);
-  if (failed != 0) return std::unexpected(failed);
-  return pid;
 }
 
 }  // namespace
@@ -161,16 +156,18 @@ std::expected<int, std::string> run_in_foreground(const std::vector<std::string>
   if (geteuid() == 0) {
     environment.insert(environment.end(), std::begin(kAllowRoot), std::end(kAllowRoot));
   }
+  environment = environment_with(std::move(environment));
+  std::vector<std::string> arguments = command;
   SignalForwarding forwarding;
-  const auto child =
-      spawn(command, environment_with(std::move(environment)), forwarding.mask_before());
-  if (!child) {
-    return std::unexpected(command.front() + " cannot be started: " + errno_text(child.error()));
+  pid_t pid = 0;
+  const int failed = posix_spawn(&pid, arguments.front().c_str(), nullptr, nullptr,
+                                 pointers(arguments).data(), pointers(environment).data());
+  if (failed != 0) {
+    return std::unexpected(arguments.front() + " cannot be started: " + errno_text(failed));
   }
-  child_pid = *child;
-  forwarding.resume();
+  forwarding.to(pid);
   int status = 0;
-  while (waitpid(*child, &status, 0) < 0) {
+  while (waitpid(pid, &status, 0) < 0) {
     if (errno != EINTR) {
       return std::unexpected("waiting for " + command.front() + " failed: " + errno_text(errno));
     }
