@@ -235,6 +235,7 @@ bool Coordinator::on_returned(Context& context, RankId from, Reader& reader) {
     peer.outstanding -= std::min(peer.outstanding, shards.count);
     table_->release(shards, Charge::kNone);
     source_->give_back(shards);
+    context.event(EventKind::kReturn, from, shards.first.value, shards.count);
   }
   if (!reader.complete()) return false;
   if (state_ != RunState::kRunning || stage != stage_) return true;
@@ -308,8 +309,7 @@ void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
   while (leased < shards && leases < kLeaseRangesMax) {
     const ShardRange range = source_->take(rank, shards - leased);
     if (range.count == 0) break;
-    leased += put_leases(writer, range, leases);
-    context.event(EventKind::kLease, rank, range.first.value, range.count);
+    leased += put_leases(context, writer, rank, range, leases);
   }
   std::memcpy(writer.buffer().data() + count_offset, &leases, sizeof leases);
   context.send();
@@ -317,7 +317,8 @@ void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
 }
 
 // Leases what is pending of a range: a shard given back may have been committed by an earlier attempt.
-std::uint64_t Coordinator::put_leases(Writer& writer, ShardRange range, std::uint32_t& leases) {
+std::uint64_t Coordinator::put_leases(Context& context, Writer& writer, RankId rank,
+                                      ShardRange range, std::uint32_t& leases) {
   std::uint64_t leased = 0;
   while (range.count != 0) {
     const ShardRange part = table_->next_pending(range.first, range.count);
@@ -326,6 +327,7 @@ std::uint64_t Coordinator::put_leases(Writer& writer, ShardRange range, std::uin
     table_->lease(cut);
     writer.put(cut);
     writer.put(table_->attempt(cut.first));
+    context.event(EventKind::kLease, rank, cut.first.value, cut.count);
     ++leases;
     leased += cut.count;
     range = {cut.end(), range.end().value - cut.end().value};

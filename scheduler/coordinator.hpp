@@ -101,7 +101,8 @@ class Coordinator {
   std::uint64_t batch_for(const Peer& peer) const;
   std::uint64_t outstanding_max(const Peer& peer, std::uint64_t batch) const;
   void lease(Context& context, RankId rank, std::uint64_t shards);
-  std::uint64_t put_leases(Writer& writer, ShardRange range, std::uint32_t& leases);
+  std::uint64_t put_leases(Context& context, Writer& writer, RankId rank, ShardRange range,
+                           std::uint32_t& leases);
   void balance_tail(Context& context);
   bool missing_rank_fails_run(Context& context);
 

@@ -55,7 +55,16 @@ struct OutgoingFrame {
   Buffer bytes;
 };
 
-enum class EventKind : std::uint8_t { kSend, kReceive, kLease, kCommit, kDuplicate, kRetry, kQuarantine };
+enum class EventKind : std::uint8_t {
+  kSend,
+  kReceive,
+  kLease,
+  kCommit,
+  kDuplicate,
+  kRetry,
+  kQuarantine,
+  kReturn,  // leased shards came back untried
+};
 
 // Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
 struct Event {
