@@ -409,9 +409,10 @@ void Worker::send_partitions(Context& context, WorkResult& result) {
   }
   std::ranges::sort(owners);
   owners.erase(std::ranges::unique(owners).begin(), owners.end());
-  if (owners.empty()) {
-    add_results(context, result.results, result.attempt);
-    return;
+  if (owners.empty()) {  // the shard is done all the same, be it without a value
+    const auto value = result.results.bytes.view();
+    return add_values(context, {shard, 1}, result.attempt, static_cast<std::uint32_t>(value.size()),
+                      value);
   }
   MapShard& map_shard = map_shards_[shard];
   map_shard.attempt = result.attempt;
