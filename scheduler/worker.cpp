@@ -96,6 +96,10 @@ bool Worker::on_steal_reply(Context& context, RankId, Reader& reader) {
 }
 
 bool Worker::on_partitions(Context& context, RankId from, Reader& reader) {
+  if (stages_.empty()) {  // the sender has opened the job sooner
+    early_parts_.push_back({from, Buffer(reader.rest())});
+    return true;
+  }
   const auto stage = reader.get<StageId>();
   const auto shard = reader.get<ShardId>();
   const auto attempt = reader.get<Attempt>();
@@ -282,6 +286,12 @@ void Worker::on_work_finished(Context& context, WorkResult& result) {
 
 void Worker::opened(Context& context, WorkResult& result) {
   stages_ = result.stages;
+  if (result.error.empty()) {
+    for (const auto& [from, parts] : std::exchange(early_parts_, {})) {
+      Reader reader(parts.view());
+      on_partitions(context, from, reader);
+    }
+  }
   Writer writer = context.begin(context.view().coordinator(), MessageKind::kReady);
   writer.put_string(result.error);
   writer.put(static_cast<std::uint32_t>(stages_.size()));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "runtime/protocol/node.hpp"
@@ -107,6 +108,9 @@ class Worker {
   std::unordered_map<ShardId, MapShard> map_shards_;
   std::vector<RankId> owners_;      // by partition
   std::vector<bool> parts_taken_;   // by map shard: its parts for this rank are here
+  // Parts for this rank that came before it had opened the job; what bounds the map shards in flight
+  // bounds them.
+  std::vector<std::pair<RankId, Buffer>> early_parts_;
 
   bool peers_steal_ = false;
   bool steal_waiting_ = false;
