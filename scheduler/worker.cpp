@@ -106,7 +106,14 @@ bool Worker::on_partitions(Context& context, RankId from, Reader& reader) {
   if (reader.failed() || stage.value >= stages_.size()) return false;
   const StagePlan& map = stages_[stage.value];
   if (map.kind != StageKind::kMap || shard.value >= map.shards) return false;
-  if (parts_taken_.empty()) parts_taken_.resize(map.shards);
+  if (stage < parts_stage_) {  // of a stage that has settled without them
+    acknowledge_partitions(context, from, stage, shard);
+    return true;
+  }
+  if (stage > parts_stage_ || parts_taken_.empty()) {
+    parts_stage_ = stage;
+    parts_taken_.assign(map.shards, false);
+  }
   if (parts_taken_[shard.value]) {  // another attempt made the same bytes: one copy counts (I7)
     acknowledge_partitions(context, from, stage, shard);
     return true;

@@ -107,6 +107,7 @@ class Worker {
 
   std::unordered_map<ShardId, MapShard> map_shards_;
   std::vector<RankId> owners_;      // by partition
+  StageId parts_stage_;             // the map stage that parts_taken_ is about
   std::vector<bool> parts_taken_;   // by map shard: its parts for this rank are here
   // Parts for this rank that came before it had opened the job; what bounds the map shards in flight
   // bounds them.
