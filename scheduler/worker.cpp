@@ -78,9 +78,10 @@ bool Worker::on_steal_reply(Context& context, RankId, Reader& reader) {
   const auto stage = reader.get<StageId>();
   if (reader.failed()) return false;
   steal_waiting_ = false;
-  if (!in_stage_ || stage != stage_) return true;
+  if (!in_stage_) return true;
   const std::uint64_t before = queued_;
-  if (!read_leases(reader)) return false;
+  // A peer that is in another stage has no loot: a miss like any other.
+  if (stage == stage_ && !read_leases(reader)) return false;
   if (queued_ != before) {
     steal_misses_ = 0;
     return true;
