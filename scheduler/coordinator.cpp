@@ -406,6 +406,7 @@ void Coordinator::on_tick(Context& context) {
 // ---- the end ----
 
 void Coordinator::on_finalized(Context& context, const WorkResult& result) {
+  if (state_ != RunState::kFinalizing) return;  // stopped meanwhile, and everybody was told so
   if (!result.error.empty()) return close(context, kExitNotRecovered, result.error);
   if (quarantined_ == 0) return close(context, kExitDone, "");
   close(context, kExitQuarantined, std::to_string(quarantined_) + " shards were given up");
