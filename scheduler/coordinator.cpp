@@ -240,6 +240,7 @@ bool Coordinator::on_returned(Context& context, RankId from, Reader& reader) {
   if (!reader.complete()) return false;
   if (state_ != RunState::kRunning || stage != stage_) return true;
   peer.recall_pending = false;
+  if (count == 0) peer.recall_after = context.now() + kRecallWorth;  // it is computing all it has
   for (const RankId rank : workers_) {
     if (rank != from) top_up(context, rank);
   }
@@ -347,7 +348,8 @@ void Coordinator::balance_tail(Context& context) {
   std::uint64_t longest = static_cast<std::uint64_t>(kRecallWorth);
   for (const RankId rank : workers_) {
     const Peer& peer = peers_[rank.value];
-    if (peer.outstanding < 2 || peer.recall_pending || waiting_time(peer) <= longest) continue;
+    if (peer.outstanding < 2 || peer.recall_pending || context.now() < peer.recall_after) continue;
+    if (waiting_time(peer) <= longest) continue;
     longest = waiting_time(peer);
     victim = rank;
   }

@@ -77,6 +77,7 @@ class Coordinator {
     std::uint64_t shard_nanoseconds = 0;  // as it reports; 0: not known
     Nanoseconds heard_at = 0;
     bool recall_pending = false;
+    Nanoseconds recall_after = 0;        // it had nothing to give back: not again before
     bool knows_stage = false;  // a rank without a share must know where to steal
   };
   struct Retry {
