@@ -65,6 +65,7 @@ class Checkers : public ResultSink {
 
  private:
   enum class Fate : std::uint8_t { kOpen, kCommitted, kSkipped };
+  enum class Known : std::uint8_t { kNever, kInTime, kLate };
   struct ShardRecord {
     Fate in_sink = Fate::kOpen;        // I7, by the sink
     Fate in_events = Fate::kOpen;      // I7, by the event log
@@ -85,6 +86,7 @@ class Checkers : public ResultSink {
 
   void check_view(const Node& node);
   void check_stamps(const Event& event);
+  void note_upset(const Event& event);
   void check_vector(const Node& node);
   void check_lease(const Event& event);
   void check_end_of_lease(const Event& event);
@@ -116,7 +118,9 @@ class Checkers : public ResultSink {
 
   std::array<std::uint64_t, 256> sent_kinds_{};
   std::uint64_t steals_with_loot_ = 0;
+  std::uint64_t recalls_with_shards_ = 0;
   std::vector<std::optional<Outcome>> outcomes_;
+  Known upset_known_ = Known::kNever;  // to the coordinator
   Nanoseconds time_bound_ = 0;
 };
 

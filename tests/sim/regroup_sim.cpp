@@ -32,10 +32,17 @@ std::string parse_range(const std::string& text, Arguments& arguments) {
 int run(const Arguments& arguments) {
   using namespace regroup::sim;
   std::uint64_t failures = 0;
+  Probes probes;
+  double nearest = 0;
+  std::size_t frames_in_flight_max = 0;
   for (std::uint64_t seed = arguments.first; seed <= arguments.last; ++seed) {
     WorldOptions options = draw_scenario(seed, arguments.overrides);
     options.trace = arguments.trace;
     const Report report = run_scenario(options, Repeat::kTwice);
+    probes.add(report.probes);
+    nearest = std::max(
+        nearest, static_cast<double>(report.virtual_time) / static_cast<double>(report.time_bound));
+    frames_in_flight_max = std::max(frames_in_flight_max, report.frames_in_flight_max);
     if (report.violation) {
       ++failures;
       fmt::print("{}  # {}\n", reproduce(seed, arguments.overrides), *report.violation);
@@ -48,6 +55,14 @@ int run(const Arguments& arguments) {
           report.frames_in_flight_max);
     }
     std::fflush(stdout);
+  }
+  if (arguments.first != arguments.last) {
+    fmt::print(stderr,
+               "{} seeds, {} failed; at most {:.0f} % of the time bound, {} frames in flight\n",
+               arguments.last - arguments.first + 1, failures, 100 * nearest, frames_in_flight_max);
+    for (std::size_t i = 0; i < kProbes; ++i) {
+      fmt::print(stderr, "{:10}  {}\n", probes.count(static_cast<Probe>(i)), kProbeNames[i]);
+    }
   }
   return failures == 0 ? 0 : 1;
 }

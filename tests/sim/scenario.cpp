@@ -1,5 +1,6 @@
 #include "tests/sim/scenario.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 
@@ -65,8 +66,10 @@ void draw_upset(Random random, WorldOptions& options) {
       {Upset::kStop, Upset::kStop, Upset::kOpenFails, Upset::kOtherJob, Upset::kFinalizeFails});
   options.upset_rank = RankId{static_cast<std::uint32_t>(random.below(options.ranks))};
   if (options.upset == Upset::kFinalizeFails) options.upset_rank = RankId{0};
-  // Everyone else's job is the other one.
-  if (options.upset == Upset::kOtherJob && options.ranks == 1) options.upset = Upset::kOpenFails;
+  if (options.upset == Upset::kOtherJob) {  // other than the coordinator's
+    if (options.ranks == 1) options.upset = Upset::kOpenFails;
+    options.upset_rank.value = std::max(options.upset_rank.value, options.ranks > 1 ? 1u : 0u);
+  }
   if (options.upset == Upset::kStop) {
     options.stop_at = static_cast<Nanoseconds>(random.log_uniform(10e3, 100e6));
   }

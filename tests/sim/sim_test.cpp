@@ -72,9 +72,9 @@ INSTANTIATE_TEST_SUITE_P(Ranks, LargeSimulation,
                          testing::Combine(testing::Values(64u, 1000u),
                                           testing::Values(Policy::kDynamic, Policy::kAffinity,
                                                           Policy::kStatic, Policy::kPeer)),
-                         [](const auto& info) {
-                           return fmt::format("{}ranks_{}", std::get<0>(info.param),
-                                              name_of(std::get<1>(info.param)));
+                         [](const auto& instance) {
+                           return fmt::format("{}ranks_{}", std::get<0>(instance.param),
+                                              name_of(std::get<1>(instance.param)));
                          });
 
 TEST(Simulation, GivesEveryTraceItsOwnHash) {

@@ -345,11 +345,15 @@ void World::observe_sent(RankId to, const Frame& frame) {
       probes.hit(reader.get<std::uint32_t>() ? Probe::kRecallGaveShards
                                              : Probe::kRecallGaveNothing);
       return;
-    case MessageKind::kStealReply: {
-      reader.get<StageId>();
+    case MessageKind::kStealRequest:
+      ranks_[frame.header.from.value].asked_in_stage = reader.get<StageId>();
+      return;
+    case MessageKind::kStealReply:
+      if (reader.get<StageId>() != ranks_[to.value].asked_in_stage) {
+        probes.hit(Probe::kStealOfOtherStage);
+      }
       probes.hit(reader.get<std::uint32_t>() ? Probe::kStealSucceeded : Probe::kStealMissed);
       return;
-    }
     case MessageKind::kPartitions:
       if (!ranks_[to.value].open) probes.hit(Probe::kPartsBeforeOpen);
       return;

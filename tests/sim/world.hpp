@@ -64,6 +64,7 @@ class World {
     bool open = false;
     bool computing = false;
     std::uint64_t damaged_frames = 0;
+    StageId asked_in_stage;  // its latest steal request
     std::vector<Happening> before_start;
     std::unique_ptr<PretendExecutor> executor;
     std::unique_ptr<Node> node;
