@@ -147,6 +147,7 @@ void Checkers::check_stamps(const Event& event) {
     if (compare(theirs, mine) != ClockOrder::kBefore) violated("I10 clocks", "vectors disagree");
   }
   sent.pop_front();
+  if (sent.empty()) links_.erase(link(event.peer, self));
 }
 
 // A rank that could not open the job, or sees another, ends the run: unless all is done without it.
