@@ -7,6 +7,12 @@
 
 #include "tests/sim/scenario.hpp"
 
+namespace regroup {
+void PrintTo(Policy policy, std::ostream* out) {
+  *out << name_of(policy);
+}
+}  // namespace regroup
+
 namespace regroup::sim {
 namespace {
 
