@@ -242,10 +242,12 @@ bool Coordinator::on_returned(Context& context, RankId from, Reader& reader) {
     peer.outstanding -= std::min(peer.outstanding, shards.count);
     table_->release(shards, Charge::kNone);
     source_->give_back(shards);
+    context.event(EventKind::kReturn, from, shards.first.value, shards.count);
   }
   if (!reader.complete()) return false;
   if (state_ != RunPhase::kRunning || stage != stage_) return true;
   peer.recall_pending = false;
+  if (count == 0) peer.recall_after = context.now() + kRecallWorth;  // it is computing all it has
   for (const RankId rank : workers_) {
     if (rank != from) top_up(context, rank);
   }
@@ -314,8 +316,7 @@ void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
   while (leased < shards && leases < kLeaseRangesMax) {
     const ShardRange range = source_->take(rank, shards - leased);
     if (range.count == 0) break;
-    leased += put_leases(writer, range, leases);
-    context.event(EventKind::kLease, rank, range.first.value, range.count);
+    leased += put_leases(context, writer, rank, range, leases);
   }
   std::memcpy(writer.buffer().data() + count_offset, &leases, sizeof leases);
   context.send();
@@ -324,7 +325,8 @@ void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
 
 // Leases what is pending of a range: a shard given back may have been committed by an earlier
 // attempt.
-std::uint64_t Coordinator::put_leases(Writer& writer, ShardRange range, std::uint32_t& leases) {
+std::uint64_t Coordinator::put_leases(Context& context, Writer& writer, RankId rank,
+                                      ShardRange range, std::uint32_t& leases) {
   std::uint64_t leased = 0;
   while (range.count != 0) {
     const ShardRange part = table_->next_pending(range.first, range.count);
@@ -333,6 +335,7 @@ std::uint64_t Coordinator::put_leases(Writer& writer, ShardRange range, std::uin
     table_->lease(cut);
     writer.put(cut);
     writer.put(table_->attempt(cut.first));
+    context.event(EventKind::kLease, rank, cut.first.value, cut.count);
     ++leases;
     leased += cut.count;
     range = {cut.end(), range.end().value - cut.end().value};
@@ -352,7 +355,8 @@ void Coordinator::balance_tail(Context& context) {
   std::uint64_t longest = static_cast<std::uint64_t>(kRecallWorth);
   for (const RankId rank : workers_) {
     const Peer& peer = peers_[rank.value];
-    if (peer.outstanding < 2 || peer.recall_pending || waiting_time(peer) <= longest) continue;
+    if (peer.outstanding < 2 || peer.recall_pending || context.now() < peer.recall_after) continue;
+    if (waiting_time(peer) <= longest) continue;
     longest = waiting_time(peer);
     victim = rank;
   }
@@ -411,6 +415,7 @@ void Coordinator::on_tick(Context& context) {
 // ---- the end ----
 
 void Coordinator::on_finalized(Context& context, const WorkResult& result) {
+  if (state_ != RunPhase::kFinalizing) return;  // stopped meanwhile, and everybody was told so
   if (!result.error.empty()) return close(context, kExitNotRecovered, result.error);
   if (quarantined_ == 0) return close(context, kExitDone, "");
   close(context, kExitQuarantined, std::to_string(quarantined_) + " shards were given up");

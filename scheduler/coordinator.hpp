@@ -77,7 +77,8 @@ class Coordinator {
     std::uint64_t shard_nanoseconds = 0;  // as it reports; 0: not known
     Nanoseconds heard_at = 0;
     bool recall_pending = false;
-    bool knows_stage = false;  // a rank without a share must know where to steal
+    Nanoseconds recall_after = 0;  // it had nothing to give back: not again before
+    bool knows_stage = false;      // a rank without a share must know where to steal
   };
   struct Retry {
     ShardId shard;
@@ -101,7 +102,8 @@ class Coordinator {
   std::uint64_t batch_for(const Peer& peer) const;
   std::uint64_t outstanding_max(const Peer& peer, std::uint64_t batch) const;
   void lease(Context& context, RankId rank, std::uint64_t shards);
-  std::uint64_t put_leases(Writer& writer, ShardRange range, std::uint32_t& leases);
+  std::uint64_t put_leases(Context& context, Writer& writer, RankId rank, ShardRange range,
+                           std::uint32_t& leases);
   void balance_tail(Context& context);
   bool missing_rank_fails_run(Context& context);
 

@@ -87,9 +87,10 @@ bool Worker::on_steal_reply(Context& context, RankId, Reader& reader) {
   const auto stage = reader.get<StageId>();
   if (reader.failed()) return false;
   steal_waiting_ = false;
-  if (!in_stage_ || stage != stage_) return true;
+  if (!in_stage_) return true;
   const std::uint64_t before = queued_;
-  if (!read_leases(reader)) return false;
+  // A peer that is in another stage has no loot: a miss like any other.
+  if (stage == stage_ && !read_leases(reader)) return false;
   if (queued_ != before) {
     steal_misses_ = 0;
     return true;
@@ -105,13 +106,21 @@ bool Worker::on_steal_reply(Context& context, RankId, Reader& reader) {
 }
 
 bool Worker::on_partitions(Context& context, RankId from, Reader& reader) {
+  if (stages_.empty()) {  // the sender has opened the job sooner
+    early_parts_.push_back({from, Buffer(reader.rest())});
+    return true;
+  }
   const auto stage = reader.get<StageId>();
   const auto shard = reader.get<ShardId>();
   const auto attempt = reader.get<Attempt>();
   if (reader.failed() || stage.value >= stages_.size()) return false;
   const StagePlan& map = stages_[stage.value];
   if (map.kind != StageKind::kMap || shard.value >= map.shards) return false;
-  if (parts_stage_ != stage) {
+  if (stage < parts_stage_) {  // of a stage that has settled without them
+    acknowledge_partitions(context, from, stage, shard);
+    return true;
+  }
+  if (stage > parts_stage_ || parts_taken_.empty()) {
     parts_stage_ = stage;
     parts_taken_.assign(map.shards, false);
   }
@@ -300,6 +309,12 @@ void Worker::opened(Context& context, WorkResult& result) {
     const bool reduced = i + 1 < stages_.size() && stages_[i + 1].kind == StageKind::kReduce;
     REGROUP_CHECK(stages_[i].kind != StageKind::kMap || reduced, "a map stage without its reduce");
   }
+  if (result.error.empty()) {
+    for (const auto& [from, parts] : std::exchange(early_parts_, {})) {
+      Reader reader(parts.view());
+      on_partitions(context, from, reader);
+    }
+  }
   Writer writer = context.begin(context.view().coordinator(), MessageKind::kReady);
   writer.put_string(result.error);
   writer.put(static_cast<std::uint32_t>(stages_.size()));
@@ -428,9 +443,10 @@ void Worker::send_partitions(Context& context, WorkResult& result) {
   }
   std::ranges::sort(owners);
   owners.erase(std::ranges::unique(owners).begin(), owners.end());
-  if (owners.empty()) {
-    add_results(context, result.results, result.attempt);
-    return;
+  if (owners.empty()) {  // the shard is done all the same, be it without a value
+    const auto value = result.results.bytes.view();
+    return add_values(context, {shard, 1}, result.attempt, static_cast<std::uint32_t>(value.size()),
+                      value);
   }
   MapShard& map_shard = map_shards_[shard];
   map_shard.attempt = result.attempt;

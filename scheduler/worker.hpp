@@ -6,8 +6,8 @@
 
 #include <cstdint>
 #include <deque>
-#include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "runtime/protocol/node.hpp"
@@ -108,9 +108,12 @@ class Worker {
   Nanoseconds results_sent_at_ = 0;
 
   std::unordered_map<ShardId, MapShard> map_shards_;
-  std::vector<RankId> owners_;          // by partition
-  std::optional<StageId> parts_stage_;  // of parts_taken_
-  std::vector<bool> parts_taken_;       // by map shard: its parts for this rank are here
+  std::vector<RankId> owners_;     // by partition
+  StageId parts_stage_;            // the map stage that parts_taken_ is about
+  std::vector<bool> parts_taken_;  // by map shard: its parts for this rank are here
+  // Parts for this rank that came before it had opened the job; what bounds the map shards in
+  // flight bounds them.
+  std::vector<std::pair<RankId, Buffer>> early_parts_;
 
   bool peers_steal_ = false;
   bool steal_waiting_ = false;

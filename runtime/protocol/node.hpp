@@ -62,7 +62,8 @@ enum class EventKind : std::uint8_t {
   kCommit,
   kDuplicate,
   kRetry,
-  kQuarantine
+  kQuarantine,
+  kReturn,  // leased shards came back untried
 };
 
 // Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
