@@ -212,14 +212,14 @@ void Coordinator::fail_shard(Context& context, RankId rank, ShardId shard, Attem
   ++retry_count_;
   const std::uint32_t doublings = std::min(attempt.value - 1, 20u);
   const Nanoseconds pause = std::min(kRetryPauseMin << doublings, kRetryPauseMax);
-  retries_.emplace(context.now() + pause, Retry{shard, rank});
+  retries_.emplace(context.now() + pause, shard);
   context.event(EventKind::kRetry, rank, shard.value, attempt.value);
 }
 
 void Coordinator::retry_due(Context& context) {
   bool any = false;
   while (!retries_.empty() && retries_.begin()->first <= context.now()) {
-    const ShardRange shard{retries_.begin()->second.shard, 1};
+    const ShardRange shard{retries_.begin()->second, 1};
     retries_.erase(retries_.begin());
     table_->release(shard, Charge::kAttempt);
     source_->give_back(shard);

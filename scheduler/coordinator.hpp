@@ -80,10 +80,6 @@ class Coordinator {
     Nanoseconds recall_after = 0;  // it had nothing to give back: not again before
     bool knows_stage = false;      // a rank without a share must know where to steal
   };
-  struct Retry {
-    ShardId shard;
-    RankId failed_on;
-  };
 
   bool on_ready(Context& context, RankId from, Reader& reader);
   bool on_results(Context& context, RankId from, Reader& reader);
@@ -125,7 +121,7 @@ class Coordinator {
   std::unique_ptr<TaskTable> table_;
   std::vector<ShardRange> newly_done_;  // of the entry being read
   std::unique_ptr<ShardSource> source_;
-  std::multimap<Nanoseconds, Retry> retries_;  // by when they are due
+  std::multimap<Nanoseconds, ShardId> retries_;  // by when they are due
   Nanoseconds balanced_at_ = 0;
   std::uint64_t settled_before_ = 0;  // done in the stages before this one
   std::uint64_t quarantined_ = 0;

@@ -148,7 +148,7 @@ bool Worker::on_partitions_taken(Context& context, Reader& reader) {
   add_values(context, {shard, 1}, map_shard.attempt,
              static_cast<std::uint32_t>(map_shard.value.size()), map_shard.value.view());
   map_shards_.erase(found);
-  send_results(context);
+  if (result_shards_ != 0) send_results(context);
   return true;
 }
 

@@ -60,7 +60,6 @@ enum class EventKind : std::uint8_t {
   kReceive,
   kLease,
   kCommit,
-  kDuplicate,
   kRetry,
   kQuarantine,
   kReturn,  // leased shards came back untried

@@ -95,7 +95,6 @@ void Checkers::after_step(const Node& node, const Output& output) {
       case EventKind::kReturn:
         check_end_of_lease(event);
         break;
-      case EventKind::kDuplicate:
         break;
     }
     if (event.lamport < lamport_[event.rank.value]) violated("I10 clocks", "a clock ran backwards");
