@@ -1,5 +1,6 @@
 #include "runtime/host/launcher.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -8,9 +9,6 @@
 #include <filesystem>
 #include <string_view>
 
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,18 +35,17 @@ constexpr const char* kAllowRoot[] = {
     "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "PRTE_ALLOW_RUN_AS_ROOT=1",
     "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1"};
 
-// Whether there is an interface by which other machines could be reached.
-bool has_network() {
-  ifaddrs* interfaces = nullptr;
-  if (getifaddrs(&interfaces) != 0) return true;
-  bool found = false;
-  for (const ifaddrs* at = interfaces; at != nullptr; at = at->ifa_next) {
-    const bool internet = at->ifa_addr != nullptr && (at->ifa_addr->sa_family == AF_INET ||
-                                                      at->ifa_addr->sa_family == AF_INET6);
-    found |= internet && (at->ifa_flags & IFF_UP) != 0 && (at->ifa_flags & IFF_LOOPBACK) == 0;
-  }
-  freeifaddrs(interfaces);
-  return found;
+// Whether mpirun may find other nodes to start ranks on: a batch system's allocation, or a host
+// file that its own settings name. Otherwise it starts them all on this one.
+bool may_span_nodes() {
+  constexpr const char* kSigns[] = {"SLURM_JOB_ID",
+                                    "PBS_JOBID",
+                                    "LSB_JOBID",
+                                    "PE_HOSTFILE",
+                                    "OMPI_MCA_hostfile",
+                                    "OMPI_MCA_orte_default_hostfile",
+                                    "PRTE_MCA_prte_default_hostfile"};
+  return std::ranges::any_of(kSigns, [](const char* name) { return std::getenv(name) != nullptr; });
 }
 
 volatile std::sig_atomic_t child_pid = 0;
@@ -119,8 +116,8 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
                                       // on a node, and the safer one when a peer dies
                                       "--mca", "btl_vader_single_copy_mechanism", "none", "--mca",
                                       "btl_sm_single_copy_mechanism", "none"};
-  // Open MPI 5 complains at length about TCP where nothing but loopback is up.
-  if (!has_network()) command.insert(command.end(), {"--mca", "btl", "^tcp"});
+  // On one node TCP is of no use, and Open MPI 5 complains about interfaces it cannot pair.
+  if (!may_span_nodes()) command.insert(command.end(), {"--mca", "btl", "^tcp"});
   command.insert(command.end(), program.begin(), program.end());
   return command;
 }
