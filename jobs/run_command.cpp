@@ -74,7 +74,7 @@ void show_text(const RunSummary& summary) {
       for (const ResultColumn& column : summary.columns) {
         header += fmt::format(
             "{}{}", header.empty() ? "" : "  ",
-            column.type == ColumnType::text ? column.name : fmt::format("{:>12}", column.name));
+            column.type == ColumnType::kText ? column.name : fmt::format("{:>12}", column.name));
       }
       fmt::print("\n{}\n", header);
       for (const auto& row : summary.first_rows) {
@@ -247,7 +247,7 @@ int RunCommand::judge(int mpirun_status) {
         fmt::format("the ranks ended before the run began (mpirun returned {})", mpirun_status),
         kExitNotRecovered);
   }
-  status->state = RunState::failed;
+  status->state = RunState::kFailed;
   status->exit = kExitNotRecovered;
   status->message =
       fmt::format("the ranks ended in the middle of the run (mpirun returned {})", mpirun_status);

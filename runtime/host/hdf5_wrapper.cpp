@@ -258,13 +258,13 @@ Expected<void> settled(const std::shared_ptr<WriteStatus>& status, Expected<void
 
 hid_t file_type(ElementType type) {
   switch (type) {
-    case ElementType::uint8:
+    case ElementType::kUint8:
       return H5T_STD_U8LE;
-    case ElementType::int64:
+    case ElementType::kInt64:
       return H5T_STD_I64LE;
-    case ElementType::uint64:
+    case ElementType::kUint64:
       return H5T_STD_U64LE;
-    case ElementType::float64:
+    case ElementType::kFloat64:
       return H5T_IEEE_F64LE;
   }
   return H5I_INVALID_HID;
@@ -277,7 +277,7 @@ hid_t memory_type(ElementType type) {
 
 Expected<ElementType> element_type_of(hid_t type) {
   for (const auto candidate :
-       {ElementType::uint8, ElementType::int64, ElementType::uint64, ElementType::float64}) {
+       {ElementType::kUint8, ElementType::kInt64, ElementType::kUint64, ElementType::kFloat64}) {
     const htri_t equal = H5Tequal(type, file_type(candidate));
     if (equal < 0) return failed("H5Tequal");
     if (equal > 0) return candidate;
@@ -394,13 +394,13 @@ Expected<Value> read_value(const OpenAttribute& open, const std::string& name) {
   const auto type = element_type_of(open.type.get());
   if (!type) return std::unexpected(fmt::format("attribute '{}': {}", name, type.error()));
   switch (*type) {
-    case ElementType::int64:
+    case ElementType::kInt64:
       return read_number<std::int64_t>(open, *type);
-    case ElementType::uint64:
+    case ElementType::kUint64:
       return read_number<std::uint64_t>(open, *type);
-    case ElementType::float64:
+    case ElementType::kFloat64:
       return read_number<double>(open, *type);
-    case ElementType::uint8:
+    case ElementType::kUint8:
       break;
   }
   return std::unexpected(fmt::format("attribute '{}' is of an unknown kind", name));
@@ -473,7 +473,7 @@ Expected<Transfer> transfer(hid_t dataset, std::uint64_t first_row, std::uint64_
 }  // namespace
 
 std::size_t element_bytes(ElementType type) {
-  return type == ElementType::uint8 ? 1 : 8;
+  return type == ElementType::kUint8 ? 1 : 8;
 }
 
 Handle& Handle::operator=(Handle&& other) noexcept {
@@ -501,9 +501,9 @@ Expected<void> Node::put_attribute(const std::string& name, const Value& value) 
     if constexpr (std::is_same_v<Held, std::string>) {
       return write_text_attribute(handle_.get(), name, space->get(), {&held, 1});
     } else {
-      constexpr auto type = std::is_same_v<Held, double>         ? ElementType::float64
-                            : std::is_same_v<Held, std::int64_t> ? ElementType::int64
-                                                                 : ElementType::uint64;
+      constexpr auto type = std::is_same_v<Held, double>         ? ElementType::kFloat64
+                            : std::is_same_v<Held, std::int64_t> ? ElementType::kInt64
+                                                                 : ElementType::kUint64;
       return write_attribute(handle_.get(), name, file_type(type), space->get(), &held);
     }
   };

@@ -32,7 +32,7 @@ template <class T>
 using Expected = std::expected<T, std::string>;
 
 // What a dataset holds, little-endian in the file.
-enum class ElementType : std::uint8_t { uint8, int64, uint64, float64 };
+enum class ElementType : std::uint8_t { kUint8, kInt64, kUint64, kFloat64 };
 std::size_t element_bytes(ElementType type);
 
 // What an attribute holds. Text is stored with a fixed length: no NUL in it, attribute_bytes_max at
@@ -124,7 +124,7 @@ class Dataset : public Node {
   Dataset(Handle handle, std::shared_ptr<WriteStatus> status, ElementType type, std::uint64_t rows)
       : Node(std::move(handle), std::move(status)), type_(type), rows_(rows) {}
 
-  ElementType type_ = ElementType::uint8;
+  ElementType type_ = ElementType::kUint8;
   std::uint64_t rows_ = 0;
 };
 

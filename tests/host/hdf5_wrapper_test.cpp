@@ -77,7 +77,7 @@ TEST(Hdf5, DatasetsGrowAndReadBack) {
   auto file = hdf5::File::create(scratch.path() / "file.h5").value();
   auto root = file.root().value();
   auto group = root.create_group("group").value();
-  auto dataset = group.create_dataset("numbers", hdf5::ElementType::int64, {0, 2, 0}).value();
+  auto dataset = group.create_dataset("numbers", hdf5::ElementType::kInt64, {0, 2, 0}).value();
 
   ASSERT_TRUE(dataset.append(std::as_bytes(std::span(first))));
   ASSERT_TRUE(dataset.append(std::as_bytes(std::span(second))));

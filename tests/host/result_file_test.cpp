@@ -33,10 +33,10 @@ using testing::IsEmpty;
 using testing::Not;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-const std::vector<ResultColumn> kWordTable = {{"count", ColumnType::uint64},
-                                              {"word", ColumnType::text},
-                                              {"share", ColumnType::float64},
-                                              {"delta", ColumnType::int64}};
+const std::vector<ResultColumn> kWordTable = {{"count", ColumnType::kUint64},
+                                              {"word", ColumnType::kText},
+                                              {"share", ColumnType::kFloat64},
+                                              {"delta", ColumnType::kInt64}};
 
 // `rows` rows of kWordTable, made up from the row's number.
 struct WordRows {
@@ -152,7 +152,7 @@ TEST(ResultFile, KeepsTheLongestTextAndNames) {
     std::vector<ResultColumn> columns;
     for (std::size_t i = 0; i < ResultLimits::columns_max; ++i) {
       const std::string number = std::to_string(i);
-      columns.push_back({name.substr(number.size()) + number, ColumnType::int64});
+      columns.push_back({name.substr(number.size()) + number, ColumnType::kInt64});
     }
     ASSERT_TRUE(writer.columns(columns));
     const auto done = writer.finish();
@@ -171,7 +171,7 @@ TEST(ResultFile, TextColumnsTakeAnyBytes) {
                                                "\0"sv,  ""};
   {
     auto writer = ResultFileWriter::create(scratch.path()).value();
-    ASSERT_TRUE(writer.columns({{"word", ColumnType::text}}));
+    ASSERT_TRUE(writer.columns({{"word", ColumnType::kText}}));
     ASSERT_TRUE(writer.append_rows({std::span(words)}));
     ASSERT_TRUE(writer.finish());
   }
@@ -190,7 +190,7 @@ TEST(ResultFile, NumbersKeepEveryBit) {
   const std::vector<double> numbers = {-0.0, kNan, INFINITY, -INFINITY, 5e-324, 0.1};
   {
     auto writer = ResultFileWriter::create(scratch.path()).value();
-    ASSERT_TRUE(writer.columns({{"x", ColumnType::float64}}));
+    ASSERT_TRUE(writer.columns({{"x", ColumnType::kFloat64}}));
     ASSERT_TRUE(writer.append_rows({std::span(numbers)}));
     ASSERT_TRUE(writer.finish());
   }
@@ -301,7 +301,7 @@ TEST(ResultFile, OneTextMayBeLargerThanAnyBlock) {
   const std::vector<std::string_view> words = {"before", large, large, "after"};
   {
     auto writer = ResultFileWriter::create(scratch.path()).value();
-    ASSERT_TRUE(writer.columns({{"word", ColumnType::text}}));
+    ASSERT_TRUE(writer.columns({{"word", ColumnType::kText}}));
     ASSERT_TRUE(writer.append_rows({std::span(words)}));
     ASSERT_TRUE(writer.finish());
   }
@@ -365,7 +365,7 @@ TEST(ResultFile, RefusesBadNamesAndValues) {
   EXPECT_THAT(error_of([](auto& w) { return w.scalar("long", std::string(60'001, 'x')); }),
               HasSubstr("60000 bytes"));
   EXPECT_THAT(error_of([](auto& w) {
-                return w.columns({{"a", ColumnType::text}, {"a_offset", ColumnType::uint64}});
+                return w.columns({{"a", ColumnType::kText}, {"a_offset", ColumnType::kUint64}});
               }),
               HasSubstr("rename one"));
   EXPECT_THAT(error_of([](auto& w) { return w.columns({}); }), HasSubstr("1 to 256 columns"));
@@ -374,7 +374,7 @@ TEST(ResultFile, RefusesBadNamesAndValues) {
 TEST(ResultFileDeathTest, RowsThatDoNotFitTheTableBreakAnInvariant) {
   const ScratchDirectory scratch;
   auto writer = ResultFileWriter::create(scratch.path()).value();
-  ASSERT_TRUE(writer.columns({{"a", ColumnType::int64}, {"b", ColumnType::int64}}));
+  ASSERT_TRUE(writer.columns({{"a", ColumnType::kInt64}, {"b", ColumnType::kInt64}}));
   const std::vector<std::int64_t> one = {1};
   const std::vector<std::int64_t> two = {1, 2};
   const std::vector<double> real = {1};
@@ -400,7 +400,7 @@ std::string error_of_writing(const std::filesystem::path& directory, std::size_t
   auto writer = ResultFileWriter::create(directory, {}, file_system);
   if (!writer) return writer.error();
   const std::vector<double> numbers(65'536, 0.5);
-  auto done = writer->columns({{"x", ColumnType::float64}});
+  auto done = writer->columns({{"x", ColumnType::kFloat64}});
   for (std::size_t i = 0; done && i < blocks; ++i) done = writer->append_rows({std::span(numbers)});
   if (done) done = writer->finish();
   return done ? "" : done.error();
@@ -673,7 +673,7 @@ TEST(ResultFileElsewhere, H5pyReadsTheWordColumn) {
     auto writer = ResultFileWriter::create(scratch.path()).value();
     ASSERT_TRUE(writer.attribute("job", "wordcount"));
     ASSERT_TRUE(writer.scalar("total", std::uint64_t{6}));
-    ASSERT_TRUE(writer.columns({{"count", ColumnType::uint64}, {"word", ColumnType::text}}));
+    ASSERT_TRUE(writer.columns({{"count", ColumnType::kUint64}, {"word", ColumnType::kText}}));
     ASSERT_TRUE(writer.append_rows({std::span(counts), std::span(words)}));
     ASSERT_TRUE(writer.finish());
   }

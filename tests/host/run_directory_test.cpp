@@ -28,7 +28,7 @@ using testing::Not;
 RunStatus sample_status() {
   RunStatus status;
   status.job = "wordcount";
-  status.state = RunState::interrupted;
+  status.state = RunState::kInterrupted;
   status.exit = 75;
   status.epoch = std::uint64_t{1} << 60;
   status.members = {0, 2, 4'294'967'295};
@@ -112,9 +112,9 @@ TEST(RunDirectory, IsHeldAsLongAsTheObjectLives) {
   const auto path = scratch.path() / "run";
   {
     auto first = RunDirectory::claim(path).value();
-    expect_refused(path, path, Kind::in_use, "in use by a live run");
+    expect_refused(path, path, Kind::kInUse, "in use by a live run");
     const auto moved = std::move(first);
-    expect_refused(path, path, Kind::in_use, "in use by a live run");
+    expect_refused(path, path, Kind::kInUse, "in use by a live run");
   }
 
   EXPECT_TRUE(RunDirectory::check(path));
@@ -125,7 +125,7 @@ TEST(RunDirectory, IsFreeAgainWhenItsProcessIsKilled) {
   const ScratchDirectory scratch;
   const auto path = scratch.path() / "run";
   const pid_t child = start_claimer(path);
-  expect_refused(path, path, Kind::in_use, "in use by a live run");
+  expect_refused(path, path, Kind::kInUse, "in use by a live run");
 
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
@@ -160,12 +160,12 @@ TEST(RunDirectory, ContinuesOneThatDiedBeforeItsFirstStatus) {
 TEST(RunDirectory, RefusesAFinishedRun) {
   const ScratchDirectory scratch;
   RunStatus status = sample_status();
-  status.state = RunState::done;
+  status.state = RunState::kDone;
   ASSERT_TRUE(RunDirectory::claim(scratch.path()).value().write_status(status));
-  expect_refused(scratch.path(), scratch.path(), Kind::finished, "regroup results");
+  expect_refused(scratch.path(), scratch.path(), Kind::kFinished, "regroup results");
 
   std::filesystem::remove(scratch.path() / "lock");
-  expect_refused(scratch.path(), scratch.path(), Kind::finished, "regroup results");
+  expect_refused(scratch.path(), scratch.path(), Kind::kFinished, "regroup results");
 }
 
 // Another run that ends between our look at the directory and our lock.
@@ -173,7 +173,7 @@ class FinishingFileSystem : public FileSystem {
  public:
   int open(const char* path, int flags, mode_t mode) override {
     RunStatus status = sample_status();
-    status.state = RunState::done;
+    status.state = RunState::kDone;
     test::write_file(std::filesystem::path(path).parent_path() / "status.json", to_json(status));
     return FileSystem::open(path, flags, mode);
   }
@@ -187,7 +187,7 @@ TEST(RunDirectory, LooksAgainUnderTheLock) {
   const auto claimed = RunDirectory::claim(scratch.path(), file_system);
 
   ASSERT_FALSE(claimed);
-  EXPECT_EQ(claimed.error().kind, Kind::finished);
+  EXPECT_EQ(claimed.error().kind, Kind::kFinished);
 }
 
 TEST(RunDirectory, RefusesWhatIsNotOne) {
@@ -201,20 +201,20 @@ TEST(RunDirectory, RefusesWhatIsNotOne) {
   std::filesystem::create_directory(locked);
   test::write_file(locked / "lock", "another program's");
 
-  expect_refused(file, scratch.path(), Kind::unusable, "not a directory");
-  expect_refused(file / "run", scratch.path(), Kind::unusable, "not a directory");
-  expect_refused(full, full, Kind::unusable, "not empty and not a run directory");
-  expect_refused(locked, locked, Kind::unusable, "not empty and not a run directory");
+  expect_refused(file, scratch.path(), Kind::kUnusable, "not a directory");
+  expect_refused(file / "run", scratch.path(), Kind::kUnusable, "not a directory");
+  expect_refused(full, full, Kind::kUnusable, "not empty and not a run directory");
+  expect_refused(locked, locked, Kind::kUnusable, "not empty and not a run directory");
   EXPECT_EQ(contents_of(locked / "lock"), "another program's");
-  expect_refused(scratch.path() / "a" / "b", scratch.path(), Kind::unusable, "create");
-  expect_refused("", scratch.path(), Kind::unusable, "no name");
+  expect_refused(scratch.path() / "a" / "b", scratch.path(), Kind::kUnusable, "create");
+  expect_refused("", scratch.path(), Kind::kUnusable, "no name");
 }
 
 TEST(RunDirectory, RefusesAStatusThatIsNone) {
   const ScratchDirectory scratch;
   test::write_file(scratch.path() / "status.json", "{\"job\": 1");
 
-  expect_refused(scratch.path(), scratch.path(), Kind::unusable, "move that file away");
+  expect_refused(scratch.path(), scratch.path(), Kind::kUnusable, "move that file away");
 }
 
 TEST(RunDirectory, RefusesAnUnwritableParent) {
@@ -230,8 +230,8 @@ TEST(RunDirectory, RefusesAnUnwritableParent) {
   const uid_t user = ::geteuid();
   ASSERT_EQ(::seteuid(user == 0 ? 65'534 : user), 0);
 
-  expect_refused(parent / "run", parent, Kind::io, "not writable (Permission denied)");
-  expect_refused(parent / "inside", parent / "inside", Kind::io,
+  expect_refused(parent / "run", parent, Kind::kIo, "not writable (Permission denied)");
+  expect_refused(parent / "inside", parent / "inside", Kind::kIo,
                  "not writable (Permission denied)");
 
   ASSERT_EQ(::seteuid(user), 0);
@@ -250,7 +250,7 @@ TEST(RunDirectory, LeavesNothingBehindWhenTheDiskIsFull) {
 
   ASSERT_FALSE(made);
   ASSERT_FALSE(found);
-  EXPECT_EQ(made.error().kind, Kind::io);
+  EXPECT_EQ(made.error().kind, Kind::kIo);
   EXPECT_THAT(made.error().message, HasSubstr("No space left on device"));
   EXPECT_THAT(names_in(scratch.path()), ElementsAre("empty"));
   EXPECT_THAT(names_in(scratch.path() / "empty"), IsEmpty());
@@ -276,7 +276,7 @@ TEST(DefaultRunDirectory, FailsInOneLineWhereNothingCanBeMade) {
   const auto path = default_run_directory("pi", 0, scratch.path() / "none");
 
   ASSERT_FALSE(path);
-  EXPECT_EQ(path.error().kind, Kind::io);
+  EXPECT_EQ(path.error().kind, Kind::kIo);
   EXPECT_THAT(path.error().message, HasSubstr("No such file or directory"));
 }
 
@@ -303,7 +303,7 @@ TEST(RunStatus, IgnoresUnknownMembersAndDefaultsMissingOnes) {
   const auto read = parse_run_status(R"({"job":"pi","state":"running","flavour":"new"})").value();
 
   EXPECT_EQ(read.job, "pi");
-  EXPECT_EQ(read.state, RunState::running);
+  EXPECT_EQ(read.state, RunState::kRunning);
   EXPECT_EQ(read.exit, std::nullopt);
 }
 
