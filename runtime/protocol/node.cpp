@@ -20,6 +20,8 @@ template <class... Handlers>
 struct Overloaded : Handlers... {
   using Handlers::operator()...;
 };
+template <class... Handlers>
+Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
 }  // namespace
 
@@ -50,20 +52,19 @@ void Node::start(Nanoseconds now, Output& output) {
 
 void Node::step(const Input& input, Output& output) {
   output_ = &output;
-  std::visit(Overloaded{[this](const FrameArrived& arrived) { receive(arrived); },
-                        [this](const WorkWanted&) { service_->on_work_wanted(context_); },
-                        [this](const WorkFinished& finished) {
-                          service_->on_work_finished(context_, *finished.result);
-                        },
-                        [this](const Tick& tick) {
-                          REGROUP_CHECK(tick.now >= now_, "time ran backwards");
-                          now_ = tick.now;
-                          service_->on_tick(context_);
-                        },
-                        [this](const StopWanted& stop) {
-                          service_->on_stop(context_, stop.reason);
-                        }},
-             input);
+  std::visit(
+      Overloaded{[this](const FrameArrived& arrived) { receive(arrived); },
+                 [this](const WorkWanted&) { service_->on_work_wanted(context_); },
+                 [this](const WorkFinished& finished) {
+                   service_->on_work_finished(context_, *finished.result);
+                 },
+                 [this](const Tick& tick) {
+                   REGROUP_CHECK(tick.now >= now_, "time ran backwards");
+                   now_ = tick.now;
+                   service_->on_tick(context_);
+                 },
+                 [this](const StopWanted& stop) { service_->on_stop(context_, stop.reason); }},
+      input);
   if (!self_messages_.empty()) run_self_messages();
   output_ = nullptr;
 }
@@ -95,10 +96,16 @@ void Node::receive(const FrameArrived& arrived) {
   }
   LinkReceiver& link = receivers_[header.from.value];
   switch (link.accept(header.sequence, arrived.bytes)) {
-    case LinkReceiver::Verdict::kEarly: return;
-    case LinkReceiver::Verdict::kDuplicate: ++drops_.duplicates; return;
-    case LinkReceiver::Verdict::kOverflow: ++drops_.overflows; return;
-    case LinkReceiver::Verdict::kDeliver: break;
+    case LinkReceiver::Verdict::kEarly:
+      return;
+    case LinkReceiver::Verdict::kDuplicate:
+      ++drops_.duplicates;
+      return;
+    case LinkReceiver::Verdict::kOverflow:
+      ++drops_.overflows;
+      return;
+    case LinkReceiver::Verdict::kDeliver:
+      break;
   }
   deliver(link, *frame);
   for (Buffer early; link.take_early(early);) deliver(link, *open_frame(early.view()));
@@ -106,29 +113,42 @@ void Node::receive(const FrameArrived& arrived) {
 
 void Node::deliver(LinkReceiver& link, const Frame& frame) {
   const FrameHeader& header = frame.header;
-  lamport_.observe(header.lamport);  // I10
+  const bool more_follows = header.flags & kFlagMoreFollows;
   auto payload = frame.body;
-  if (header.flags & kFlagVectorClock) {
-    const auto trailer = VectorClock::trailer(payload);
-    if (trailer.empty() || (vector_ && !vector_->merge_changes(trailer))) {
-      ++drops_.payloads;
+  if (!take_stamps(header, payload)) {
+    link.spoil();  // without this part the message is none
+    payload = {};
+  } else {
+    record(EventKind::kReceive, header.from, header.lamport,
+           static_cast<std::uint64_t>(header.kind));
+    if (!more_follows && !link.assembling()) {
+      hand_over(header.from, header.kind, payload);
       return;
     }
+  }
+  switch (link.assemble(header.kind, payload, more_follows)) {
+    case LinkReceiver::Assembly::kPartial:
+      return;
+    case LinkReceiver::Assembly::kSpoiled:
+      ++drops_.payloads;
+      return;
+    case LinkReceiver::Assembly::kWhole:
+      break;
+  }
+  const Buffer message = link.take_message();
+  hand_over(header.from, header.kind, message.view());
+}
+
+// Moves the clocks past the sender's and cuts the vector stamp off the payload. False, with nothing
+// changed, if a stamp is malformed or not there.
+bool Node::take_stamps(const FrameHeader& header, std::span<const std::byte>& payload) {
+  if (header.flags & kFlagVectorClock) {
+    const auto trailer = VectorClock::trailer(payload);
+    if (trailer.empty() || (vector_ && !vector_->merge_changes(trailer))) return false;
     payload = payload.first(payload.size() - trailer.size());
   }
-  record(EventKind::kReceive, header.from, header.lamport,
-         static_cast<std::uint64_t>(header.kind));
-  const bool more_follows = header.flags & kFlagMoreFollows;
-  if (!more_follows && !link.assembling() && !link.oversized()) {
-    hand_over(header.from, header.kind, payload);
-    return;
-  }
-  if (link.assemble(payload, more_follows)) {
-    const Buffer message = link.take_message();
-    hand_over(header.from, header.kind, message.view());
-  } else if (link.oversized()) {
-    ++drops_.payloads;
-  }
+  lamport_.observe(header.lamport);  // I10
+  return true;
 }
 
 void Node::hand_over(RankId from, MessageKind kind, std::span<const std::byte> payload) {
@@ -155,6 +175,8 @@ void Node::send_begun() {
     self_messages_.push_back({begun_kind_, std::move(begun_)});
     return;
   }
+  REGROUP_CHECK(begun_.size() - kFrameHeaderBytes <= kMessageBytesMax,
+                "a message beyond kMessageBytesMax: its receiver would drop it");
   const std::size_t trailer = vector_ ? trailer_bytes_max(options_.ranks) : 0;
   const std::size_t payload_max = kFrameBytesMax - kFrameHeaderBytes - trailer;
   if (begun_.size() - kFrameHeaderBytes <= payload_max) {
@@ -205,14 +227,20 @@ Writer Context::begin(RankId to, MessageKind kind) {
   return Writer(node_->begun_);
 }
 
-void Context::send() { node_->send_begun(); }
+void Context::send() {
+  node_->send_begun();
+}
 
-void Context::order(WorkOrder order) { node_->output_->orders.push_back(std::move(order)); }
+void Context::order(WorkOrder order) {
+  node_->output_->orders.push_back(std::move(order));
+}
 
 void Context::event(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b) {
   node_->record(kind, peer, a, b);
 }
 
-void Context::finish(Outcome outcome) { node_->output_->outcome = std::move(outcome); }
+void Context::finish(Outcome outcome) {
+  node_->output_->outcome = std::move(outcome);
+}
 
 }  // namespace regroup

@@ -1,7 +1,7 @@
-// One rank's protocol: a pure state machine. Inputs go in through step(), outputs come out; it has no
-// clock, no thread, no socket and no random source, so the same object runs over real MPI and in the
-// simulator. Node owns what every message shares (frames, links, logical clocks, the view) and hands
-// payloads to the Service it carries. Not thread-safe: one thread at a time calls step().
+// One rank's protocol: a pure state machine. Inputs go in through step(), outputs come out; it has
+// no clock, no thread, no socket and no random source, so the same object runs over real MPI and in
+// the simulator. Node owns what every message shares (frames, links, logical clocks, the view) and
+// hands payloads to the Service it carries. Not thread-safe: one thread at a time calls step().
 #pragma once
 
 #include <array>
@@ -55,7 +55,15 @@ struct OutgoingFrame {
   Buffer bytes;
 };
 
-enum class EventKind : std::uint8_t { kSend, kReceive, kLease, kCommit, kDuplicate, kRetry, kQuarantine };
+enum class EventKind : std::uint8_t {
+  kSend,
+  kReceive,
+  kLease,
+  kCommit,
+  kDuplicate,
+  kRetry,
+  kQuarantine
+};
 
 // Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
 struct Event {
@@ -144,7 +152,7 @@ struct DropCounters {
   std::uint64_t other_epochs = 0;
   std::uint64_t duplicates = 0;
   std::uint64_t overflows = 0;
-  std::uint64_t payloads = 0;  // whole frames with a payload or trailer that makes no sense
+  std::uint64_t payloads = 0;  // messages whose payload or vector stamp makes no sense
 
   std::uint64_t total() const {
     std::uint64_t sum = strangers + other_epochs + duplicates + overflows + payloads;
@@ -181,6 +189,7 @@ class Node {
 
   void receive(const FrameArrived& arrived);
   void deliver(LinkReceiver& link, const Frame& frame);
+  bool take_stamps(const FrameHeader& header, std::span<const std::byte>& payload);
   void hand_over(RankId from, MessageKind kind, std::span<const std::byte> payload);
   void run_self_messages();
   void send_begun();
@@ -208,8 +217,14 @@ class Node {
   bool begun_open_ = false;
 };
 
-inline RankId Context::self() const { return node_->options_.self; }
-inline const View& Context::view() const { return node_->view_; }
-inline Nanoseconds Context::now() const { return node_->now_; }
+inline RankId Context::self() const {
+  return node_->options_.self;
+}
+inline const View& Context::view() const {
+  return node_->view_;
+}
+inline Nanoseconds Context::now() const {
+  return node_->now_;
+}
 
 }  // namespace regroup
