@@ -1,8 +1,9 @@
-// Logical clocks: they order events of different ranks, which no wall clock can. A Lamport clock gives a
-// total order that respects cause and effect (Lamport, CACM 21(7), 1978); a vector clock also tells
-// which events are concurrent (Mattern 1989). Vector stamps travel as differences: a message carries
-// only the entries that changed since the last one to the same peer (Singhal and Kshemkalyani, IPL
-// 43(1), 1992), which is right on FIFO links only; Link provides them. Not thread-safe.
+// Logical clocks: they order events of different ranks, which no wall clock can. A Lamport clock
+// gives a total order that respects cause and effect (Lamport, CACM 21(7), 1978); a vector clock
+// also tells which events are concurrent (Mattern 1989). Vector stamps travel as differences: a
+// message carries only the entries that changed since the last one to the same peer (Singhal and
+// Kshemkalyani, IPL 43(1), 1992), which is right on FIFO links only; Link provides them. Not
+// thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -14,11 +15,15 @@
 
 namespace regroup {
 
+// No clock gets this far by counting; a stamp beyond it is malformed, for a clock set to it could
+// wrap.
+inline constexpr std::uint64_t kStampMax = std::uint64_t{1} << 62;
+
 class LamportClock {
  public:
   // A local event or a send: the stamp it carries.
   std::uint64_t tick() { return ++now_; }
-  // A receive: jumps past the sender's stamp, so that send < receive (I10).
+  // A receive: jumps past the sender's stamp (kStampMax at most), so that send < receive (I10).
   std::uint64_t observe(std::uint64_t sent) {
     now_ = (sent > now_ ? sent : now_) + 1;
     return now_;
@@ -55,10 +60,10 @@ class VectorClock {
   }
 
   RankId self_;
-  std::uint64_t changes_ = 0;               // counts changes of any entry
-  std::vector<std::uint64_t> entries_;      // one a rank
-  std::vector<std::uint64_t> changed_at_;   // changes_ when the entry last changed
-  std::vector<std::uint64_t> sent_up_to_;   // changes_ at the last message to each peer
+  std::uint64_t changes_ = 0;              // counts changes of any entry
+  std::vector<std::uint64_t> entries_;     // one a rank
+  std::vector<std::uint64_t> changed_at_;  // changes_ when the entry last changed
+  std::vector<std::uint64_t> sent_up_to_;  // changes_ at the last message to each peer
 };
 
 // How two stamps of equal length relate.

@@ -142,6 +142,7 @@ void Node::deliver(LinkReceiver& link, const Frame& frame) {
 // Moves the clocks past the sender's and cuts the vector stamp off the payload. False, with nothing
 // changed, if a stamp is malformed or not there.
 bool Node::take_stamps(const FrameHeader& header, std::span<const std::byte>& payload) {
+  if (header.lamport > kStampMax) return false;
   if (header.flags & kFlagVectorClock) {
     const auto trailer = VectorClock::trailer(payload);
     if (trailer.empty() || (vector_ && !vector_->merge_changes(trailer))) return false;

@@ -473,6 +473,23 @@ TEST(Node, ClocksOrderEveryReceiveAfterItsSend) {
   }
 }
 
+// One tick past the end of its range a clock would be back at 0 (I10).
+TEST(Node, AStampFromWhichAClockCouldNotGoOnIsRefused) {
+  Rank rank(options_of(1));
+  FrameHeader header = header_from(kZero, 1);
+  header.lamport = ~std::uint64_t{0};
+  rank.receive(kZero, sealed(header, "end of time").view());
+  EXPECT_TRUE(rank.script->heard.empty());
+  EXPECT_EQ(rank.node->drops().payloads, 1u);
+  EXPECT_EQ(rank.node->lamport(), 0u);
+
+  header = header_from(kZero, 2);
+  header.lamport = kStampMax;
+  rank.receive(kZero, sealed(header, "late enough").view());
+  EXPECT_EQ(rank.script->heard.size(), 1u);
+  EXPECT_EQ(rank.node->lamport(), kStampMax + 1);
+}
+
 TEST(Node, RecordsSendsAndReceivesWithTheirStamps) {
   Rank sender(options_of(0));
   Rank receiver(options_of(1));
