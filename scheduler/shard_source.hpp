@@ -1,6 +1,6 @@
-// Where the next shards for a rank come from: one source a policy. A source only proposes; the task table
-// remains the one truth about a shard's state. Every shard of the stage is proposed exactly once, and
-// once more each time it is given back. Owned by the coordinator, pure, not thread-safe.
+// Where the next shards for a rank come from: one source a policy. A source only proposes; the task
+// table remains the one truth about a shard's state. Every shard of the stage is proposed exactly
+// once, and once more each time it is given back. Owned by the coordinator, pure, not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,8 @@ class ShardSource {
 // The members of a view that compute, ascending.
 std::vector<RankId> computing_ranks(const View& view, const ScheduleOptions& options);
 
-// The owners of a job's partitions, by partition: a pure function of the members, alike on every rank.
+// The owners of a job's partitions, by partition: a pure function of the members, alike on every
+// rank.
 std::vector<RankId> partition_owners(std::span<const RankId> members, std::uint64_t partitions);
 
 // The source for a stage of `plan` over `workers` (ascending, at least one).
