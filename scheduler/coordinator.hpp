@@ -1,6 +1,6 @@
-// The part of the scheduler that only the coordinator has: it opens the job on every rank, leases shards,
-// commits each result exactly once, retries and quarantines shards that fail, goes from stage to stage,
-// has the result written, and ends the run. Pure, not thread-safe.
+// The part of the scheduler that only the coordinator has: it opens the job on every rank, leases
+// shards, commits each result exactly once, retries and quarantines shards that fail, goes from
+// stage to stage, has the result written, and ends the run. Pure, not thread-safe.
 //
 //   opening --all that is needed is ready--> running (stage by stage) --settled--> finalizing
 //   finalizing --written--> closing --every goodbye, or a deadline--> over
@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,13 +31,13 @@ struct RunProgress {
   RunState state = RunState::kOpening;
   std::uint32_t stage = 0;
   std::uint32_t stages = 0;
-  std::uint64_t stage_done = 0;    // shards of this stage that are done
+  std::uint64_t stage_done = 0;  // shards of this stage that are done
   std::uint64_t stage_shards = 0;
-  std::uint64_t done = 0;          // over all stages
+  std::uint64_t done = 0;  // over all stages
   std::uint64_t shards = 0;
   std::uint64_t quarantined = 0;
   std::uint64_t retries = 0;
-  std::uint64_t duplicates = 0;    // results that had been committed before
+  std::uint64_t duplicates = 0;  // results that had been committed before
 };
 
 class Coordinator {
@@ -50,6 +52,8 @@ class Coordinator {
   static constexpr std::uint64_t kPrefetchMax = 64;
   // Taking shards back from a busy rank pays only if they would wait this long there.
   static constexpr Nanoseconds kRecallWorth = 2 * kMillisecond;
+  // A rank's report of what a shard costs is believed up to this.
+  static constexpr Nanoseconds kShardTimeMax = 3600 * kSecond;
   // Before a failed shard is tried again: doubled each time.
   static constexpr Nanoseconds kRetryPauseMin = 10 * kMillisecond;
   static constexpr Nanoseconds kRetryPauseMax = 10 * kSecond;
@@ -73,22 +77,29 @@ class Coordinator {
     bool ready = false;
     bool said_goodbye = false;
     std::vector<StagePlan> stages;
-    std::uint64_t outstanding = 0;       // shards leased and not heard of again
+    std::uint64_t outstanding = 0;        // shards leased and not heard of again
     std::uint64_t shard_nanoseconds = 0;  // as it reports; 0: not known
     Nanoseconds heard_at = 0;
-    bool recall_pending = false;
-    bool knows_stage = false;  // a rank without a share must know where to steal
-  };
-  struct Retry {
-    ShardId shard;
-    RankId failed_on;
+    bool recall_pending = false;  // asked, and nothing new heard of what it holds
+    bool knows_stage = false;     // a rank without a share must know where to steal
   };
 
   bool on_ready(Context& context, RankId from, Reader& reader);
   bool on_results(Context& context, RankId from, Reader& reader);
-  bool on_result_entry(Context& context, Reader& reader, std::uint64_t& shards);
+  // Of a message of results, as it lies in the message.
+  struct ResultEntry {
+    ShardRange shards;
+    Attempt attempt;
+    std::uint32_t value_bytes = 0;
+    std::span<const std::byte> values;
+  };
+  std::optional<ResultEntry> read_result_entry(Reader& reader) const;
+  bool results_make_sense(Reader reader, std::uint32_t entries) const;
+  bool commit(Context& context, const ResultEntry& entry);
   bool on_failures(Context& context, RankId from, Reader& reader);
   bool on_returned(Context& context, RankId from, Reader& reader);
+  std::uint64_t take_back(ShardRange shards);
+  bool on_goodbye(RankId from, Reader& reader);
 
   void begin_stage(Context& context);
   void end_stage_if_settled(Context& context);
@@ -104,6 +115,9 @@ class Coordinator {
   std::uint64_t put_leases(Writer& writer, ShardRange range, std::uint32_t& leases);
   void balance_tail(Context& context);
   bool missing_rank_fails_run(Context& context);
+  bool within_stage(ShardRange shards) const;
+  bool was_begun(StageId stage) const;
+  bool in_stage(StageId stage) const;
 
   void close(Context& context, int exit_status, std::string message);
 
@@ -116,16 +130,16 @@ class Coordinator {
   Nanoseconds state_since_ = 0;
   Nanoseconds opening_since_ = 0;
   bool all_ready_ = false;
-  std::vector<Peer> peers_;       // by rank
+  std::vector<Peer> peers_;  // by rank
   std::vector<RankId> workers_;
   std::vector<StagePlan> stages_;
   StageId stage_;
   std::unique_ptr<TaskTable> table_;
   std::vector<ShardRange> newly_done_;  // of the entry being read
   std::unique_ptr<ShardSource> source_;
-  std::multimap<Nanoseconds, Retry> retries_;  // by when they are due
+  std::multimap<Nanoseconds, ShardId> retries_;  // by when they are due
   Nanoseconds balanced_at_ = 0;
-  std::uint64_t settled_before_ = 0;           // done in the stages before this one
+  std::uint64_t settled_before_ = 0;  // done in the stages before this one
   std::uint64_t quarantined_ = 0;
   std::uint64_t retry_count_ = 0;
   std::uint64_t duplicates_ = 0;
