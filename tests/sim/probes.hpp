@@ -27,7 +27,6 @@ enum class Probe : std::uint8_t {
   kStealOfOtherStage,  // request and reply are of different stages
   kRetry,
   kQuarantine,
-  kPartsBeforeOpen,  // parts for a rank that has not opened the job
   kStageWithoutShards,
   kResultsAfterEnd,  // results for a run that is closing
   kStopped,
@@ -58,7 +57,6 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a steal met another stage",
     "a shard was retried",
     "a shard was quarantined",
-    "parts came before the job was open",
     "a stage had no shards",
     "results came after the end",
     "a run was stopped",

@@ -355,7 +355,6 @@ void World::observe_sent(RankId to, const Frame& frame) {
       probes.hit(reader.get<std::uint32_t>() ? Probe::kStealSucceeded : Probe::kStealMissed);
       return;
     case MessageKind::kPartitions:
-      if (!ranks_[to.value].open) probes.hit(Probe::kPartsBeforeOpen);
       return;
     default:
       return;
