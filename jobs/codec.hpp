@@ -18,7 +18,8 @@ namespace regroup {
 // pointer would be one rank's address on another.
 template <class T>
 concept PlainResult = std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T> &&
-    !std::is_pointer_v<T> && !std::ranges::view<T>;
+                      !std::is_pointer_v<T> &&
+                      !std::ranges::view<T>;
 
 template <class T>
 concept EncodedResult = requires(const T& value, Writer& writer, Reader& reader) {

@@ -261,7 +261,7 @@ DoctorCheck judge_mpirun(const DoctorFacts& facts) {
 }
 
 DoctorCheck judge_recovery(const DoctorFacts& facts) {
-  DoctorCheck check = named("recovery backend", Need::kOptional);
+  DoctorCheck check = named("fault tolerance", Need::kOptional);
   if (!facts.mpirun) {
     check.status = CheckStatus::kMissing;
     check.found = "no mpirun";
@@ -275,9 +275,9 @@ DoctorCheck judge_recovery(const DoctorFacts& facts) {
   } else if (major >= 5) {
     check.status = CheckStatus::kWarning;
     check.found = "Open MPI 5 built without ULFM";
-    check.advice = "survivors cannot shrink in place: use a build configured --with-ft=ulfm";
+    check.advice = "this MPI cannot report a rank's death: a build configured --with-ft=ulfm can";
   } else {
-    check.found = "no ULFM: ranks shrink over stock MPI (mpirun --enable-recovery)";
+    check.found = "no ULFM in this MPI (Open MPI 5 has it)";
   }
   return check;
 }
@@ -292,9 +292,10 @@ DoctorCheck judge_root(const DoctorFacts& facts) {
     return check;
   }
   check.status = CheckStatus::kWarning;
-  check.found = "root, which mpirun refuses";
+  check.found = "root, which a bare mpirun refuses";
   check.advice =
-      "run as another user, or set OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1";
+      "'regroup run -n' allows it by itself; for mpirun set OMPI_ALLOW_RUN_AS_ROOT=1 and "
+      "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1";
   return check;
 }
 
@@ -383,7 +384,7 @@ DoctorCheck judge_slurm(const DoctorFacts& facts) {
     check.found = "not on PATH";
     check.advice = slurm.job_id ? "this is a Slurm job: put sbatch and scontrol on PATH so that it "
                                   "can be requeued"
-                                : "nothing to do outside a Slurm cluster; runs are not requeued";
+                                : "nothing to do outside a Slurm cluster";
     return check;
   }
   check.found = slurm.version.empty() ? "sbatch does not tell its version" : slurm.version;

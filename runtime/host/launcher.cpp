@@ -36,6 +36,19 @@ constexpr const char* kAllowRoot[] = {
     "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "PRTE_ALLOW_RUN_AS_ROOT=1",
     "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1"};
 
+// Whether mpirun may find other nodes to start ranks on: a batch system's allocation, or a host
+// file that its own settings name. Otherwise it starts them all on this one.
+bool may_span_nodes() {
+  constexpr const char* kSigns[] = {"SLURM_JOB_ID",
+                                    "PBS_JOBID",
+                                    "LSB_JOBID",
+                                    "PE_HOSTFILE",
+                                    "OMPI_MCA_hostfile",
+                                    "OMPI_MCA_orte_default_hostfile",
+                                    "PRTE_MCA_prte_default_hostfile"};
+  return std::ranges::any_of(kSigns, [](const char* name) { return std::getenv(name) != nullptr; });
+}
+
 constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
 // Signals that came, as bits, are noted before the child is looked for, and the child's birth is
@@ -146,6 +159,8 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
                                       // on a node, and the safer one when a peer dies
                                       "--mca", "btl_vader_single_copy_mechanism", "none", "--mca",
                                       "btl_sm_single_copy_mechanism", "none"};
+  // On one node TCP is of no use, and Open MPI 5 complains about interfaces it cannot pair.
+  if (!may_span_nodes()) command.insert(command.end(), {"--mca", "btl", "^tcp"});
   command.insert(command.end(), program.begin(), program.end());
   return command;
 }

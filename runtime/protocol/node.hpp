@@ -60,9 +60,9 @@ enum class EventKind : std::uint8_t {
   kReceive,
   kLease,
   kCommit,
-  kDuplicate,
   kRetry,
-  kQuarantine
+  kQuarantine,
+  kReturn,  // leased shards came back untried
 };
 
 // Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
@@ -154,7 +154,7 @@ struct DropCounters {
   std::uint64_t other_epochs = 0;
   std::uint64_t duplicates = 0;
   std::uint64_t overflows = 0;
-  std::uint64_t payloads = 0;  // whole frames with a payload or trailer that makes no sense
+  std::uint64_t payloads = 0;  // messages whose payload or vector stamp makes no sense
 
   std::uint64_t total() const {
     std::uint64_t sum = strangers + other_epochs + duplicates + overflows + payloads;
@@ -198,6 +198,7 @@ class Node {
   void give_up_if_stalled();
   void receive(const FrameArrived& arrived);
   void deliver(LinkReceiver& link, const Frame& frame);
+  bool take_stamps(const FrameHeader& header, std::span<const std::byte>& payload);
   void hand_over(RankId from, MessageKind kind, std::span<const std::byte> payload);
   void run_self_messages();
   void send_begun();

@@ -121,11 +121,11 @@ TEST(Doctor, RecoveryBackendFollowsTheMpi) {
   DoctorFacts silent = ulfm;
   silent.mpirun->info_output = "";
 
-  EXPECT_THAT(check_of(stock, "recovery backend").found, HasSubstr("no ULFM"));
-  EXPECT_EQ(check_of(stock, "recovery backend").status, CheckStatus::kOk);
-  EXPECT_EQ(check_of(ulfm, "recovery backend").found, "ULFM");
-  EXPECT_EQ(check_of(without, "recovery backend").status, CheckStatus::kWarning);
-  EXPECT_EQ(check_of(silent, "recovery backend").status, CheckStatus::kOk);
+  EXPECT_THAT(check_of(stock, "fault tolerance").found, HasSubstr("no ULFM"));
+  EXPECT_EQ(check_of(stock, "fault tolerance").status, CheckStatus::kOk);
+  EXPECT_EQ(check_of(ulfm, "fault tolerance").found, "ULFM");
+  EXPECT_EQ(check_of(without, "fault tolerance").status, CheckStatus::kWarning);
+  EXPECT_EQ(check_of(silent, "fault tolerance").status, CheckStatus::kOk);
 }
 
 TEST(Doctor, RootNeedsTheVariables) {

@@ -53,7 +53,9 @@ struct Command {
   }
 };
 
-std::string error(const std::vector<std::string>& arguments) { return Command().error(arguments); }
+std::string error(const std::vector<std::string>& arguments) {
+  return Command().error(arguments);
+}
 
 TEST(CommandParser, TakesFlagsInEverySpelling) {
   Command command;
@@ -141,8 +143,9 @@ TEST(CommandParser, ChecksHowManyInputsThereAre) {
 TEST(CommandParser, FlagsBeatTheEnvironmentWhichBeatsTheFile) {
   const TemporaryFolder folder;
   const std::string file =
-      folder.write("options.toml", "ranks = 3\nformat = 'json'\ndir = 'file'\n[count]\ntop = 3\n"
-                                   "tag = ['file', 'file2']\nverbose = true\n[other]\nodd = 1\n");
+      folder.write("options.toml",
+                   "ranks = 3\nformat = 'json'\ndir = 'file'\n[count]\ntop = 3\n"
+                   "tag = ['file', 'file2']\nverbose = true\n[other]\nodd = 1\n");
   const EnvironmentVariable config("REGROUP_CONFIG", file);
   const EnvironmentVariable top("REGROUP_TOP", "2");
   const EnvironmentVariable tag("REGROUP_TAG", "environment");

@@ -150,8 +150,7 @@ TEST(OptionSet, LoadRefusesEveryPrefix) {
   const Buffer bytes = saved(there);
   for (std::size_t length = 0; length < bytes.size(); ++length) {
     Variables here;
-    EXPECT_EQ(error_of(load(here, bytes.view().first(length))),
-              "the job's parameters are damaged")
+    EXPECT_EQ(error_of(load(here, bytes.view().first(length))), "the job's parameters are damaged")
         << length << " bytes";
   }
 }

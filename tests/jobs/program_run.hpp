@@ -1,7 +1,7 @@
-// Runs a Program as the runtime would, without the runtime: a coordinator and some ranks, each with an
-// instance and a JobExecutor of its own, in one thread. Which rank runs what, how shards are cut
-// into leases, and in which order results and parts arrive is drawn from a seed: the result must not
-// depend on it (I8).
+// Runs a Program as the runtime would, without the runtime: a coordinator and some ranks, each with
+// an instance and a JobExecutor of its own, in one thread. Which rank runs what, how shards are cut
+// into leases, and in which order results and parts arrive is drawn from a seed: the result must
+// not depend on it (I8).
 #pragma once
 
 #include <algorithm>
@@ -87,9 +87,9 @@ class ProgramRun {
   void open() {
     const Buffer description = describe_job(coordinator(), choices_.seed);
     for (std::uint32_t rank = 0; rank < choices_.ranks; ++rank) {
-      executors_.push_back(std::make_unique<JobExecutor>(
-          *programs_[rank], RankResources{.rank = RankId{rank}},
-          [] { return std::expected<void, std::string>(); }));
+      executors_.push_back(
+          std::make_unique<JobExecutor>(*programs_[rank], RankResources{.rank = RankId{rank}},
+                                        [] { return std::expected<void, std::string>(); }));
       WorkOrder order{.kind = WorkKind::kOpen, .input = Buffer(description.view())};
       const WorkResult opened = execute(rank, order);
       EXPECT_EQ(opened.error, "");
@@ -115,8 +115,8 @@ class ProgramRun {
       const bool homed = stages_[stage].kind == StageKind::kReduce;
       const std::uint64_t rank = homed ? range.first.value % choices_.ranks : draw(choices_.ranks);
       WorkOrder order{.kind = WorkKind::kRun, .stage = id, .shards = range, .attempt = Attempt{1}};
-      arrivals.push_back({static_cast<std::uint32_t>(rank),
-                          execute(static_cast<std::uint32_t>(rank), order)});
+      arrivals.push_back(
+          {static_cast<std::uint32_t>(rank), execute(static_cast<std::uint32_t>(rank), order)});
     }
     std::ranges::shuffle(arrivals, random_);
     for (const Arrival& arrival : arrivals) settle(id, arrival);
@@ -151,9 +151,8 @@ class ProgramRun {
   void send_parts(const Arrival& arrival) {
     const std::vector<Buffer>& parts = arrival.result.partitions;
     for (std::uint32_t owner = 0; owner < choices_.ranks && !parts.empty(); ++owner) {
-      WorkOrder order{.kind = WorkKind::kAbsorb,
-                      .shards = arrival.result.shards,
-                      .from = RankId{arrival.rank}};
+      WorkOrder order{
+          .kind = WorkKind::kAbsorb, .shards = arrival.result.shards, .from = RankId{arrival.rank}};
       Writer writer(order.input);
       for (std::uint32_t part = owner; part < parts.size(); part += choices_.ranks) {
         writer.put(part);
