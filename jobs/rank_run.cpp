@@ -204,7 +204,7 @@ void RankRun::look(HostLoop& loop) {
   display_->show(progress_, seconds());
   if (Clock::now() - status_written_ < kStatusPeriod) return;
   status_written_ = Clock::now();
-  write_status(status(RunState::running));
+  write_status(status(RunState::kRunning));
 }
 
 RunStatus RankRun::status(RunState state) const {
@@ -234,9 +234,9 @@ void RankRun::conclude(const Outcome& outcome) {
   display_->finish();
   const bool done = outcome.exit_status <= 1;
   const bool interrupted = outcome.message.starts_with(kStoppedBySignal);
-  RunStatus last = status(done          ? RunState::done
-                          : interrupted ? RunState::interrupted
-                                        : RunState::failed);
+  RunStatus last = status(done          ? RunState::kDone
+                          : interrupted ? RunState::kInterrupted
+                                        : RunState::kFailed);
   last.exit = outcome.exit_status;
   last.message = outcome.message;
   write_status(last);
@@ -275,7 +275,7 @@ int RankRun::run() {
                      : progress == "plain" ? ProgressStyle::kPlain
                                            : ProgressStyle::kNone,
                      request_.progress_columns);
-    write_status(status(RunState::starting));
+    write_status(status(RunState::kStarting));
     status_written_ = Clock::now();
     {
       const Repeater looking(kDisplayPeriod, [&] { look(loop); });
@@ -285,6 +285,11 @@ int RankRun::run() {
     conclude(outcome);
   } else {
     outcome = loop.run();
+  }
+  if (outcome.alone) {  // the others would wait for this rank in MPI_Finalize
+    std::fprintf(stderr, "regroup: rank %u: %s\n", transport_->self().value,
+                 outcome.message.c_str());
+    _exit(outcome.exit_status);
   }
   transport_.reset();
   if (session_) session_->finish(outcome.exit_status);

@@ -32,16 +32,16 @@ void Report::columns(std::vector<ResultColumn> columns) {
   columns_ = std::move(columns);
   for (const ResultColumn& column : columns_) {
     switch (column.type) {
-      case ColumnType::float64:
+      case ColumnType::kFloat64:
         held_.emplace_back(std::vector<double>());
         break;
-      case ColumnType::int64:
+      case ColumnType::kInt64:
         held_.emplace_back(std::vector<std::int64_t>());
         break;
-      case ColumnType::uint64:
+      case ColumnType::kUint64:
         held_.emplace_back(std::vector<std::uint64_t>());
         break;
-      case ColumnType::text:
+      case ColumnType::kText:
         held_.emplace_back(Texts());
         break;
     }

@@ -74,7 +74,7 @@ void show_text(const RunSummary& summary) {
       for (const ResultColumn& column : summary.columns) {
         header += fmt::format(
             "{}{}", header.empty() ? "" : "  ",
-            column.type == ColumnType::text ? column.name : fmt::format("{:>12}", column.name));
+            column.type == ColumnType::kText ? column.name : fmt::format("{:>12}", column.name));
       }
       fmt::print("\n{}\n", header);
       for (const auto& row : summary.first_rows) {
@@ -123,6 +123,7 @@ class RunCommand {
 
  private:
   std::expected<CommandParser::Outcome, std::string> parse();
+  std::size_t find_job();
   std::expected<void, std::string> check_ranks();
   int supervise();
   int judge(int mpirun_status);
@@ -139,20 +140,38 @@ class RunCommand {
   std::optional<LaunchedRank> launched_ = launched_rank();
 };
 
+// The place of the job among the arguments: the first one that is neither an option of the run nor
+// the value of one. As many as there are when there is none.
+std::size_t RunCommand::find_job() {
+  for (std::size_t i = 0; i < arguments_.size(); ++i) {
+    const std::string& argument = arguments_[i];
+    if (!argument.starts_with("-")) return i;
+    const Option* option = argument == "-n"
+                               ? set_.find("ranks")
+                               : set_.find(argument.substr(argument.starts_with("--") ? 2 : 1));
+    if (option != nullptr && !option->is_flag()) ++i;
+  }
+  return arguments_.size();
+}
+
 std::expected<CommandParser::Outcome, std::string> RunCommand::parse() {
-  if (arguments_.empty() || arguments_.front().starts_with("-")) {
-    const bool help =
-        !arguments_.empty() && (arguments_.front() == "--help" || arguments_.front() == "-h");
-    if (!help) return std::unexpected("run takes the name of a job first; see 'regroup jobs'");
+  options_.declare(set_);
+  const std::size_t place = find_job();
+  if (place >= arguments_.size()) {
+    if (std::ranges::find(arguments_, "--help") == arguments_.end() &&
+        std::ranges::find(arguments_, "-h") == arguments_.end()) {
+      return std::unexpected("run takes the name of a job; see 'regroup jobs'");
+    }
     fmt::print(
         "regroup run JOB [inputs] [options]\n\nRuns a job. 'regroup jobs' lists the jobs, "
         "'regroup run JOB --help' all options of one.\n");
     return CommandParser::Outcome::kHelpShown;
   }
-  const std::string job = arguments_.front();
+  const std::string job = arguments_[place];
+  std::vector<std::string> rest = arguments_;
+  rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(place));
   program_ = registry_->make(job);
   if (!program_) return std::unexpected("unknown job '" + job + "'; 'regroup jobs' lists them");
-  options_.declare(set_);
   CommandParser parser("regroup run " + job, std::string(program_->summary()));
   parser.add("Options of the job", program_->options(), job);
   parser.add("Options of the run", set_);
@@ -160,7 +179,7 @@ std::expected<CommandParser::Outcome, std::string> RunCommand::parse() {
   parser.examples(fmt::format(
       "\nExamples:\n  regroup run {0}{1} -n 4\n  mpirun -n 4 regroup run {0}{1} --format json\n",
       job, program_->options().input_list() ? " FILE..." : ""));
-  return parser.parse({arguments_.begin() + 1, arguments_.end()});
+  return parser.parse(rest);
 }
 
 std::expected<void, std::string> RunCommand::check_ranks() {
@@ -204,10 +223,10 @@ int RunCommand::supervise() {
   }
   std::vector<std::string> program = {own_program(), "run"};
   program.insert(program.end(), arguments_.begin(), arguments_.end());
-  if (!chosen) program.insert(program.begin() + 3, {"--dir", options_.dir});
+  if (!chosen) program.insert(program.begin() + 2, {"--dir", options_.dir});
   if (options_.progress == "auto") {
     const bool bar = isatty(STDERR_FILENO) == 1;
-    program.insert(program.begin() + 3, {"--progress", bar ? "bar" : "plain"});
+    program.insert(program.begin() + 2, {"--progress", bar ? "bar" : "plain"});
   }
   const auto command = mpirun_command(options_.ranks, program);
   if (!command) return fail(command.error(), kExitNotRecovered);
@@ -228,7 +247,7 @@ int RunCommand::judge(int mpirun_status) {
         fmt::format("the ranks ended before the run began (mpirun returned {})", mpirun_status),
         kExitNotRecovered);
   }
-  status->state = RunState::failed;
+  status->state = RunState::kFailed;
   status->exit = kExitNotRecovered;
   status->message =
       fmt::format("the ranks ended in the middle of the run (mpirun returned {})", mpirun_status);

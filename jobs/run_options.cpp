@@ -51,14 +51,14 @@ std::expected<ScheduleOptions, std::string> RunOptions::schedule_options() const
 std::expected<BindingOptions, std::string> RunOptions::binding_options() const {
   BindingOptions options;
   options.threads = threads;
-  options.mode = bind == "core"   ? BindMode::core
-                 : bind == "numa" ? BindMode::numa
-                 : bind == "none" ? BindMode::none
-                                  : BindMode::automatic;
+  options.mode = bind == "core"   ? BindMode::kCore
+                 : bind == "numa" ? BindMode::kNuma
+                 : bind == "none" ? BindMode::kNone
+                                  : BindMode::kAutomatic;
   if (gpus == "none") {
-    options.gpus = GpuMode::none;
+    options.gpus = GpuMode::kNone;
   } else if (gpus != "auto") {
-    options.gpus = GpuMode::at_most;
+    options.gpus = GpuMode::kAtMost;
     const char* const end = gpus.data() + gpus.size();
     const auto parsed = std::from_chars(gpus.data(), end, options.gpus_max);
     if (parsed.ec != std::errc() || parsed.ptr != end) {

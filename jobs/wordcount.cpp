@@ -76,7 +76,7 @@ struct WordCount {
   void report(const Entries& entries, Report& report) const {
     std::uint64_t words = 0;
     std::uint64_t distinct = 0;
-    report.columns({{"count", ColumnType::uint64}, {"word", ColumnType::text}});
+    report.columns({{"count", ColumnType::kUint64}, {"word", ColumnType::kText}});
     entries.for_each([&](const Entry<Value>& entry) {
       words += entry.value;
       if (top == 0 || distinct < top) report.row({entry.value, entry.key});

@@ -53,8 +53,7 @@ bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Re
     case MessageKind::kReturned:
       return on_returned(context, from, reader);
     case MessageKind::kGoodbye:
-      peers_[from.value].said_goodbye = true;
-      return true;
+      return on_goodbye(from, reader);
     default:
       return false;
   }
@@ -66,9 +65,10 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
   for (StagePlan& stage : stages) {
     stage.kind = reader.get<StageKind>();
     stage.shards = reader.get<std::uint64_t>();
+    if (stage.kind > StageKind::kReduce) return false;
   }
   if (!reader.complete()) return false;
-  if (state_ == RunPhase::kClosing) return true;
+  if (state_ == RunPhase::kClosing || state_ == RunPhase::kOver) return true;
   const std::string who = "rank " + std::to_string(from.value);
   if (!error.empty()) {
     close(context, kExitBadInput, who + ": " + error);
@@ -77,12 +77,16 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
   Peer& peer = peers_[from.value];
   peer.ready = true;
   peer.stages = std::move(stages);
+  const bool was_complete = std::exchange(
+      all_ready_,
+      std::ranges::all_of(workers_, [&](RankId rank) { return peers_[rank.value].ready; }));
   if (from == context.self()) {
     stages_ = peer.stages;
     REGROUP_CHECK(!stages_.empty(), "a job without stages");
     begin_stage(context);
   } else if (state_ == RunPhase::kRunning && peer.stages == stages_) {
     top_up(context, from);
+    if (all_ready_ && !was_complete) top_up_all(context);
   }
   for (const RankId rank : context.view().members) {
     const Peer& other = peers_[rank.value];
@@ -104,6 +108,7 @@ void Coordinator::begin_stage(Context& context) {
   const StagePlan& plan = stages_[stage_.value];
   table_ = std::make_unique<TaskTable>(plan.shards);
   source_ = make_shard_source(plan, options_.policy, workers_);
+  retries_.clear();
   for (Peer& peer : peers_) {
     peer.outstanding = 0;
     peer.shard_nanoseconds = 0;
@@ -133,67 +138,106 @@ bool Coordinator::on_results(Context& context, RankId from, Reader& reader) {
   const auto stage = reader.get<StageId>();
   const auto shard_nanoseconds = reader.get<std::uint64_t>();
   const auto entries = reader.get<std::uint32_t>();
-  if (reader.failed()) return false;
-  if (state_ != RunPhase::kRunning || stage != stage_) {  // of a stage that has settled
+  if (reader.failed() || !was_begun(stage)) return false;
+  if (!in_stage(stage)) {  // it has settled
     ++duplicates_;
     return true;
   }
+  if (!results_make_sense(reader, entries)) return false;
   std::uint64_t shards = 0;
   for (std::uint32_t i = 0; i < entries; ++i) {
-    if (!on_result_entry(context, reader, shards)) return false;
+    const auto entry = read_result_entry(reader);
+    if (!entry || !commit(context, *entry)) return false;
+    shards += entry->shards.count;
   }
   Peer& peer = peers_[from.value];
-  peer.shard_nanoseconds = shard_nanoseconds;
+  peer.shard_nanoseconds = std::min(shard_nanoseconds, static_cast<std::uint64_t>(kShardTimeMax));
   peer.outstanding -= std::min(peer.outstanding, shards);
+  peer.recall_pending = false;
   top_up(context, from);
   end_stage_if_settled(context);
-  return reader.complete();
-}
-
-bool Coordinator::on_result_entry(Context& context, Reader& reader, std::uint64_t& shards) {
-  const auto first = reader.get<ShardId>();
-  const ShardRange range{first, reader.get<std::uint32_t>()};
-  const auto attempt = reader.get<Attempt>();
-  const auto value_bytes = reader.get<std::uint32_t>();
-  const std::uint64_t shards_max = stages_[stage_.value].shards;
-  if (reader.failed() || range.count == 0 || range.count > shards_max ||
-      first.value > shards_max - range.count) {
-    return false;
-  }
-  const auto values = reader.get_raw(range.count * std::size_t{value_bytes});
-  if (reader.failed()) return false;
-  newly_done_.clear();
-  const auto counts = table_->commit(range, attempt, newly_done_);  // I7
-  if (!counts) return false;
-  for (const ShardRange fresh : newly_done_) {
-    const std::size_t offset = (fresh.first.value - first.value) * value_bytes;
-    sink_->commit(stage_, fresh, value_bytes, values.subspan(offset, fresh.count * value_bytes));
-    context.event(EventKind::kCommit, context.self(), fresh.first.value, fresh.count);
-  }
-  duplicates_ += counts->duplicates;
-  shards += range.count;
   return true;
 }
 
+// Empty if no entry is there, or not one of this stage.
+std::optional<Coordinator::ResultEntry> Coordinator::read_result_entry(Reader& reader) const {
+  ResultEntry entry;
+  entry.shards.first = reader.get<ShardId>();
+  entry.shards.count = reader.get<std::uint32_t>();
+  entry.attempt = reader.get<Attempt>();
+  entry.value_bytes = reader.get<std::uint32_t>();
+  entry.values = reader.get_raw(entry.shards.count * std::size_t{entry.value_bytes});
+  if (reader.failed() || entry.shards.count == 0 || !within_stage(entry.shards)) return {};
+  return entry;
+}
+
+// A message is believed whole or not at all: no entry is committed if a later one is malformed.
+bool Coordinator::results_make_sense(Reader reader, std::uint32_t entries) const {
+  for (std::uint32_t i = 0; i < entries; ++i) {
+    const auto entry = read_result_entry(reader);
+    if (!entry || entry->attempt.value == 0) return false;
+    if (entry->attempt.value == 1) continue;  // every shard has had its first attempt
+    for (ShardId shard = entry->shards.first; shard < entry->shards.end(); ++shard.value) {
+      if (table_->attempt(shard) < entry->attempt) return false;
+    }
+  }
+  return reader.complete();
+}
+
+bool Coordinator::commit(Context& context, const ResultEntry& entry) {
+  newly_done_.clear();
+  const auto counts = table_->commit(entry.shards, entry.attempt, newly_done_);  // I7
+  if (!counts) return false;
+  for (const ShardRange fresh : newly_done_) {
+    const std::size_t offset = (fresh.first.value - entry.shards.first.value) * entry.value_bytes;
+    sink_->commit(stage_, fresh, entry.value_bytes,
+                  entry.values.subspan(offset, fresh.count * entry.value_bytes));
+    context.event(EventKind::kCommit, context.self(), fresh.first.value, fresh.count);
+  }
+  duplicates_ += counts->duplicates;
+  return true;
+}
+
+bool Coordinator::within_stage(ShardRange shards) const {
+  const std::uint64_t shards_max = stages_[stage_.value].shards;
+  return shards.count <= shards_max && shards.first.value <= shards_max - shards.count;
+}
+
+// A message about a stage that has not begun makes no sense.
+bool Coordinator::was_begun(StageId stage) const {
+  return table_ && stage <= stage_;
+}
+
+bool Coordinator::in_stage(StageId stage) const {
+  return state_ == RunPhase::kRunning && stage == stage_;
+}
+
 bool Coordinator::on_failures(Context& context, RankId from, Reader& reader) {
+  struct Failure {
+    ShardId shard;
+    Attempt attempt;
+    std::string_view what;
+  };
   const auto stage = reader.get<StageId>();
-  const std::size_t count = reader.get_count(kFailureBytesMin);
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto shard = reader.get<ShardId>();
-    const auto attempt = reader.get<Attempt>();
-    const std::string what(reader.get_string());
-    if (reader.failed()) return false;
-    if (state_ != RunPhase::kRunning || stage != stage_) continue;
-    if (shard.value >= stages_[stage_.value].shards) return false;
-    Peer& peer = peers_[from.value];
-    peer.outstanding -= std::min<std::uint64_t>(peer.outstanding, 1);
-    fail_shard(context, from, shard, attempt, what);
+  std::vector<Failure> failures(reader.get_count(kFailureBytesMin));
+  for (Failure& failure : failures) {
+    failure.shard = reader.get<ShardId>();
+    failure.attempt = reader.get<Attempt>();
+    failure.what = reader.get_string();
   }
-  if (!reader.complete()) return false;
-  if (state_ == RunPhase::kRunning) {
-    top_up(context, from);
-    end_stage_if_settled(context);
+  if (!reader.complete() || !was_begun(stage)) return false;
+  if (!in_stage(stage)) return true;
+  for (const Failure& failure : failures) {
+    if (!within_stage({failure.shard, 1})) return false;
   }
+  Peer& peer = peers_[from.value];
+  peer.outstanding -= std::min<std::uint64_t>(peer.outstanding, failures.size());
+  peer.recall_pending = false;
+  for (const Failure& failure : failures) {
+    fail_shard(context, from, failure.shard, failure.attempt, std::string(failure.what));
+  }
+  top_up(context, from);
+  end_stage_if_settled(context);
   return true;
 }
 
@@ -212,17 +256,18 @@ void Coordinator::fail_shard(Context& context, RankId rank, ShardId shard, Attem
   ++retry_count_;
   const std::uint32_t doublings = std::min(attempt.value - 1, 20u);
   const Nanoseconds pause = std::min(kRetryPauseMin << doublings, kRetryPauseMax);
-  retries_.emplace(context.now() + pause, Retry{shard, rank});
+  table_->release({shard, 1}, Charge::kAttempt);  // the same failure heard again is of the past
+  retries_.emplace(context.now() + pause, shard);
   context.event(EventKind::kRetry, rank, shard.value, attempt.value);
 }
 
 void Coordinator::retry_due(Context& context) {
   bool any = false;
   while (!retries_.empty() && retries_.begin()->first <= context.now()) {
-    const ShardRange shard{retries_.begin()->second.shard, 1};
+    const ShardId shard = retries_.begin()->second;
     retries_.erase(retries_.begin());
-    table_->release(shard, Charge::kAttempt);
-    source_->give_back(shard);
+    if (table_->state(shard) != ShardState::kPending) continue;  // a late result came
+    source_->give_back({shard, 1});
     any = true;
   }
   if (any) top_up_all(context);
@@ -230,26 +275,49 @@ void Coordinator::retry_due(Context& context) {
 
 bool Coordinator::on_returned(Context& context, RankId from, Reader& reader) {
   const auto stage = reader.get<StageId>();
-  const std::size_t count = reader.get_count(kLeaseBytes);
-  Peer& peer = peers_[from.value];
-  for (std::size_t i = 0; i < count; ++i) {
-    const ShardRange shards = reader.get_range();
+  std::vector<ShardRange> returned(reader.get_count(kLeaseBytes));
+  for (ShardRange& shards : returned) {
+    shards = reader.get_range();
     reader.get<Attempt>();
-    if (reader.failed()) return false;
-    if (state_ != RunPhase::kRunning || stage != stage_) continue;
-    const std::uint64_t shards_max = stages_[stage_.value].shards;
-    if (shards.count > shards_max || shards.first.value > shards_max - shards.count) return false;
-    peer.outstanding -= std::min(peer.outstanding, shards.count);
-    table_->release(shards, Charge::kNone);
-    source_->give_back(shards);
   }
-  if (!reader.complete()) return false;
-  if (state_ != RunPhase::kRunning || stage != stage_) return true;
+  if (!reader.complete() || !was_begun(stage)) return false;
+  if (!in_stage(stage)) return true;
+  for (const ShardRange shards : returned) {
+    if (!within_stage(shards)) return false;
+  }
+  std::uint64_t taken_back = 0;
+  for (const ShardRange shards : returned) taken_back += take_back(context, from, shards);
+  Peer& peer = peers_[from.value];
+  peer.outstanding -= std::min(peer.outstanding, taken_back);
+  if (taken_back == 0) return true;  // asking again would bring the same answer
   peer.recall_pending = false;
   for (const RankId rank : workers_) {
     if (rank != from) top_up(context, rank);
   }
   top_up(context, from);
+  return true;
+}
+
+// Makes what is leased of the range available again; what is settled or on offer already stays so.
+std::uint64_t Coordinator::take_back(Context& context, RankId from, ShardRange shards) {
+  std::uint64_t taken_back = 0;
+  while (shards.count != 0) {
+    const ShardRange run = table_->next_run(ShardState::kLeased, shards.first, shards.count);
+    if (run.count == 0 || run.first >= shards.end()) break;
+    const ShardRange leased{run.first, std::min(run.count, shards.end().value - run.first.value)};
+    taken_back += table_->release(leased, Charge::kNone);
+    source_->give_back(leased);
+    context.event(EventKind::kReturn, from, leased.first.value, leased.count);
+    shards = {leased.end(), shards.end().value - leased.end().value};
+  }
+  return taken_back;
+}
+
+bool Coordinator::on_goodbye(RankId from, Reader& reader) {
+  if (!reader.complete() || (state_ != RunPhase::kClosing && state_ != RunPhase::kOver)) {
+    return false;
+  }
+  peers_[from.value].said_goodbye = true;
   return true;
 }
 
@@ -262,6 +330,8 @@ void Coordinator::top_up_all(Context& context) {
 void Coordinator::top_up(Context& context, RankId rank) {
   Peer& peer = peers_[rank.value];
   if (state_ != RunPhase::kRunning || !peer.ready) return;
+  // A part of a partition needs an owner that has opened the job.
+  if (stages_[stage_.value].kind == StageKind::kMap && !all_ready_) return;
   if (source_->peers_steal() && !peer.knows_stage) {
     peer.knows_stage = true;
     if (source_->left_for(rank) == 0) lease(context, rank, 0);
@@ -294,9 +364,9 @@ std::uint64_t Coordinator::outstanding_max(const Peer& peer, std::uint64_t batch
   if (leases == 0) {
     leases = kPrefetchMin;
     if (options_.batch != 0 && peer.shard_nanoseconds != 0) {
-      const std::uint64_t lease_time = batch * peer.shard_nanoseconds;
-      leases = std::clamp(static_cast<std::uint64_t>(kLatencyHidden) / lease_time, kPrefetchMin,
-                          kPrefetchMax);
+      leases =
+          std::clamp(static_cast<std::uint64_t>(kLatencyHidden) / peer.shard_nanoseconds / batch,
+                     kPrefetchMin, kPrefetchMax);
     }
   }
   return std::min(share, leases * batch);
@@ -314,8 +384,7 @@ void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
   while (leased < shards && leases < kLeaseRangesMax) {
     const ShardRange range = source_->take(rank, shards - leased);
     if (range.count == 0) break;
-    leased += put_leases(writer, range, leases);
-    context.event(EventKind::kLease, rank, range.first.value, range.count);
+    leased += put_leases(context, writer, rank, range, leases);
   }
   std::memcpy(writer.buffer().data() + count_offset, &leases, sizeof leases);
   context.send();
@@ -324,7 +393,8 @@ void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
 
 // Leases what is pending of a range: a shard given back may have been committed by an earlier
 // attempt.
-std::uint64_t Coordinator::put_leases(Writer& writer, ShardRange range, std::uint32_t& leases) {
+std::uint64_t Coordinator::put_leases(Context& context, Writer& writer, RankId rank,
+                                      ShardRange range, std::uint32_t& leases) {
   std::uint64_t leased = 0;
   while (range.count != 0) {
     const ShardRange part = table_->next_pending(range.first, range.count);
@@ -333,6 +403,7 @@ std::uint64_t Coordinator::put_leases(Writer& writer, ShardRange range, std::uin
     table_->lease(cut);
     writer.put(cut);
     writer.put(table_->attempt(cut.first));
+    context.event(EventKind::kLease, rank, cut.first.value, cut.count);
     ++leases;
     leased += cut.count;
     range = {cut.end(), range.end().value - cut.end().value};
@@ -367,10 +438,9 @@ void Coordinator::balance_tail(Context& context) {
 
 // A rank that never opens the job would hold its share of it for ever.
 bool Coordinator::missing_rank_fails_run(Context& context) {
+  if (context.now() - opening_since_ <= options_.open_timeout) return false;
   const auto missing =
       std::ranges::find_if(workers_, [&](RankId rank) { return !peers_[rank.value].ready; });
-  all_ready_ = missing == workers_.end();
-  if (all_ready_ || context.now() - opening_since_ <= options_.open_timeout) return false;
   close(context, kExitNotRecovered,
         "rank " + std::to_string(missing->value) + " did not open the job in time");
   return true;
@@ -411,6 +481,7 @@ void Coordinator::on_tick(Context& context) {
 // ---- the end ----
 
 void Coordinator::on_finalized(Context& context, const WorkResult& result) {
+  if (state_ != RunPhase::kFinalizing) return;  // closed while the result was being written
   if (!result.error.empty()) return close(context, kExitNotRecovered, result.error);
   if (quarantined_ == 0) return close(context, kExitDone, "");
   close(context, kExitQuarantined, std::to_string(quarantined_) + " shards were given up");

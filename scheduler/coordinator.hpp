@@ -10,6 +10,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -50,6 +52,8 @@ class Coordinator {
   static constexpr std::uint64_t kPrefetchMax = 64;
   // Taking shards back from a busy rank pays only if they would wait this long there.
   static constexpr Nanoseconds kRecallWorth = 2 * kMillisecond;
+  // A rank's report of what a shard costs is believed up to this.
+  static constexpr Nanoseconds kShardTimeMax = 3600 * kSecond;
   // Before a failed shard is tried again: doubled each time.
   static constexpr Nanoseconds kRetryPauseMin = 10 * kMillisecond;
   static constexpr Nanoseconds kRetryPauseMax = 10 * kSecond;
@@ -76,19 +80,26 @@ class Coordinator {
     std::uint64_t outstanding = 0;        // shards leased and not heard of again
     std::uint64_t shard_nanoseconds = 0;  // as it reports; 0: not known
     Nanoseconds heard_at = 0;
-    bool recall_pending = false;
-    bool knows_stage = false;  // a rank without a share must know where to steal
-  };
-  struct Retry {
-    ShardId shard;
-    RankId failed_on;
+    bool recall_pending = false;  // asked, and nothing new heard of what it holds
+    bool knows_stage = false;     // a rank without a share must know where to steal
   };
 
   bool on_ready(Context& context, RankId from, Reader& reader);
   bool on_results(Context& context, RankId from, Reader& reader);
-  bool on_result_entry(Context& context, Reader& reader, std::uint64_t& shards);
+  // Of a message of results, as it lies in the message.
+  struct ResultEntry {
+    ShardRange shards;
+    Attempt attempt;
+    std::uint32_t value_bytes = 0;
+    std::span<const std::byte> values;
+  };
+  std::optional<ResultEntry> read_result_entry(Reader& reader) const;
+  bool results_make_sense(Reader reader, std::uint32_t entries) const;
+  bool commit(Context& context, const ResultEntry& entry);
   bool on_failures(Context& context, RankId from, Reader& reader);
   bool on_returned(Context& context, RankId from, Reader& reader);
+  std::uint64_t take_back(Context& context, RankId from, ShardRange shards);
+  bool on_goodbye(RankId from, Reader& reader);
 
   void begin_stage(Context& context);
   void end_stage_if_settled(Context& context);
@@ -101,9 +112,13 @@ class Coordinator {
   std::uint64_t batch_for(const Peer& peer) const;
   std::uint64_t outstanding_max(const Peer& peer, std::uint64_t batch) const;
   void lease(Context& context, RankId rank, std::uint64_t shards);
-  std::uint64_t put_leases(Writer& writer, ShardRange range, std::uint32_t& leases);
+  std::uint64_t put_leases(Context& context, Writer& writer, RankId rank, ShardRange range,
+                           std::uint32_t& leases);
   void balance_tail(Context& context);
   bool missing_rank_fails_run(Context& context);
+  bool within_stage(ShardRange shards) const;
+  bool was_begun(StageId stage) const;
+  bool in_stage(StageId stage) const;
 
   void close(Context& context, int exit_status, std::string message);
 
@@ -123,7 +138,7 @@ class Coordinator {
   std::unique_ptr<TaskTable> table_;
   std::vector<ShardRange> newly_done_;  // of the entry being read
   std::unique_ptr<ShardSource> source_;
-  std::multimap<Nanoseconds, Retry> retries_;  // by when they are due
+  std::multimap<Nanoseconds, ShardId> retries_;  // by when they are due
   Nanoseconds balanced_at_ = 0;
   std::uint64_t settled_before_ = 0;  // done in the stages before this one
   std::uint64_t quarantined_ = 0;

@@ -1,6 +1,7 @@
 #include "scheduler/shard_source.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <unordered_map>
 #include <vector>
 
@@ -41,12 +42,14 @@ class WorkerIndex {
 // Shards that were given back; any rank may have them, before new ones.
 class Returned {
  public:
-  void add(ShardRange shards) { ranges_.insert(shards); }
+  // How many of them were not there yet.
+  std::uint64_t add(ShardRange shards) { return ranges_.insert(shards); }
   ShardRange take(std::uint64_t count_max) { return ranges_.pop_front(count_max); }
   std::uint64_t count() const { return ranges_.count(); }
 
  private:
-  RangeSet ranges_;
+  // The stage has no more ranges than shards, so that no peer's message can outgrow the set.
+  RangeSet ranges_{std::numeric_limits<std::size_t>::max()};
 };
 
 class DynamicSource : public ShardSource {
@@ -87,10 +90,7 @@ class BlockSource : public ShardSource {
     left_ -= taken.count;
     return taken;
   }
-  void give_back(ShardRange shards) override {
-    returned_.add(shards);
-    left_ += shards.count;
-  }
+  void give_back(ShardRange shards) override { left_ += returned_.add(shards); }
   std::uint64_t left() const override { return left_; }
   std::uint64_t left_for(RankId rank) const override {
     const std::size_t worker = index_.of(rank);
@@ -131,10 +131,7 @@ class AffinitySource : public ShardSource {
     left_ -= taken.count;
     return taken;
   }
-  void give_back(ShardRange shards) override {
-    returned_.add(shards);
-    left_ += shards.count;
-  }
+  void give_back(ShardRange shards) override { left_ += returned_.add(shards); }
   std::uint64_t left() const override { return left_; }
   std::uint64_t left_for(RankId) const override { return left_; }
 
@@ -189,7 +186,9 @@ class OwnerSource : public ShardSource {
   }
   void give_back(ShardRange shards) override {
     for (ShardId shard = shards.first; shard < shards.end(); ++shard.value) {
-      owned_[index_.of(owners_[shard.value])].push_back(shard);
+      auto& owned = owned_[index_.of(owners_[shard.value])];
+      if (std::ranges::find(owned, shard) != owned.end()) continue;
+      owned.push_back(shard);
       ++left_;
     }
   }

@@ -1,7 +1,9 @@
 #include "scheduler/worker.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <string>
 #include <utility>
 
 #include "runtime/protocol/check.hpp"
@@ -12,8 +14,34 @@ namespace {
 
 constexpr std::size_t kLeaseBytes = 8 + 8 + 4;
 constexpr std::size_t kEntryBytes = 8 + 4 + 4 + 4;
+constexpr std::size_t kPartHeadBytes = 4 + 4;
+constexpr std::size_t kStagesMax = 65'535;
 // How much the newest measurement of a shard's cost counts in the running mean.
 constexpr double kCostWeight = 0.25;
+
+// Why these cannot be the stages of a job; empty if they can.
+std::string_view problem_with(std::span<const StagePlan> stages) {
+  if (stages.empty()) return "the job has no stages";
+  if (stages.size() > kStagesMax) return "the job has more than 65535 stages";
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    if (stages[i].kind != StageKind::kMap) continue;
+    if (i + 1 == stages.size() || stages[i + 1].kind != StageKind::kReduce) {
+      return "a map stage of the job has no reduce stage after it";
+    }
+  }
+  return {};
+}
+
+bool leases_make_sense(Reader reader, std::uint64_t shards_max) {
+  for (std::size_t left = reader.get_count(kLeaseBytes); left-- > 0;) {
+    const ShardRange shards = reader.get_range();
+    const auto attempt = reader.get<Attempt>();
+    const bool within =
+        shards.count <= shards_max && shards.first.value <= shards_max - shards.count;
+    if (shards.count == 0 || !within || attempt.value == 0) return false;
+  }
+  return reader.complete();
+}
 
 }  // namespace
 
@@ -32,7 +60,7 @@ bool Worker::on_message(Context& context, RankId from, MessageKind kind, Reader&
     case MessageKind::kPartitions:
       return on_partitions(context, from, reader);
     case MessageKind::kPartitionsTaken:
-      return on_partitions_taken(context, reader);
+      return on_partitions_taken(context, from, reader);
     case MessageKind::kFinish:
       return on_finish(context, reader);
     default:
@@ -44,24 +72,23 @@ bool Worker::on_message(Context& context, RankId from, MessageKind kind, Reader&
 
 bool Worker::on_open(Reader& reader) {
   const auto description = reader.get_bytes();
-  if (!reader.complete()) return false;
+  if (!reader.complete() || open_wanted_) return false;
+  open_wanted_ = true;
   WorkOrder order{.kind = WorkKind::kOpen};
   order.input = Buffer(description);
   control_orders_.push_back(std::move(order));
   return true;
 }
 
-bool Worker::on_lease(Context& context, Reader& reader) {
+bool Worker::on_lease(Context&, Reader& reader) {
   const auto stage = reader.get<StageId>();
   const bool steal = reader.get<std::uint8_t>() != 0;
-  if (reader.failed() || stage.value >= stages_.size()) return false;
+  if (reader.failed() || stage.value >= stages_.size() || stage < stage_ || finished_) return false;
+  if (!leases_make_sense(reader, stages_[stage.value].shards)) return false;
   if (!in_stage_ || stage != stage_) enter_stage(stage);
   peers_steal_ = steal;
-  if (plan().kind == StageKind::kMap && owners_.empty()) {
-    owners_ = partition_owners(computing_ranks(context.view(), options_),
-                               stages_[stage.value + 1u].shards);
-  }
-  return read_leases(reader);
+  enqueue_leases(reader);
+  return true;
 }
 
 bool Worker::on_recall(Context& context, Reader& reader) {
@@ -70,7 +97,7 @@ bool Worker::on_recall(Context& context, Reader& reader) {
   if (!reader.complete()) return false;
   std::vector<Lease> leases;
   if (in_stage_ && stage == stage_) leases = give_away(std::min(count, queued_));
-  send_leases(context, context.view().coordinator(), MessageKind::kReturned, leases);
+  send_leases(context, context.view().coordinator(), MessageKind::kReturned, stage, leases);
   return true;
 }
 
@@ -79,17 +106,19 @@ bool Worker::on_steal_request(Context& context, RankId from, Reader& reader) {
   if (!reader.complete()) return false;
   std::vector<Lease> leases;
   if (in_stage_ && stage == stage_) leases = give_away((queued_ + 1) / 2);
-  send_leases(context, from, MessageKind::kStealReply, leases);
+  send_leases(context, from, MessageKind::kStealReply, stage, leases);
   return true;
 }
 
 bool Worker::on_steal_reply(Context& context, RankId, Reader& reader) {
   const auto stage = reader.get<StageId>();
-  if (reader.failed()) return false;
+  if (reader.failed() || stage.value >= stages_.size()) return false;
+  if (!leases_make_sense(reader, stages_[stage.value].shards)) return false;
+  if (!in_stage_ || stage != stage_) return stage <= stage_;  // an answer that comes late
+  if (!steal_waiting_) return false;
   steal_waiting_ = false;
-  if (!in_stage_ || stage != stage_) return true;
   const std::uint64_t before = queued_;
-  if (!read_leases(reader)) return false;
+  enqueue_leases(reader);
   if (queued_ != before) {
     steal_misses_ = 0;
     return true;
@@ -108,15 +137,19 @@ bool Worker::on_partitions(Context& context, RankId from, Reader& reader) {
   const auto stage = reader.get<StageId>();
   const auto shard = reader.get<ShardId>();
   const auto attempt = reader.get<Attempt>();
-  if (reader.failed() || stage.value >= stages_.size()) return false;
+  if (reader.failed() || attempt.value == 0 || stage.value >= stages_.size()) return false;
   const StagePlan& map = stages_[stage.value];
   if (map.kind != StageKind::kMap || shard.value >= map.shards) return false;
-  if (parts_taken_.empty()) parts_taken_.resize(map.shards);
-  if (parts_taken_[shard.value]) {  // another attempt made the same bytes: one copy counts (I7)
-    acknowledge_partitions(context, from, stage, shard);
+  if (!parts_make_sense(context, stage, reader)) return false;
+  if (finished_) return true;
+  if (parts_taken_.empty() || parts_stage_ < stage) {
+    parts_taken_.assign(map.shards, false);
+    parts_stage_ = stage;
+  }
+  if (parts_taken(stage, shard)) {  // another attempt made the same bytes: one copy counts (I7)
+    acknowledge_partitions(context, from, stage, shard, attempt, "");
     return true;
   }
-  parts_taken_[shard.value] = true;
   WorkOrder order{.kind = WorkKind::kAbsorb, .stage = stage, .shards = {shard, 1}};
   order.attempt = attempt;
   order.from = from;
@@ -125,28 +158,61 @@ bool Worker::on_partitions(Context& context, RankId from, Reader& reader) {
   return true;
 }
 
-bool Worker::on_partitions_taken(Context& context, Reader& reader) {
+// At least one part, each of another partition of this rank, in ascending order.
+bool Worker::parts_make_sense(Context& context, StageId stage, Reader reader) {
+  const std::vector<RankId>& owners = owners_of(context, stage);
+  std::uint32_t partition_min = 0;
+  do {
+    const auto partition = reader.get<std::uint32_t>();
+    reader.get_bytes();
+    if (reader.failed() || partition < partition_min || partition >= owners.size() ||
+        owners[partition] != context.self()) {
+      return false;
+    }
+    partition_min = partition + 1;
+  } while (!reader.complete());
+  return true;
+}
+
+// Of a map stage before the one whose parts come now, all parts were taken, or it had not settled.
+bool Worker::parts_taken(StageId stage, ShardId shard) const {
+  return stage < parts_stage_ || parts_taken_[shard.value];
+}
+
+bool Worker::on_partitions_taken(Context& context, RankId from, Reader& reader) {
   const auto stage = reader.get<StageId>();
   const auto shard = reader.get<ShardId>();
-  if (!reader.complete()) return false;
+  const auto attempt = reader.get<Attempt>();
+  const auto error = reader.get_string();
+  if (!reader.complete() || stage.value >= stages_.size() || stage > stage_) return false;
   const auto found = map_shards_.find(shard);
   if (stage != stage_ || found == map_shards_.end()) return true;
   MapShard& map_shard = found->second;
-  if (--map_shard.owners_left != 0) return true;
+  if (map_shard.attempt != attempt) return true;
+  if (std::erase(map_shard.owners_left, from) == 0) return false;
+  if (!error.empty()) {
+    map_shards_.erase(found);
+    send_failures(context, stage, attempt, std::array{ShardFailure{shard, std::string(error)}});
+    return true;
+  }
+  if (!map_shard.owners_left.empty()) return true;
   add_values(context, {shard, 1}, map_shard.attempt,
              static_cast<std::uint32_t>(map_shard.value.size()), map_shard.value.view());
   map_shards_.erase(found);
-  send_results(context);
+  if (result_shards_ != 0) send_results(context);
   return true;
 }
 
 bool Worker::on_finish(Context& context, Reader& reader) {
   const auto exit_status = reader.get<std::int32_t>();
   const auto message = reader.get_string();
-  if (!reader.complete()) return false;
+  if (!reader.complete() || finished_) return false;
+  finished_ = true;
+  in_stage_ = false;
   queue_.clear();
   queued_ = 0;
-  in_stage_ = false;
+  drop_results();
+  map_shards_.clear();
   control_orders_.clear();
   absorb_orders_.clear();
   context.begin(context.view().coordinator(), MessageKind::kGoodbye);
@@ -158,13 +224,12 @@ bool Worker::on_finish(Context& context, Reader& reader) {
 // ---- the queue of leases ----
 
 void Worker::enter_stage(StageId stage) {
-  REGROUP_CHECK(result_shards_ == 0, "a stage ended with results unsent");
   stage_ = stage;
   in_stage_ = true;
   queue_.clear();
   queued_ = 0;
+  drop_results();  // the stage before has settled: whatever is unsent is there already
   map_shards_.clear();
-  owners_.clear();
   shard_nanoseconds_ = 0;
   steal_waiting_ = false;
   steal_misses_ = 0;
@@ -183,16 +248,11 @@ void Worker::enqueue(ShardRange shards, Attempt attempt) {
   queue_.push_back({shards, attempt});
 }
 
-bool Worker::read_leases(Reader& reader) {
-  const std::size_t count = reader.get_count(kLeaseBytes);
-  const std::uint64_t shards_max = plan().shards;
-  for (std::size_t i = 0; i < count; ++i) {
+void Worker::enqueue_leases(Reader& reader) {
+  for (std::size_t left = reader.get_count(kLeaseBytes); left-- > 0;) {
     const ShardRange shards = reader.get_range();
-    const auto attempt = reader.get<Attempt>();
-    if (shards.count > shards_max || shards.first.value > shards_max - shards.count) return false;
-    if (shards.count != 0) enqueue(shards, attempt);
+    enqueue(shards, reader.get<Attempt>());
   }
-  return reader.complete();
 }
 
 // Unbegun shards from the end of the queue: those this rank would come to last.
@@ -210,10 +270,11 @@ std::vector<Worker::Lease> Worker::give_away(std::uint64_t count) {
   return leases;
 }
 
-void Worker::send_leases(Context& context, RankId to, MessageKind kind,
+// `stage` is that of the request, so that the answer is known as one to it.
+void Worker::send_leases(Context& context, RankId to, MessageKind kind, StageId stage,
                          std::span<const Lease> leases) {
   Writer writer = context.begin(to, kind);
-  writer.put(stage_);
+  writer.put(stage);
   writer.put(static_cast<std::uint32_t>(leases.size()));
   for (const Lease& lease : leases) {
     writer.put(lease.shards);
@@ -252,10 +313,16 @@ std::uint64_t Worker::order_shards_max() const {
 
 void Worker::on_work_wanted(Context& context) {
   for (auto* urgent : {&control_orders_, &absorb_orders_}) {
-    if (urgent->empty()) continue;
-    context.order(std::move(urgent->front()));
-    urgent->pop_front();
-    return;
+    while (!urgent->empty()) {
+      WorkOrder order = std::move(urgent->front());
+      urgent->pop_front();
+      if (order.kind == WorkKind::kAbsorb && parts_taken(order.stage, order.shards.first)) {
+        acknowledge_partitions(context, order.from, order.stage, order.shards.first, order.attempt,
+                               "");
+        continue;
+      }
+      return context.order(std::move(order));
+    }
   }
   if (!in_stage_) return;
   if (queue_.empty()) {
@@ -284,8 +351,7 @@ void Worker::on_work_finished(Context& context, WorkResult& result) {
     case WorkKind::kRun:
       return ran(context, result);
     case WorkKind::kAbsorb:
-      REGROUP_CHECK(result.error.empty(), "a part of a partition that was sent cannot be read");
-      return acknowledge_partitions(context, result.from, result.stage, result.shards.first);
+      return absorbed(context, result);
     case WorkKind::kFinalize:
       REGROUP_CHECK(false, "finalizing is the coordinator's");
   }
@@ -293,6 +359,8 @@ void Worker::on_work_finished(Context& context, WorkResult& result) {
 
 void Worker::opened(Context& context, WorkResult& result) {
   stages_ = result.stages;
+  if (result.error.empty()) result.error = problem_with(stages_);
+  if (!result.error.empty()) stages_.clear();
   Writer writer = context.begin(context.view().coordinator(), MessageKind::kReady);
   writer.put_string(result.error);
   writer.put(static_cast<std::uint32_t>(stages_.size()));
@@ -310,7 +378,10 @@ void Worker::ran(Context& context, WorkResult& result) {
   shard_nanoseconds_ = shard_nanoseconds_ == 0
                            ? each
                            : shard_nanoseconds_ + kCostWeight * (each - shard_nanoseconds_);
-  if (!result.failures.empty()) send_failures(context, result);
+  fail_oversized(context, result);
+  if (!result.failures.empty()) {
+    send_failures(context, result.stage, result.attempt, result.failures);
+  }
   if (plan().kind == StageKind::kMap && result.failures.empty()) {
     send_partitions(context, result);
   } else {
@@ -333,8 +404,9 @@ void Worker::add_results(Context& context, const ResultBlock& block, Attempt att
 // How many more values of this size go into the open message: at least one if it is empty.
 std::uint64_t Worker::room_for(std::uint32_t value_bytes) const {
   std::uint64_t room = kOrderShardsMax;
-  const std::size_t bytes_left = kResultBytesMax - std::min(kResultBytesMax, results_.size());
-  if (bytes_left < kEntryBytes) room = 0;
+  const std::size_t bytes_left =
+      kResultBytesMax - std::min(kResultBytesMax, results_.size() + kEntryBytes);
+  if (bytes_left == 0) room = 0;
   if (value_bytes != 0) room = std::min<std::uint64_t>(room, bytes_left / value_bytes);
   if (result_shards_ == 0) room = std::max<std::uint64_t>(room, 1);
   if (options_.batch != 0) room = std::min<std::uint64_t>(room, options_.batch - result_shards_);
@@ -386,48 +458,82 @@ void Worker::append_entry(ShardRange shards, Attempt attempt, std::uint32_t valu
 void Worker::send_results(Context& context) {
   Writer writer = context.begin(context.view().coordinator(), MessageKind::kResults);
   writer.put(stage_);
-  writer.put(static_cast<std::uint64_t>(shard_nanoseconds_));
+  writer.put(static_cast<std::uint64_t>(std::max(shard_nanoseconds_, 1.0)));  // 0: not known
   writer.put(result_entries_);
   writer.put_raw(results_.view());
   context.send();
+  drop_results();
+  results_sent_at_ = context.now();
+}
+
+void Worker::drop_results() {
   results_.clear();
   result_entries_ = 0;
   result_shards_ = 0;
   last_entry_ = {};
-  results_sent_at_ = context.now();
 }
 
-void Worker::send_failures(Context& context, const WorkResult& result) {
+void Worker::send_failures(Context& context, StageId stage, Attempt attempt,
+                           std::span<const ShardFailure> failures) {
   Writer writer = context.begin(context.view().coordinator(), MessageKind::kFailures);
-  writer.put(result.stage);
-  writer.put(static_cast<std::uint32_t>(result.failures.size()));
-  for (const ShardFailure& failure : result.failures) {
+  writer.put(stage);
+  writer.put(static_cast<std::uint32_t>(failures.size()));
+  for (const ShardFailure& failure : failures) {
     writer.put(failure.shard);
-    writer.put(result.attempt);
-    writer.put_string(failure.what);
+    writer.put(attempt);
+    writer.put_string(std::string_view(failure.what).substr(0, kFailureTextBytesMax));
   }
   context.send();
+}
+
+// A shard whose value or parts no message can carry has failed.
+void Worker::fail_oversized(Context& context, WorkResult& result) {
+  const auto fail = [&](ShardRange shards, std::size_t bytes) {
+    for (ShardId shard = shards.first; shard < shards.end(); ++shard.value) {
+      result.failures.push_back(
+          {shard, "gave " + std::to_string(bytes) + " bytes for one rank, where " +
+                      std::to_string(kPayloadBytesMax) + " are the most: make the shards smaller"});
+    }
+  };
+  std::erase_if(result.results.segments, [&](const ResultSegment& segment) {
+    if (segment.value_bytes <= kPayloadBytesMax) return false;
+    fail(segment.shards, segment.value_bytes);
+    return true;
+  });
+  if (result.partitions.empty()) return;
+  const std::vector<RankId>& owners = owners_of(context, result.stage);
+  std::unordered_map<RankId, std::size_t> bytes_for;
+  for (std::size_t p = 0; p < std::min(owners.size(), result.partitions.size()); ++p) {
+    bytes_for[owners[p]] += result.partitions[p].size() + kPartHeadBytes;
+  }
+  const auto most =
+      std::ranges::max_element(bytes_for, {}, [](const auto& to) { return to.second; });
+  if (most == bytes_for.end() || most->second <= kPayloadBytesMax) return;
+  result.results.clear();
+  result.failures.clear();
+  fail(result.shards, most->second);
 }
 
 // ---- partitions ----
 
 void Worker::send_partitions(Context& context, WorkResult& result) {
   const ShardId shard = result.shards.first;
-  const auto owned_by = [&](std::size_t partition) { return owners_[partition]; };
-  REGROUP_CHECK(result.partitions.size() <= owners_.size(), "parts for partitions that are not");
+  const std::vector<RankId>& owned_by = owners_of(context, result.stage);
+  REGROUP_CHECK(result.partitions.size() <= owned_by.size(), "parts for partitions that are not");
   std::vector<RankId> owners;
   for (std::size_t p = 0; p < result.partitions.size(); ++p) {
-    if (!result.partitions[p].empty()) owners.push_back(owned_by(p));
+    if (!result.partitions[p].empty()) owners.push_back(owned_by[p]);
   }
   std::ranges::sort(owners);
   owners.erase(std::ranges::unique(owners).begin(), owners.end());
-  if (owners.empty()) {
-    add_results(context, result.results, result.attempt);
-    return;
+  if (owners.empty()) {  // the shard is done all the same, be it without a value
+    const auto value = result.results.bytes.view();
+    return add_values(context, {shard, 1}, result.attempt, static_cast<std::uint32_t>(value.size()),
+                      value);
   }
   MapShard& map_shard = map_shards_[shard];
   map_shard.attempt = result.attempt;
-  map_shard.owners_left = owners.size();
+  map_shard.owners_left = owners;
   map_shard.value = Buffer(result.results.bytes.view());
   for (const RankId owner : owners) {
     Writer writer = context.begin(owner, MessageKind::kPartitions);
@@ -435,7 +541,7 @@ void Worker::send_partitions(Context& context, WorkResult& result) {
     writer.put(shard);
     writer.put(result.attempt);
     for (std::size_t p = 0; p < result.partitions.size(); ++p) {
-      if (owned_by(p) != owner || result.partitions[p].empty()) continue;
+      if (owned_by[p] != owner || result.partitions[p].empty()) continue;
       writer.put(static_cast<std::uint32_t>(p));
       writer.put_bytes(result.partitions[p].view());
     }
@@ -443,11 +549,31 @@ void Worker::send_partitions(Context& context, WorkResult& result) {
   }
 }
 
-void Worker::acknowledge_partitions(Context& context, RankId to, StageId stage, ShardId shard) {
+void Worker::absorbed(Context& context, const WorkResult& result) {
+  const bool taken = result.error.empty();
+  if (taken && result.stage == parts_stage_) parts_taken_[result.shards.first.value] = true;
+  acknowledge_partitions(context, result.from, result.stage, result.shards.first, result.attempt,
+                         result.error);
+}
+
+// With an error, that they could not be taken.
+void Worker::acknowledge_partitions(Context& context, RankId to, StageId stage, ShardId shard,
+                                    Attempt attempt, std::string_view error) {
   Writer writer = context.begin(to, MessageKind::kPartitionsTaken);
   writer.put(stage);
   writer.put(shard);
+  writer.put(attempt);
+  writer.put_string(error.substr(0, kFailureTextBytesMax));
   context.send();
+}
+
+const std::vector<RankId>& Worker::owners_of(Context& context, StageId stage) {
+  if (owners_.empty() || owners_stage_ != stage) {
+    owners_ = partition_owners(computing_ranks(context.view(), options_),
+                               stages_[stage.value + 1u].shards);
+    owners_stage_ = stage;
+  }
+  return owners_;
 }
 
 }  // namespace regroup

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <deque>
+#include <span>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -29,6 +31,11 @@ class Worker {
   // Between rounds of stealing that found nothing.
   static constexpr Nanoseconds kStealPauseMin = 50 * kMicrosecond;
   static constexpr Nanoseconds kStealPauseMax = 10 * kMillisecond;
+  // Of what a failed shard said; the rest is cut off.
+  static constexpr std::size_t kFailureTextBytesMax = 4096;
+  // The largest value of a shard, and the most that a map shard may have for one rank: what fits
+  // into a message with its head.
+  static constexpr std::size_t kPayloadBytesMax = kMessageBytesMax - 4096;
 
   Worker(const ScheduleOptions& options) : options_(options) {}
 
@@ -49,7 +56,7 @@ class Worker {
   // A map shard that was computed and whose parts are on their way.
   struct MapShard {
     Attempt attempt;
-    std::size_t owners_left = 0;
+    std::vector<RankId> owners_left;  // who have not taken their parts
     Buffer value;
   };
 
@@ -59,21 +66,28 @@ class Worker {
   bool on_steal_request(Context& context, RankId from, Reader& reader);
   bool on_steal_reply(Context& context, RankId from, Reader& reader);
   bool on_partitions(Context& context, RankId from, Reader& reader);
-  bool on_partitions_taken(Context& context, Reader& reader);
+  bool on_partitions_taken(Context& context, RankId from, Reader& reader);
   bool on_finish(Context& context, Reader& reader);
 
   void enter_stage(StageId stage);
   void enqueue(ShardRange shards, Attempt attempt);
-  bool read_leases(Reader& reader);
+  void enqueue_leases(Reader& reader);
   std::vector<Lease> give_away(std::uint64_t count);
-  void send_leases(Context& context, RankId to, MessageKind kind, std::span<const Lease> leases);
+  void send_leases(Context& context, RankId to, MessageKind kind, StageId stage,
+                   std::span<const Lease> leases);
   std::uint64_t order_shards_max() const;
   void steal(Context& context);
 
   void opened(Context& context, WorkResult& result);
   void ran(Context& context, WorkResult& result);
   void send_partitions(Context& context, WorkResult& result);
-  void acknowledge_partitions(Context& context, RankId to, StageId stage, ShardId shard);
+  bool parts_make_sense(Context& context, StageId stage, Reader reader);
+  bool parts_taken(StageId stage, ShardId shard) const;
+  void absorbed(Context& context, const WorkResult& result);
+  void acknowledge_partitions(Context& context, RankId to, StageId stage, ShardId shard,
+                              Attempt attempt, std::string_view error);
+  const std::vector<RankId>& owners_of(Context& context, StageId stage);
+  void fail_oversized(Context& context, WorkResult& result);
   void add_results(Context& context, const ResultBlock& block, Attempt attempt);
   void add_values(Context& context, ShardRange shards, Attempt attempt, std::uint32_t value_bytes,
                   std::span<const std::byte> values);
@@ -81,7 +95,9 @@ class Worker {
                     std::span<const std::byte> values);
   std::uint64_t room_for(std::uint32_t value_bytes) const;
   void send_results(Context& context);
-  void send_failures(Context& context, const WorkResult& result);
+  void drop_results();
+  void send_failures(Context& context, StageId stage, Attempt attempt,
+                     std::span<const ShardFailure> failures);
 
   const StagePlan& plan() const { return stages_[stage_.value]; }
 
@@ -89,6 +105,8 @@ class Worker {
   std::vector<StagePlan> stages_;
   StageId stage_;
   bool in_stage_ = false;
+  bool open_wanted_ = false;  // asked to open the job
+  bool finished_ = false;     // told that the run is over
 
   std::deque<Lease> queue_;
   std::uint64_t queued_ = 0;  // shards in queue_
@@ -107,8 +125,10 @@ class Worker {
   Nanoseconds results_sent_at_ = 0;
 
   std::unordered_map<ShardId, MapShard> map_shards_;
-  std::vector<RankId> owners_;     // by partition
-  std::vector<bool> parts_taken_;  // by map shard: its parts for this rank are here
+  std::vector<RankId> owners_;  // by partition of the map stage owners_stage_; empty: not known
+  StageId owners_stage_;
+  std::vector<bool> parts_taken_;  // by shard of the map stage parts_stage_: its parts are absorbed
+  StageId parts_stage_;
 
   bool peers_steal_ = false;
   bool steal_waiting_ = false;

@@ -247,10 +247,11 @@ CoreSet whole_numa_nodes(const NodeTopology& topology, const MaskGroup& group,
 RankBinding bind_share(const NodeTopology& topology, const MaskGroup& group, CoreSet share,
                        BindMode mode) {
   RankBinding rank;
-  rank.cores = mode == BindMode::numa ? whole_numa_nodes(topology, group, share) : std::move(share);
+  rank.cores =
+      mode == BindMode::kNuma ? whole_numa_nodes(topology, group, share) : std::move(share);
   std::sort(rank.cores.begin(), rank.cores.end());
   rank.numa_nodes = numa_nodes_of(topology, rank.cores);
-  if (mode != BindMode::none) rank.pus = pus_of(topology, rank.cores, group.mask);
+  if (mode != BindMode::kNone) rank.pus = pus_of(topology, rank.cores, group.mask);
   return rank;
 }
 
@@ -277,7 +278,7 @@ CpuList one_unit_a_core(const NodeTopology& topology, const RankBinding& rank) {
 // -- GPUs ------------------------------------------------------------------------------------
 
 GpuDistance distance_to(const NodeTopology& topology, const RankBinding& rank, const Gpu& gpu) {
-  if (gpu.nearest_pus.empty()) return GpuDistance::unknown;
+  if (gpu.nearest_pus.empty()) return GpuDistance::kUnknown;
   std::set<std::uint32_t> near_packages;
   for (const Core& core : topology.cores) {
     const bool near = std::find_first_of(core.pus.begin(), core.pus.end(), gpu.nearest_pus.begin(),
@@ -286,13 +287,13 @@ GpuDistance distance_to(const NodeTopology& topology, const RankBinding& rank, c
     near_packages.insert(core.package);
     if (std::find(rank.numa_nodes.begin(), rank.numa_nodes.end(), core.numa) !=
         rank.numa_nodes.end()) {
-      return GpuDistance::same_numa;
+      return GpuDistance::kSameNuma;
     }
   }
   for (const std::uint32_t core : rank.cores) {
-    if (near_packages.contains(topology.cores[core].package)) return GpuDistance::same_package;
+    if (near_packages.contains(topology.cores[core].package)) return GpuDistance::kSamePackage;
   }
-  return GpuDistance::remote;
+  return GpuDistance::kRemote;
 }
 
 // Rows to columns at least total cost, rows <= columns: shortest augmenting paths with potentials
@@ -354,13 +355,13 @@ std::vector<std::size_t> cheapest_assignment(const std::vector<std::vector<std::
 
 std::int64_t price_of(GpuDistance distance) {
   switch (distance) {
-    case GpuDistance::same_numa:
+    case GpuDistance::kSameNuma:
       return 0;
-    case GpuDistance::same_package:
+    case GpuDistance::kSamePackage:
       return 1;
-    case GpuDistance::unknown:
+    case GpuDistance::kUnknown:
       return 2;
-    case GpuDistance::remote:
+    case GpuDistance::kRemote:
       return 3;
   }
   return 3;
@@ -369,9 +370,9 @@ std::int64_t price_of(GpuDistance distance) {
 // The GPUs that may be used: all, or `gpus_max` of them spread over the list and so over the node.
 std::vector<std::uint32_t> gpus_to_use(const NodeTopology& topology,
                                        const BindingOptions& options) {
-  const std::size_t all = options.gpus == GpuMode::none ? 0 : topology.gpus.size();
+  const std::size_t all = options.gpus == GpuMode::kNone ? 0 : topology.gpus.size();
   std::size_t count = all;
-  if (options.gpus == GpuMode::at_most) count = std::min<std::size_t>(all, options.gpus_max);
+  if (options.gpus == GpuMode::kAtMost) count = std::min<std::size_t>(all, options.gpus_max);
   std::vector<std::uint32_t> chosen;
   for (std::size_t number = 0; number < count; ++number) {
     chosen.push_back(static_cast<std::uint32_t>(number * all / count));
@@ -484,8 +485,8 @@ BindingPlan plan_binding_within_masks(const NodeTopology& node, std::span<const 
   plan.oversubscribed = std::any_of(groups.begin(), groups.end(), [](const MaskGroup& group) {
     return group.ranks.size() > group.cores.size();
   });
-  plan.mode = options.mode == BindMode::automatic ? BindMode::core : options.mode;
-  if (plan.oversubscribed && plan.mode == BindMode::core) plan.mode = BindMode::numa;
+  plan.mode = options.mode == BindMode::kAutomatic ? BindMode::kCore : options.mode;
+  if (plan.oversubscribed && plan.mode == BindMode::kCore) plan.mode = BindMode::kNuma;
 
   const std::size_t threads_max = threads_within_quota(node, masks.size());
   plan.ranks.resize(masks.size());
@@ -510,7 +511,7 @@ BindingPlan plan_binding_within_masks(const NodeTopology& node, std::span<const 
   for (RankBinding& rank : plan.ranks) {
     rank.exclusive = std::all_of(rank.cores.begin(), rank.cores.end(),
                                  [&](std::uint32_t core) { return sharers[core] == 1; });
-    if (plan.mode == BindMode::core && rank.exclusive) {
+    if (plan.mode == BindMode::kCore && rank.exclusive) {
       rank.thread_pus = one_unit_a_core(node, rank);
     }
   }

@@ -21,22 +21,22 @@
 namespace regroup {
 
 enum class BindMode {
-  automatic,  // cores where every rank can have its own, otherwise memory nodes
-  core,       // each rank its own cores, each thread its own core
-  numa,       // each rank the whole memory nodes of its share, threads move freely there
-  none,       // nothing is bound; ranks still get a thread count and a GPU
+  kAutomatic,  // cores where every rank can have its own, otherwise memory nodes
+  kCore,       // each rank its own cores, each thread its own core
+  kNuma,       // each rank the whole memory nodes of its share, threads move freely there
+  kNone,       // nothing is bound; ranks still get a thread count and a GPU
 };
 
-enum class GpuMode { automatic, none, at_most };
+enum class GpuMode { kAutomatic, kNone, kAtMost };
 
 struct BindingOptions {
-  BindMode mode = BindMode::automatic;
+  BindMode mode = BindMode::kAutomatic;
   std::uint32_t threads = 0;  // a rank; 0: one for each core of its share, within the cpu quota
-  GpuMode gpus = GpuMode::automatic;
-  std::uint32_t gpus_max = 0;  // with at_most: GPUs used on each node
+  GpuMode gpus = GpuMode::kAutomatic;
+  std::uint32_t gpus_max = 0;  // with kAtMost: GPUs used on each node
 };
 
-enum class GpuDistance { same_numa, same_package, remote, unknown };
+enum class GpuDistance { kSameNuma, kSamePackage, kRemote, kUnknown };
 
 struct RankBinding {
   std::uint32_t local_rank = 0;
@@ -47,19 +47,19 @@ struct RankBinding {
   std::vector<std::uint32_t> numa_nodes;  // system's numbers, ascending
   bool exclusive = false;                 // no other rank of this node has any of `cores`
   std::optional<std::uint32_t> gpu;       // position in NodeTopology::gpus
-  GpuDistance gpu_distance = GpuDistance::unknown;
+  GpuDistance gpu_distance = GpuDistance::kUnknown;
   std::uint32_t gpu_sharers = 0;  // ranks on that GPU, this one included
 
   friend bool operator==(const RankBinding&, const RankBinding&) = default;
 };
 
 struct BindingPlan {
-  BindMode mode = BindMode::none;  // in effect: never automatic
-  bool oversubscribed = false;     // a core has several ranks, or a rank more threads than units
-  bool by_launcher = false;        // ranks came with different masks, each stays in its own
-  std::vector<RankBinding> ranks;  // by local rank
-  std::uint32_t idle_cores = 0;    // in no rank's share
-  std::vector<std::string> notes;  // what a user should know, one line each
+  BindMode mode = BindMode::kNone;  // in effect: never automatic
+  bool oversubscribed = false;      // a core has several ranks, or a rank more threads than units
+  bool by_launcher = false;         // ranks came with different masks, each stays in its own
+  std::vector<RankBinding> ranks;   // by local rank
+  std::uint32_t idle_cores = 0;     // in no rank's share
+  std::vector<std::string> notes;   // what a user should know, one line each
 
   friend bool operator==(const BindingPlan&, const BindingPlan&) = default;
 };

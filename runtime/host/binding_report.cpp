@@ -206,13 +206,13 @@ Json machine_json(const NodeTopology& node) {
 
 const char* to_text(BindMode mode) {
   switch (mode) {
-    case BindMode::automatic:
+    case BindMode::kAutomatic:
       return "auto";
-    case BindMode::core:
+    case BindMode::kCore:
       return "core";
-    case BindMode::numa:
+    case BindMode::kNuma:
       return "numa";
-    case BindMode::none:
+    case BindMode::kNone:
       return "none";
   }
   return "none";
@@ -220,13 +220,13 @@ const char* to_text(BindMode mode) {
 
 const char* to_text(GpuDistance distance) {
   switch (distance) {
-    case GpuDistance::same_numa:
+    case GpuDistance::kSameNuma:
       return "same NUMA";
-    case GpuDistance::same_package:
+    case GpuDistance::kSamePackage:
       return "same package";
-    case GpuDistance::remote:
+    case GpuDistance::kRemote:
       return "other package";
-    case GpuDistance::unknown:
+    case GpuDistance::kUnknown:
       return "distance unknown";
   }
   return "distance unknown";

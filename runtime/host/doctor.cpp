@@ -169,7 +169,7 @@ std::string size_text(std::uint64_t bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / kMib);
 }
 
-enum class Reach { this_node, all_nodes, unknown };
+enum class Reach { kThisNode, kAllNodes, kUnknown };
 
 struct FileSystemKind {
   std::uint64_t type;  // statfs(2), linux/magic.h and the file systems' own sources
@@ -178,24 +178,24 @@ struct FileSystemKind {
 };
 
 constexpr std::array kFileSystemKinds = {
-    FileSystemKind{0xEF53, "ext4", Reach::this_node},
-    FileSystemKind{0x58465342, "xfs", Reach::this_node},
-    FileSystemKind{0x9123683E, "btrfs", Reach::this_node},
-    FileSystemKind{0x2FC12FC1, "zfs", Reach::this_node},
-    FileSystemKind{0xF2F52010, "f2fs", Reach::this_node},
-    FileSystemKind{0x794C7630, "overlay", Reach::this_node},
-    FileSystemKind{0x01021994, "tmpfs", Reach::this_node},
-    FileSystemKind{0x858458F6, "ramfs", Reach::this_node},
-    FileSystemKind{0x6969, "NFS", Reach::all_nodes},
-    FileSystemKind{0x0BD00BD0, "Lustre", Reach::all_nodes},
-    FileSystemKind{0x47504653, "GPFS", Reach::all_nodes},
-    FileSystemKind{0x19830326, "BeeGFS", Reach::all_nodes},
-    FileSystemKind{0x00C36400, "CephFS", Reach::all_nodes},
-    FileSystemKind{0xAAD7AAEA, "PanFS", Reach::all_nodes},
-    FileSystemKind{0xFF534D42, "CIFS", Reach::all_nodes},
-    FileSystemKind{0xFE534D42, "SMB", Reach::all_nodes},
-    FileSystemKind{0x01021997, "9P", Reach::unknown},
-    FileSystemKind{0x65735546, "FUSE", Reach::unknown},
+    FileSystemKind{0xEF53, "ext4", Reach::kThisNode},
+    FileSystemKind{0x58465342, "xfs", Reach::kThisNode},
+    FileSystemKind{0x9123683E, "btrfs", Reach::kThisNode},
+    FileSystemKind{0x2FC12FC1, "zfs", Reach::kThisNode},
+    FileSystemKind{0xF2F52010, "f2fs", Reach::kThisNode},
+    FileSystemKind{0x794C7630, "overlay", Reach::kThisNode},
+    FileSystemKind{0x01021994, "tmpfs", Reach::kThisNode},
+    FileSystemKind{0x858458F6, "ramfs", Reach::kThisNode},
+    FileSystemKind{0x6969, "NFS", Reach::kAllNodes},
+    FileSystemKind{0x0BD00BD0, "Lustre", Reach::kAllNodes},
+    FileSystemKind{0x47504653, "GPFS", Reach::kAllNodes},
+    FileSystemKind{0x19830326, "BeeGFS", Reach::kAllNodes},
+    FileSystemKind{0x00C36400, "CephFS", Reach::kAllNodes},
+    FileSystemKind{0xAAD7AAEA, "PanFS", Reach::kAllNodes},
+    FileSystemKind{0xFF534D42, "CIFS", Reach::kAllNodes},
+    FileSystemKind{0xFE534D42, "SMB", Reach::kAllNodes},
+    FileSystemKind{0x01021997, "9P", Reach::kUnknown},
+    FileSystemKind{0x65735546, "FUSE", Reach::kUnknown},
 };
 
 FileSystemKind kind_of(std::uint64_t type) {
@@ -204,37 +204,37 @@ FileSystemKind kind_of(std::uint64_t type) {
   for (const FileSystemKind& kind : kFileSystemKinds) {
     if (kind.type == low) return kind;
   }
-  return {low, "unknown type", Reach::unknown};
+  return {low, "unknown type", Reach::kUnknown};
 }
 
 // -- Judging ---------------------------------------------------------------------------------
 
-enum class Need { required, optional };
+enum class Need { kRequired, kOptional };
 
 DoctorCheck named(const char* name, Need need) {
   DoctorCheck check;
   check.name = name;
-  check.required = need == Need::required;
+  check.required = need == Need::kRequired;
   return check;
 }
 
 DoctorCheck judge_mpi_library(const DoctorFacts& facts) {
-  DoctorCheck check = named("MPI library", Need::required);
+  DoctorCheck check = named("MPI library", Need::kRequired);
   check.found = facts.libraries.mpi.empty() ? "none" : facts.libraries.mpi;
   if (facts.libraries.mpi.empty()) {
-    check.status = CheckStatus::missing;
+    check.status = CheckStatus::kMissing;
     check.advice = "build with Open MPI 4.1 or 5";
   } else if (check.found.find("Open MPI") == std::string::npos) {
-    check.status = CheckStatus::warning;
+    check.status = CheckStatus::kWarning;
     check.advice = "only Open MPI 4.1 and 5 are known to keep going when a rank dies";
   }
   return check;
 }
 
 DoctorCheck judge_mpirun(const DoctorFacts& facts) {
-  DoctorCheck check = named("mpirun", Need::required);
+  DoctorCheck check = named("mpirun", Need::kRequired);
   if (!facts.mpirun) {
-    check.status = CheckStatus::missing;
+    check.status = CheckStatus::kMissing;
     check.found = "not on PATH";
     check.advice =
         "install openmpi-bin or load the cluster's Open MPI module; without it a run "
@@ -245,15 +245,15 @@ DoctorCheck judge_mpirun(const DoctorFacts& facts) {
   check.found = fmt::format("{} {}", facts.mpirun->path, version.empty() ? "?" : version);
   const std::string library = version_in(facts.libraries.mpi);
   if (version.empty()) {
-    check.status = CheckStatus::warning;
+    check.status = CheckStatus::kWarning;
     check.advice = facts.mpirun->troubles.empty() ? "'mpirun --version' names no version"
                                                   : facts.mpirun->troubles.front();
   } else if (facts.mpirun->version_output.find("Open MPI") == std::string::npos &&
              facts.mpirun->version_output.find("open-mpi") == std::string::npos) {
-    check.status = CheckStatus::warning;
+    check.status = CheckStatus::kWarning;
     check.advice = "this is not Open MPI's mpirun: put Open MPI's first on PATH";
   } else if (!library.empty() && library != version) {
-    check.status = CheckStatus::warning;
+    check.status = CheckStatus::kWarning;
     check.advice =
         fmt::format("the MPI library is {}: put the mpirun of that version on PATH", library);
   }
@@ -261,9 +261,9 @@ DoctorCheck judge_mpirun(const DoctorFacts& facts) {
 }
 
 DoctorCheck judge_recovery(const DoctorFacts& facts) {
-  DoctorCheck check = named("recovery backend", Need::optional);
+  DoctorCheck check = named("fault tolerance", Need::kOptional);
   if (!facts.mpirun) {
-    check.status = CheckStatus::missing;
+    check.status = CheckStatus::kMissing;
     check.found = "no mpirun";
     check.advice = "see mpirun";
     return check;
@@ -273,17 +273,17 @@ DoctorCheck judge_recovery(const DoctorFacts& facts) {
   if (major >= 5 && said.value_or(true)) {
     check.found = said ? "ULFM" : "ULFM, as of Open MPI 5 (ompi_info does not say)";
   } else if (major >= 5) {
-    check.status = CheckStatus::warning;
+    check.status = CheckStatus::kWarning;
     check.found = "Open MPI 5 built without ULFM";
-    check.advice = "survivors cannot shrink in place: use a build configured --with-ft=ulfm";
+    check.advice = "this MPI cannot report a rank's death: a build configured --with-ft=ulfm can";
   } else {
-    check.found = "no ULFM: ranks shrink over stock MPI (mpirun --enable-recovery)";
+    check.found = "no ULFM in this MPI (Open MPI 5 has it)";
   }
   return check;
 }
 
 DoctorCheck judge_root(const DoctorFacts& facts) {
-  DoctorCheck check = named("user", Need::optional);
+  DoctorCheck check = named("user", Need::kOptional);
   check.found = facts.is_root ? "root" : "not root";
   if (!facts.is_root) return check;
   const bool prrte = facts.mpirun && major_of(version_in(facts.mpirun->version_output)) >= 5;
@@ -291,17 +291,18 @@ DoctorCheck judge_root(const DoctorFacts& facts) {
     check.found = "root, and mpirun is allowed to run as root";
     return check;
   }
-  check.status = CheckStatus::warning;
-  check.found = "root, which mpirun refuses";
+  check.status = CheckStatus::kWarning;
+  check.found = "root, which a bare mpirun refuses";
   check.advice =
-      "run as another user, or set OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1";
+      "'regroup run -n' allows it by itself; for mpirun set OMPI_ALLOW_RUN_AS_ROOT=1 and "
+      "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1";
   return check;
 }
 
 DoctorCheck judge_topology(const DoctorFacts& facts) {
-  DoctorCheck check = named("hwloc", Need::required);
+  DoctorCheck check = named("hwloc", Need::kRequired);
   if (!facts.node) {
-    check.status = CheckStatus::missing;
+    check.status = CheckStatus::kMissing;
     check.found = facts.node.error();
     check.advice = "ranks run unbound: use --bind none";
     return check;
@@ -314,9 +315,9 @@ DoctorCheck judge_topology(const DoctorFacts& facts) {
 }
 
 DoctorCheck judge_cpus(const DoctorFacts& facts) {
-  DoctorCheck check = named("cpus", Need::optional);
+  DoctorCheck check = named("cpus", Need::kOptional);
   if (!facts.node) {
-    check.status = CheckStatus::missing;
+    check.status = CheckStatus::kMissing;
     check.found = "unknown";
     check.advice = "see hwloc";
     return check;
@@ -324,7 +325,7 @@ DoctorCheck judge_cpus(const DoctorFacts& facts) {
   const CpuList usable = usable_pus(*facts.node);
   check.found = fmt::format("all {}", usable.size());
   if (usable.size() < facts.node->machine_pus) {
-    check.status = CheckStatus::warning;
+    check.status = CheckStatus::kWarning;
     check.found = fmt::format("{} of {} (cpus {})", usable.size(), facts.node->machine_pus,
                               format_cpu_list(usable));
     check.advice =
@@ -333,7 +334,7 @@ DoctorCheck judge_cpus(const DoctorFacts& facts) {
   }
   const auto& quota = facts.node->cpu_quota;
   if (quota && *quota < static_cast<double>(usable.size())) {
-    check.status = CheckStatus::warning;
+    check.status = CheckStatus::kWarning;
     check.found += fmt::format(", with a cgroup quota of {:.1f} cpus", *quota);
     check.advice = fmt::format("keep ranks times --threads at {} or below, or raise the quota",
                                std::max(1, static_cast<int>(*quota)));
@@ -342,10 +343,10 @@ DoctorCheck judge_cpus(const DoctorFacts& facts) {
 }
 
 DoctorCheck judge_hdf5(const DoctorFacts& facts) {
-  DoctorCheck check = named("HDF5", Need::required);
+  DoctorCheck check = named("HDF5", Need::kRequired);
   check.found = facts.libraries.hdf5;
   if (check.found.empty()) {
-    check.status = CheckStatus::missing;
+    check.status = CheckStatus::kMissing;
     check.found = "none";
     check.advice = "build with HDF5 1.10 or newer";
   }
@@ -353,7 +354,7 @@ DoctorCheck judge_hdf5(const DoctorFacts& facts) {
 }
 
 DoctorCheck judge_cuda(const DoctorFacts& facts) {
-  DoctorCheck check = named("CUDA", Need::optional);
+  DoctorCheck check = named("CUDA", Need::kOptional);
   const bool gpus_seen = facts.node && !facts.node->gpus.empty();
   const std::string driver =
       facts.nvidia_driver.empty() ? "no NVIDIA driver" : "driver " + facts.nvidia_driver;
@@ -363,11 +364,11 @@ DoctorCheck judge_cuda(const DoctorFacts& facts) {
   if (!facts.devices.devices.empty()) return check;
   if (!facts.built_with_cuda) {
     const bool idle_gpus = gpus_seen || !facts.nvidia_driver.empty();
-    check.status = idle_gpus ? CheckStatus::warning : CheckStatus::ok;
+    check.status = idle_gpus ? CheckStatus::kWarning : CheckStatus::kOk;
     if (idle_gpus) check.advice = "GPUs stay idle: build with -DREGROUP_CUDA=ON to use them";
     return check;
   }
-  check.status = gpus_seen ? CheckStatus::warning : CheckStatus::missing;
+  check.status = gpus_seen ? CheckStatus::kWarning : CheckStatus::kMissing;
   check.found += " (" + facts.devices.reason + ")";
   check.advice = gpus_seen ? "GPUs are on the PCI bus but CUDA shows none: install the driver, "
                              "and look at CUDA_VISIBLE_DEVICES"
@@ -377,29 +378,29 @@ DoctorCheck judge_cuda(const DoctorFacts& facts) {
 
 DoctorCheck judge_slurm(const DoctorFacts& facts) {
   const DoctorFacts::Slurm& slurm = facts.slurm;
-  DoctorCheck check = named("Slurm", Need::optional);
+  DoctorCheck check = named("Slurm", Need::kOptional);
   if (!slurm.sbatch_path && !slurm.scontrol_path) {
-    check.status = slurm.job_id ? CheckStatus::warning : CheckStatus::missing;
+    check.status = slurm.job_id ? CheckStatus::kWarning : CheckStatus::kMissing;
     check.found = "not on PATH";
     check.advice = slurm.job_id ? "this is a Slurm job: put sbatch and scontrol on PATH so that it "
                                   "can be requeued"
-                                : "nothing to do outside a Slurm cluster; runs are not requeued";
+                                : "nothing to do outside a Slurm cluster";
     return check;
   }
   check.found = slurm.version.empty() ? "sbatch does not tell its version" : slurm.version;
   check.found += slurm.job_id ? fmt::format(", inside job {}", *slurm.job_id)
                               : std::string(", outside an allocation");
   if (!slurm.sbatch_path || !slurm.scontrol_path || slurm.version.empty()) {
-    check.status = CheckStatus::warning;
+    check.status = CheckStatus::kWarning;
     check.advice = "both sbatch and scontrol must be on PATH and answer, to submit and to requeue";
   }
   return check;
 }
 
 DoctorCheck judge_directory(const DoctorFacts& facts) {
-  DoctorCheck check = named("current directory", Need::required);
+  DoctorCheck check = named("current directory", Need::kRequired);
   if (!facts.current_directory) {
-    check.status = CheckStatus::missing;
+    check.status = CheckStatus::kMissing;
     check.found = facts.current_directory.error();
     check.advice = "go to a directory that exists, or give --dir";
     return check;
@@ -409,7 +410,7 @@ DoctorCheck judge_directory(const DoctorFacts& facts) {
   check.found = fmt::format("{} on {}, {} free of {}", disk.path, kind.name,
                             size_text(disk.bytes_free), size_text(disk.bytes_total));
   const auto warn = [&check](std::string advice) {
-    check.status = CheckStatus::warning;
+    check.status = CheckStatus::kWarning;
     check.advice = std::move(advice);
   };
   const std::string_view name = kind.name;
@@ -421,16 +422,16 @@ DoctorCheck judge_directory(const DoctorFacts& facts) {
     warn("it is memory: a run directory here is lost with the node; give --dir on a disk");
   } else if (name == "NFS") {
     warn("NFS is slow for checkpoints and its caches lag; prefer a parallel file system for --dir");
-  } else if (kind.reach == Reach::this_node) {
+  } else if (kind.reach == Reach::kThisNode) {
     check.advice = "only this node sees it: a run on several nodes needs --dir on a shared one";
   }
   return check;
 }
 
 DoctorCheck judge_shared_memory(const DoctorFacts& facts) {
-  DoctorCheck check = named("shared memory", Need::required);
+  DoctorCheck check = named("shared memory", Need::kRequired);
   if (!facts.shared_memory) {
-    check.status = CheckStatus::missing;
+    check.status = CheckStatus::kMissing;
     check.found = facts.shared_memory.error();
     check.advice = "mount a tmpfs on /dev/shm: MPI needs it between ranks of a node";
     return check;
@@ -439,7 +440,7 @@ DoctorCheck judge_shared_memory(const DoctorFacts& facts) {
                             size_text(facts.shared_memory->bytes_free),
                             size_text(facts.shared_memory->bytes_total));
   if (facts.shared_memory->bytes_free < kSharedMemoryFreeBytesMin) {
-    check.status = CheckStatus::warning;
+    check.status = CheckStatus::kWarning;
     check.advice = fmt::format(
         "MPI may fail between many ranks of a node: make {} free (containers: "
         "--shm-size), and remove what dead programs left there",
@@ -449,11 +450,11 @@ DoctorCheck judge_shared_memory(const DoctorFacts& facts) {
 }
 
 DoctorCheck judge_open_files(const DoctorFacts& facts) {
-  DoctorCheck check = named("open files", Need::optional);
+  DoctorCheck check = named("open files", Need::kOptional);
   check.found =
       fmt::format("{} (may be raised to {})", facts.open_files.soft, facts.open_files.hard);
   if (facts.open_files.soft < kOpenFilesMin) {
-    check.status = CheckStatus::warning;
+    check.status = CheckStatus::kWarning;
     check.advice = fmt::format(
         "ranks keep a socket to each neighbour and a file a checkpoint part: "
         "ulimit -n {} or more",
@@ -483,7 +484,7 @@ std::vector<std::string> wrap_words(const std::string& text, std::size_t width) 
 
 bool DoctorReport::ready() const {
   return std::none_of(checks.begin(), checks.end(), [](const DoctorCheck& check) {
-    return check.required && check.status == CheckStatus::missing;
+    return check.required && check.status == CheckStatus::kMissing;
   });
 }
 
@@ -551,11 +552,11 @@ nlohmann::ordered_json doctor_json(const DoctorReport& report) {
 
 const char* to_text(CheckStatus status) {
   switch (status) {
-    case CheckStatus::ok:
+    case CheckStatus::kOk:
       return "ok";
-    case CheckStatus::warning:
+    case CheckStatus::kWarning:
       return "warning";
-    case CheckStatus::missing:
+    case CheckStatus::kMissing:
       return "missing";
   }
   return "missing";

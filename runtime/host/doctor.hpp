@@ -65,11 +65,11 @@ struct DoctorFacts {
   OpenFiles open_files;
 };
 
-enum class CheckStatus { ok, warning, missing };
+enum class CheckStatus { kOk, kWarning, kMissing };
 
 struct DoctorCheck {
   std::string name;
-  CheckStatus status = CheckStatus::ok;
+  CheckStatus status = CheckStatus::kOk;
   std::string found;
   std::string advice;     // what to do; empty where nothing is to be done
   bool required = false;  // without it no run on several ranks

@@ -91,8 +91,7 @@ std::string hdf5_description() {
 namespace hdf5 {
 namespace {
 
-// ---- How files are written
-// -----------------------------------------------------------------------
+// ---- How files are written ----
 //
 // A file driver that writes through a FileSystem, as HDF5's own `sec2` does through the system. The
 // difference is in what HDF5 gets to see of a failure: nothing. HDF5 1.10 that could not write a
@@ -110,7 +109,6 @@ struct DriverInfo {
 struct WrittenFile {
   H5FD_t public_part;  // HDF5's own; must come first
   std::shared_ptr<WriteStatus> status;
-  int fd;
   haddr_t allocated_end;
   haddr_t file_end;
 };
@@ -132,23 +130,21 @@ extern "C" H5FD_t* driver_open(const char* path, unsigned, hid_t access, haddr_t
   const auto* info = static_cast<const DriverInfo*>(H5Pget_driver_info(access));
   if (info == nullptr) return nullptr;
   WriteStatus& status = **info->status;
-  const int fd = status.file_system->open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd < 0) {
+  status.descriptor =
+      FileDescriptor(*status.file_system,
+                     status.file_system->open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (!status.descriptor.is_open()) {
     keep_error(status);
     return nullptr;
   }
   auto* file = new WrittenFile{};
   file->status = *info->status;
-  file->fd = fd;
   return &file->public_part;
 }
 
-extern "C" herr_t driver_close(H5FD_t* base) {
-  WrittenFile* file = written(base);
-  WriteStatus& status = *file->status;
-  if (status.writes() && status.file_system->fsync(file->fd) != 0) keep_error(status);
-  if (status.file_system->close(file->fd) != 0 && !status.abandoned) keep_error(status);
-  delete file;
+// The descriptor stays with the WriteStatus.
+extern "C" herr_t driver_close(H5FD_t* file) {
+  delete written(file);
   return 0;
 }
 
@@ -176,7 +172,8 @@ extern "C" herr_t driver_read(H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address, 
   const WrittenFile* file = written(base);
   auto* bytes = static_cast<char*>(buffer);
   while (size > 0) {
-    const ssize_t count = ::pread(file->fd, bytes, size, static_cast<off_t>(address));
+    const ssize_t count =
+        ::pread(file->status->descriptor.get(), bytes, size, static_cast<off_t>(address));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) keep_error(*file->status);
     if (count <= 0) break;
@@ -195,8 +192,8 @@ extern "C" herr_t driver_write(H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address,
   file->file_end = std::max(file->file_end, address + size);
   while (size > 0 && file->status->writes()) {
     errno = 0;
-    const ssize_t count =
-        file->status->file_system->pwrite(file->fd, bytes, size, static_cast<off_t>(address));
+    const ssize_t count = file->status->file_system->pwrite(file->status->descriptor.get(), bytes,
+                                                            size, static_cast<off_t>(address));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) {
       keep_error(*file->status);
@@ -213,7 +210,8 @@ extern "C" herr_t driver_truncate(H5FD_t* base, hid_t, hbool_t) {
   WrittenFile* file = written(base);
   if (file->file_end == file->allocated_end) return 0;
   const auto length = static_cast<off_t>(file->allocated_end);
-  if (file->status->writes() && file->status->file_system->ftruncate(file->fd, length) != 0)
+  if (file->status->writes() &&
+      file->status->file_system->ftruncate(file->status->descriptor.get(), length) != 0)
     keep_error(*file->status);
   file->file_end = file->allocated_end;
   return 0;
@@ -256,18 +254,17 @@ Expected<void> settled(const std::shared_ptr<WriteStatus>& status, Expected<void
   return done;
 }
 
-// ---- Types, spaces, attributes
-// -------------------------------------------------------------------
+// ---- Types, spaces, attributes ----
 
 hid_t file_type(ElementType type) {
   switch (type) {
-    case ElementType::uint8:
+    case ElementType::kUint8:
       return H5T_STD_U8LE;
-    case ElementType::int64:
+    case ElementType::kInt64:
       return H5T_STD_I64LE;
-    case ElementType::uint64:
+    case ElementType::kUint64:
       return H5T_STD_U64LE;
-    case ElementType::float64:
+    case ElementType::kFloat64:
       return H5T_IEEE_F64LE;
   }
   return H5I_INVALID_HID;
@@ -280,7 +277,7 @@ hid_t memory_type(ElementType type) {
 
 Expected<ElementType> element_type_of(hid_t type) {
   for (const auto candidate :
-       {ElementType::uint8, ElementType::int64, ElementType::uint64, ElementType::float64}) {
+       {ElementType::kUint8, ElementType::kInt64, ElementType::kUint64, ElementType::kFloat64}) {
     const htri_t equal = H5Tequal(type, file_type(candidate));
     if (equal < 0) return failed("H5Tequal");
     if (equal > 0) return candidate;
@@ -397,13 +394,13 @@ Expected<Value> read_value(const OpenAttribute& open, const std::string& name) {
   const auto type = element_type_of(open.type.get());
   if (!type) return std::unexpected(fmt::format("attribute '{}': {}", name, type.error()));
   switch (*type) {
-    case ElementType::int64:
+    case ElementType::kInt64:
       return read_number<std::int64_t>(open, *type);
-    case ElementType::uint64:
+    case ElementType::kUint64:
       return read_number<std::uint64_t>(open, *type);
-    case ElementType::float64:
+    case ElementType::kFloat64:
       return read_number<double>(open, *type);
-    case ElementType::uint8:
+    case ElementType::kUint8:
       break;
   }
   return std::unexpected(fmt::format("attribute '{}' is of an unknown kind", name));
@@ -476,7 +473,7 @@ Expected<Transfer> transfer(hid_t dataset, std::uint64_t first_row, std::uint64_
 }  // namespace
 
 std::size_t element_bytes(ElementType type) {
-  return type == ElementType::uint8 ? 1 : 8;
+  return type == ElementType::kUint8 ? 1 : 8;
 }
 
 Handle& Handle::operator=(Handle&& other) noexcept {
@@ -504,9 +501,9 @@ Expected<void> Node::put_attribute(const std::string& name, const Value& value) 
     if constexpr (std::is_same_v<Held, std::string>) {
       return write_text_attribute(handle_.get(), name, space->get(), {&held, 1});
     } else {
-      constexpr auto type = std::is_same_v<Held, double>         ? ElementType::float64
-                            : std::is_same_v<Held, std::int64_t> ? ElementType::int64
-                                                                 : ElementType::uint64;
+      constexpr auto type = std::is_same_v<Held, double>         ? ElementType::kFloat64
+                            : std::is_same_v<Held, std::int64_t> ? ElementType::kInt64
+                                                                 : ElementType::kUint64;
       return write_attribute(handle_.get(), name, file_type(type), space->get(), &held);
     }
   };
@@ -673,6 +670,7 @@ File::~File() {
 void File::abandon() noexcept {
   if (status_) status_->abandoned = true;
   handle_.reset();
+  if (status_) status_->descriptor.close();
 }
 
 Expected<File> File::create(const std::filesystem::path& path, FileSystem& file_system) {
@@ -718,9 +716,16 @@ Expected<void> File::flush() {
 }
 
 Expected<void> File::close() {
-  const Call call;
   Expected<void> done;
-  if (handle_.is_open() && is_failure(H5Fclose(handle_.release()))) done = failed("H5Fclose");
+  {
+    const Call call;
+    if (handle_.is_open() && is_failure(H5Fclose(handle_.release()))) done = failed("H5Fclose");
+  }
+  if (status_ && status_->descriptor.is_open()) {
+    if (status_->writes() && status_->file_system->fsync(status_->descriptor.get()) != 0)
+      keep_error(*status_);
+    if (status_->descriptor.close() != 0) keep_error(*status_);
+  }
   return settled(status_, std::move(done));
 }
 

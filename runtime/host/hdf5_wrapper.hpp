@@ -32,7 +32,7 @@ template <class T>
 using Expected = std::expected<T, std::string>;
 
 // What a dataset holds, little-endian in the file.
-enum class ElementType : std::uint8_t { uint8, int64, uint64, float64 };
+enum class ElementType : std::uint8_t { kUint8, kInt64, kUint64, kFloat64 };
 std::size_t element_bytes(ElementType type);
 
 // What an attribute holds. Text is stored with a fixed length: no NUL in it, attribute_bytes_max at
@@ -61,8 +61,9 @@ class Handle {
 // What became of the writes to one created file, known to the file and to all its objects.
 struct WriteStatus {
   FileSystem* file_system = nullptr;
-  int error_number = 0;    // of the first call that failed; nothing is written after it
-  bool abandoned = false;  // nothing more is to be written
+  FileDescriptor descriptor;  // outlives HDF5's file, to be synced after it
+  int error_number = 0;       // of the first call that failed; nothing is written after it
+  bool abandoned = false;     // nothing more is to be written
 
   bool writes() const { return error_number == 0 && !abandoned; }
 };
@@ -123,7 +124,7 @@ class Dataset : public Node {
   Dataset(Handle handle, std::shared_ptr<WriteStatus> status, ElementType type, std::uint64_t rows)
       : Node(std::move(handle), std::move(status)), type_(type), rows_(rows) {}
 
-  ElementType type_ = ElementType::uint8;
+  ElementType type_ = ElementType::kUint8;
   std::uint64_t rows_ = 0;
 };
 
@@ -160,8 +161,9 @@ class File {
   Expected<Group> root() const;
   // Hands everything to the operating system.
   Expected<void> flush();
-  // Closes the file and every object still open in it. Of a created file, success means that all of
-  // it was written and synced. Its name in the directory is the caller's to sync.
+  // Closes the file and every object still open in it. Of a created file, success means that all
+  // of it was written and synced; its name in the directory is the caller's to sync. Other threads
+  // may use HDF5 while the disk syncs.
   Expected<void> close();
 
  private:

@@ -1,5 +1,6 @@
 #include "runtime/host/launcher.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -33,6 +34,19 @@ std::optional<std::uint32_t> number_from_environment(const char* name) {
 constexpr const char* kAllowRoot[] = {
     "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "PRTE_ALLOW_RUN_AS_ROOT=1",
     "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1"};
+
+// Whether mpirun may find other nodes to start ranks on: a batch system's allocation, or a host
+// file that its own settings name. Otherwise it starts them all on this one.
+bool may_span_nodes() {
+  constexpr const char* kSigns[] = {"SLURM_JOB_ID",
+                                    "PBS_JOBID",
+                                    "LSB_JOBID",
+                                    "PE_HOSTFILE",
+                                    "OMPI_MCA_hostfile",
+                                    "OMPI_MCA_orte_default_hostfile",
+                                    "PRTE_MCA_prte_default_hostfile"};
+  return std::ranges::any_of(kSigns, [](const char* name) { return std::getenv(name) != nullptr; });
+}
 
 volatile std::sig_atomic_t child_pid = 0;
 
@@ -102,6 +116,8 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
                                       // on a node, and the safer one when a peer dies
                                       "--mca", "btl_vader_single_copy_mechanism", "none", "--mca",
                                       "btl_sm_single_copy_mechanism", "none"};
+  // On one node TCP is of no use, and Open MPI 5 complains about interfaces it cannot pair.
+  if (!may_span_nodes()) command.insert(command.end(), {"--mca", "btl", "^tcp"});
   command.insert(command.end(), program.begin(), program.end());
   return command;
 }

@@ -47,13 +47,13 @@ std::string offset_name(const std::string& column) {
 
 ElementType element_type(ColumnType type) {
   switch (type) {
-    case ColumnType::float64:
-      return ElementType::float64;
-    case ColumnType::int64:
-      return ElementType::int64;
-    case ColumnType::uint64:
-      return ElementType::uint64;
-    case ColumnType::text:
+    case ColumnType::kFloat64:
+      return ElementType::kFloat64;
+    case ColumnType::kInt64:
+      return ElementType::kInt64;
+    case ColumnType::kUint64:
+      return ElementType::kUint64;
+    case ColumnType::kText:
       break;
   }
   REGROUP_CHECK(false, "a text column is two datasets");
@@ -61,7 +61,7 @@ ElementType element_type(ColumnType type) {
 
 std::optional<ColumnType> column_type_of(std::string_view name) {
   for (const auto type :
-       {ColumnType::float64, ColumnType::int64, ColumnType::uint64, ColumnType::text})
+       {ColumnType::kFloat64, ColumnType::kInt64, ColumnType::kUint64, ColumnType::kText})
     if (column_type_name(type) == name) return type;
   return std::nullopt;
 }
@@ -160,14 +160,14 @@ struct ColumnWriter {
 };
 
 ColumnWriter column_writer(const ResultColumn& column, int deflate_level) {
-  if (column.type != ColumnType::text)
+  if (column.type != ColumnType::kText)
     return {column,
             DatasetStream(column.name, element_type(column.type), kNumberChunkRows, deflate_level),
             std::nullopt};
   return {
       column,
-      DatasetStream(bytes_name(column.name), ElementType::uint8, kTextChunkBytes, deflate_level),
-      DatasetStream(offset_name(column.name), ElementType::uint64, kNumberChunkRows,
+      DatasetStream(bytes_name(column.name), ElementType::kUint8, kTextChunkBytes, deflate_level),
+      DatasetStream(offset_name(column.name), ElementType::kUint64, kNumberChunkRows,
                     deflate_level)};
 }
 
@@ -191,7 +191,7 @@ std::optional<std::string> problem_with(const std::vector<ResultColumn>& columns
       return fmt::format(
           "'{}' is no name for a column; use up to {} letters, digits, '_', '-' and '.'",
           column.name, ResultLimits::name_bytes_max);
-    const bool text = column.type == ColumnType::text;
+    const bool text = column.type == ColumnType::kText;
     if (!datasets.insert(text ? bytes_name(column.name) : column.name).second ||
         (text && !datasets.insert(offset_name(column.name)).second))
       return fmt::format("column '{}' needs a dataset name that another column has; rename one",
@@ -233,8 +233,7 @@ std::string_view column_type_name(ColumnType type) {
   return names[static_cast<std::size_t>(type)];
 }
 
-// ---- Writing
-// -------------------------------------------------------------------------------------
+// ---- Writing ----
 
 struct ResultFileWriter::State {
   State(FileSystem& the_file_system, const std::filesystem::path& the_directory,
@@ -475,8 +474,7 @@ Outcome ResultFileWriter::finish() {
   return state_->verify_and_publish();
 }
 
-// ---- Reading
-// -------------------------------------------------------------------------------------
+// ---- Reading ----
 
 namespace {
 
@@ -528,16 +526,16 @@ hdf5::Expected<std::vector<NamedValue>> read_values(const hdf5::Node& node,
 }
 
 hdf5::Expected<ColumnReader> open_column(const hdf5::Group& group, const ResultColumn& column) {
-  const bool text = column.type == ColumnType::text;
+  const bool text = column.type == ColumnType::kText;
   auto values = group.open_dataset(text ? bytes_name(column.name) : column.name);
   if (!values) return std::unexpected(fmt::format("column '{}': {}", column.name, values.error()));
-  if (values->type() != (text ? ElementType::uint8 : element_type(column.type)))
+  if (values->type() != (text ? ElementType::kUint8 : element_type(column.type)))
     return std::unexpected(fmt::format("column '{}' has another type than it says", column.name));
   if (!text) return ColumnReader{std::move(*values), std::nullopt};
   auto offsets = group.open_dataset(offset_name(column.name));
   if (!offsets)
     return std::unexpected(fmt::format("column '{}': {}", column.name, offsets.error()));
-  if (offsets->type() != ElementType::uint64 || offsets->rows() == 0)
+  if (offsets->type() != ElementType::kUint64 || offsets->rows() == 0)
     return std::unexpected(fmt::format("column '{}' has no valid offsets", column.name));
   return ColumnReader{std::move(*values), std::move(*offsets)};
 }
@@ -756,16 +754,16 @@ static void shape(const std::vector<ResultColumn>& columns, ResultRows& rows) {
   for (std::size_t i = 0; i < columns.size(); ++i) {
     if (rows.columns[i].index() == static_cast<std::size_t>(columns[i].type)) continue;
     switch (columns[i].type) {
-      case ColumnType::float64:
+      case ColumnType::kFloat64:
         rows.columns[i] = std::vector<double>();
         break;
-      case ColumnType::int64:
+      case ColumnType::kInt64:
         rows.columns[i] = std::vector<std::int64_t>();
         break;
-      case ColumnType::uint64:
+      case ColumnType::kUint64:
         rows.columns[i] = std::vector<std::uint64_t>();
         break;
-      case ColumnType::text:
+      case ColumnType::kText:
         rows.columns[i] = TextRows();
         break;
     }

@@ -24,14 +24,14 @@ namespace regroup {
 
 inline constexpr std::string_view kResultFileName = "result.h5";
 
-enum class ColumnType : std::uint8_t { float64, int64, uint64, text };
+enum class ColumnType : std::uint8_t { kFloat64, kInt64, kUint64, kText };
 std::string_view column_type_name(ColumnType type);  // "float64", "int64", "uint64", "text"
 
 // Names of columns, scalars and attributes: 1 to 128 of A-Z a-z 0-9 _ - . with a letter or digit
 // first.
 struct ResultColumn {
   std::string name;
-  ColumnType type = ColumnType::float64;
+  ColumnType type = ColumnType::kFloat64;
   friend bool operator==(const ResultColumn&, const ResultColumn&) = default;
 };
 

@@ -127,7 +127,7 @@ void append_json_text(std::string& out, std::string_view text) {
 
 void append_value(std::string& out, TextFormat format, double number) {
   if (std::isfinite(number)) return append_number(out, number);
-  if (format == TextFormat::jsonl) return append_json_text(out, special_name(number));
+  if (format == TextFormat::kJsonl) return append_json_text(out, special_name(number));
   out.append(special_name(number));
 }
 void append_value(std::string& out, TextFormat, std::int64_t number) {
@@ -138,13 +138,13 @@ void append_value(std::string& out, TextFormat, std::uint64_t number) {
 }
 void append_value(std::string& out, TextFormat format, std::string_view text) {
   switch (format) {
-    case TextFormat::tsv:
+    case TextFormat::kTsv:
       out.append(text);
       break;
-    case TextFormat::csv:
+    case TextFormat::kCsv:
       append_csv_text(out, text);
       break;
-    case TextFormat::jsonl:
+    case TextFormat::kJsonl:
       append_json_text(out, text);
       break;
   }
@@ -165,9 +165,9 @@ std::vector<std::string> prefixes(const std::vector<ResultColumn>& columns, Text
   std::vector<std::string> all;
   for (const auto& column : columns) {
     const bool first = all.empty();
-    if (format == TextFormat::tsv) all.emplace_back(first ? "" : "\t");
-    if (format == TextFormat::csv) all.emplace_back(first ? "" : ",");
-    if (format == TextFormat::jsonl)
+    if (format == TextFormat::kTsv) all.emplace_back(first ? "" : "\t");
+    if (format == TextFormat::kCsv) all.emplace_back(first ? "" : ",");
+    if (format == TextFormat::kJsonl)
       all.push_back(fmt::format("{}\"{}\":", first ? "{" : ",", column.name));
   }
   return all;
@@ -180,7 +180,7 @@ void append_row(std::string& out, TextFormat format, const std::vector<std::stri
     std::visit([&](const auto& values) { append_value(out, format, values[row]); },
                rows.columns[i]);
   }
-  out.append(format == TextFormat::jsonl ? "}\n" : "\n");
+  out.append(format == TextFormat::kJsonl ? "}\n" : "\n");
 }
 
 void append_header(std::string& out, const std::vector<ResultColumn>& columns) {
@@ -193,7 +193,7 @@ void append_header(std::string& out, const std::vector<ResultColumn>& columns) {
 
 std::expected<void, std::string> write_table(const ResultFileReader& reader, TextFormat format,
                                              std::uint64_t rows_max, Output& output) {
-  if (format == TextFormat::csv) append_header(output.text(), reader.columns());
+  if (format == TextFormat::kCsv) append_header(output.text(), reader.columns());
   const auto before = prefixes(reader.columns(), format);
   const std::uint64_t rows_wanted = std::min(rows_max, reader.rows());
   ResultRows block;
@@ -211,27 +211,27 @@ std::expected<void, std::string> write_table(const ResultFileReader& reader, Tex
 
 void write_scalars(const std::vector<NamedValue>& scalars, TextFormat format, Output& output) {
   std::string& out = output.text();
-  if (format == TextFormat::csv) out.append("name,value\n");
-  if (format == TextFormat::jsonl) out.push_back('{');
+  if (format == TextFormat::kCsv) out.append("name,value\n");
+  if (format == TextFormat::kJsonl) out.push_back('{');
   for (const auto& [name, value] : scalars) {
     const bool first = &name == &scalars.front().name;
-    if (format == TextFormat::jsonl) {
+    if (format == TextFormat::kJsonl) {
       out.append(fmt::format("{}\"{}\":", first ? "" : ",", name));
     } else {
-      out.append(name).push_back(format == TextFormat::tsv ? '\t' : ',');
+      out.append(name).push_back(format == TextFormat::kTsv ? '\t' : ',');
     }
     append_value(out, format, value);
-    if (format != TextFormat::jsonl) out.push_back('\n');
+    if (format != TextFormat::kJsonl) out.push_back('\n');
   }
-  if (format == TextFormat::jsonl) out.append("}\n");
+  if (format == TextFormat::kJsonl) out.append("}\n");
 }
 
 }  // namespace
 
 std::optional<TextFormat> text_format_named(std::string_view name) {
-  if (name == "tsv") return TextFormat::tsv;
-  if (name == "csv") return TextFormat::csv;
-  if (name == "jsonl") return TextFormat::jsonl;
+  if (name == "tsv") return TextFormat::kTsv;
+  if (name == "csv") return TextFormat::kCsv;
+  if (name == "jsonl") return TextFormat::kJsonl;
   return std::nullopt;
 }
 

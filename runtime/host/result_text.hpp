@@ -14,7 +14,7 @@
 
 namespace regroup {
 
-enum class TextFormat : std::uint8_t { tsv, csv, jsonl };
+enum class TextFormat : std::uint8_t { kTsv, kCsv, kJsonl };
 
 // Nothing for a name other than "tsv", "csv" and "jsonl".
 std::optional<TextFormat> text_format_named(std::string_view name);

@@ -39,19 +39,19 @@ RunDirectoryError error_of(Kind kind, std::string message) {
 
 RunDirectoryError system_error(const char* what, const std::filesystem::path& path,
                                int error_number) {
-  return error_of(Kind::io,
+  return error_of(Kind::kIo,
                   fmt::format("cannot {} {}: {}", what, path.string(), errno_text(error_number)));
 }
 
 RunDirectoryError in_use(const std::filesystem::path& path) {
-  return error_of(Kind::in_use,
+  return error_of(Kind::kInUse,
                   fmt::format("{} is in use by a live run; wait for it, or choose another --dir",
                               path.string()));
 }
 
 RunDirectoryError lock_error(const std::filesystem::path& path, int error_number) {
   if (error_number == EWOULDBLOCK) return in_use(path);
-  return error_of(Kind::io,
+  return error_of(Kind::kIo,
                   fmt::format("cannot lock {}: {}; choose a --dir on a file system with locks",
                               (path / kLockName).string(), errno_text(error_number)));
 }
@@ -93,14 +93,14 @@ Refusal refusal_of_missing(const std::filesystem::path& path) {
   if (::stat(parent.c_str(), &status) != 0 && errno != ENOENT && errno != ENOTDIR)
     return system_error("look at", parent, errno);
   if (status.st_mode == 0)
-    return error_of(Kind::unusable, fmt::format("{} has no parent directory; create {} first",
-                                                path.string(), parent.string()));
+    return error_of(Kind::kUnusable, fmt::format("{} has no parent directory; create {} first",
+                                                 path.string(), parent.string()));
   if (!S_ISDIR(status.st_mode))
-    return error_of(Kind::unusable,
+    return error_of(Kind::kUnusable,
                     fmt::format("{} cannot be made: {} is not a directory; choose another --dir",
                                 path.string(), parent.string()));
   if (!may_write_in(parent))
-    return error_of(Kind::io,
+    return error_of(Kind::kIo,
                     fmt::format("cannot create {}: {} is not writable ({}); choose another --dir",
                                 path.string(), parent.string(), errno_text(errno)));
   return std::nullopt;
@@ -112,11 +112,11 @@ Refusal refusal_of_contents(const std::filesystem::path& path) {
   if (::lstat((path / kStatusName).c_str(), &status) == 0) {
     const auto run = read_status(path);
     if (!run)
-      return error_of(Kind::unusable,
+      return error_of(Kind::kUnusable,
                       fmt::format("{}; choose another --dir, or move that file away", run.error()));
-    if (run->state != RunState::done) return std::nullopt;
+    if (run->state != RunState::kDone) return std::nullopt;
     return error_of(
-        Kind::finished,
+        Kind::kFinished,
         fmt::format("{} holds a finished run; read it with `regroup results {}`, or choose "
                     "another --dir",
                     path.string(), path.string()));
@@ -126,7 +126,7 @@ Refusal refusal_of_contents(const std::filesystem::path& path) {
   if (!blank) return blank.error();
   if (*blank) return std::nullopt;
   return error_of(
-      Kind::unusable,
+      Kind::kUnusable,
       fmt::format("{} is not empty and not a run directory; choose a new or empty --dir",
                   path.string()));
 }
@@ -134,19 +134,19 @@ Refusal refusal_of_contents(const std::filesystem::path& path) {
 // Everything but the lock.
 Refusal refusal_of(const std::filesystem::path& path) {
   if (path.empty())
-    return error_of(Kind::unusable, "the run directory has no name; give --dir a path");
+    return error_of(Kind::kUnusable, "the run directory has no name; give --dir a path");
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return refusal_of_missing(path);
     return system_error("look at", path, errno);
   }
   if (!S_ISDIR(status.st_mode))
-    return error_of(Kind::unusable,
+    return error_of(Kind::kUnusable,
                     fmt::format("{} is not a directory; choose another --dir", path.string()));
   if (auto refusal = refusal_of_contents(path)) return refusal;
   if (!may_write_in(path))
-    return error_of(Kind::io, fmt::format("{} is not writable ({}); choose another --dir",
-                                          path.string(), errno_text(errno)));
+    return error_of(Kind::kIo, fmt::format("{} is not writable ({}); choose another --dir",
+                                           path.string(), errno_text(errno)));
   return std::nullopt;
 }
 
@@ -215,7 +215,7 @@ std::expected<FileDescriptor, RunDirectoryError> take_lock(FileSystem& file_syst
   const auto refusal = lock_and_mark(file_system, opened->fd.get(), path);
   if (!refusal) return std::move(opened->fd);
   // A lock that another run took first is theirs.
-  if (opened->created && refusal->kind == Kind::io) file_system.unlink(lock.c_str());
+  if (opened->created && refusal->kind == Kind::kIo) file_system.unlink(lock.c_str());
   return std::unexpected(*refusal);
 }
 
@@ -228,7 +228,7 @@ std::expected<FileDescriptor, RunDirectoryError> lock_directory(FileSystem& file
   if (done) done = sync_directory(file_system, parent_of(path));
   if (done) return lock;
   file_system.unlink((path / kLockName).c_str());
-  return std::unexpected(error_of(Kind::io, done.error()));
+  return std::unexpected(error_of(Kind::kIo, done.error()));
 }
 
 template <class T>
@@ -274,8 +274,8 @@ void take_state(const json& object, RunState& out, std::string& problem) {
   std::string name;
   take(object, "state", name, problem);
   if (!problem.empty()) return;
-  for (const auto state : {RunState::starting, RunState::running, RunState::done, RunState::failed,
-                           RunState::interrupted}) {
+  for (const auto state : {RunState::kStarting, RunState::kRunning, RunState::kDone,
+                           RunState::kFailed, RunState::kInterrupted}) {
     if (run_state_name(state) != name) continue;
     out = state;
     return;
@@ -412,7 +412,7 @@ std::expected<std::filesystem::path, RunDirectoryError> default_run_directory(
     if (errno != EEXIST) return std::unexpected(system_error("create", path, errno));
   }
   return std::unexpected(error_of(
-      Kind::io,
+      Kind::kIo,
       fmt::format("{} and {} names after it are taken; give --dir", name, kNameAttemptsMax)));
 }
 

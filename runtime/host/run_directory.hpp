@@ -18,13 +18,13 @@
 
 namespace regroup {
 
-enum class RunState : std::uint8_t { starting, running, done, failed, interrupted };
+enum class RunState : std::uint8_t { kStarting, kRunning, kDone, kFailed, kInterrupted };
 std::string_view run_state_name(RunState state);
 
 // What DIR/status.json holds, one member each, by these names.
 struct RunStatus {
   std::string job;
-  RunState state = RunState::starting;
+  RunState state = RunState::kStarting;
   std::optional<int> exit;  // the exit status, once the run has ended; null before
   std::uint64_t epoch = 0;
   std::vector<std::uint32_t> members;  // ranks of the newest view, in rank order
@@ -54,12 +54,12 @@ std::string utc_text(std::time_t time);
 
 struct RunDirectoryError {
   enum class Kind : std::uint8_t {
-    unusable,  // not a directory to run in: bad input
-    in_use,    // a live run holds it; it may be free a moment later
-    finished,  // its run is done
-    io         // the system failed us: disk, permissions, locks
+    kUnusable,  // not a directory to run in: bad input
+    kInUse,     // a live run holds it; it may be free a moment later
+    kFinished,  // its run is done
+    kIo         // the system failed us: disk, permissions, locks
   };
-  Kind kind = Kind::unusable;
+  Kind kind = Kind::kUnusable;
   std::string message;
 };
 

@@ -153,7 +153,7 @@ int milliseconds_left(Clock::time_point deadline) {
   return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1'000'000));
 }
 
-enum class Ending { exited, out_of_time };
+enum class Ending { kExited, kOutOfTime };
 
 // Collects output until the program itself has ended, whoever still holds its pipes.
 Ending collect(const FileDescriptor& exited, Pipe& out, Pipe& err, ProgramOutput& output,
@@ -166,8 +166,8 @@ Ending collect(const FileDescriptor& exited, Pipe& out, Pipe& err, ProgramOutput
     REGROUP_CHECK(ready >= 0 || errno == EINTR, "poll takes its arguments");
     drain(out.read_end, output.standard_output, output.truncated);
     drain(err.read_end, output.standard_error, output.truncated);
-    if (ready > 0 && waits[0].revents != 0) return Ending::exited;
-    if (Clock::now() >= deadline) return Ending::out_of_time;
+    if (ready > 0 && waits[0].revents != 0) return Ending::kExited;
+    if (Clock::now() >= deadline) return Ending::kOutOfTime;
   }
 }
 
@@ -230,7 +230,7 @@ std::expected<ProgramOutput, std::string> run_program(std::span<const std::strin
   if (!exited.is_open()) return system_error("cannot watch a program (pidfd_open)", errno);
 
   ProgramOutput output;
-  if (collect(exited, *out, *err, output, deadline) == Ending::out_of_time) {
+  if (collect(exited, *out, *err, output, deadline) == Ending::kOutOfTime) {
     return std::unexpected(
         fmt::format("{}: no answer within {} ms; killed", argv[0], timeout.count()));
   }

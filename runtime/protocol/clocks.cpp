@@ -35,12 +35,12 @@ std::span<const std::byte> VectorClock::trailer(std::span<const std::byte> messa
 }
 
 bool VectorClock::merge_changes(std::span<const std::byte> trailer_bytes) {
+  if (trailer_bytes.empty() || trailer(trailer_bytes).size() != trailer_bytes.size()) return false;
   Reader check(trailer_bytes);
   while (check.rest().size() >= kEntryBytes) {
     if (check.get<std::uint32_t>() >= entries_.size()) return false;
-    check.get<std::uint64_t>();
+    if (check.get<std::uint64_t>() > kStampMax) return false;
   }
-  if (check.rest().size() != sizeof(std::uint32_t)) return false;
   Reader reader(trailer_bytes);
   while (reader.rest().size() >= kEntryBytes) {
     const auto rank = reader.get<std::uint32_t>();

@@ -15,11 +15,15 @@
 
 namespace regroup {
 
+// No clock gets this far by counting; a stamp beyond it is malformed, for a clock set to it could
+// wrap.
+inline constexpr std::uint64_t kStampMax = std::uint64_t{1} << 62;
+
 class LamportClock {
  public:
   // A local event or a send: the stamp it carries.
   std::uint64_t tick() { return ++now_; }
-  // A receive: jumps past the sender's stamp, so that send < receive (I10).
+  // A receive: jumps past the sender's stamp (kStampMax at most), so that send < receive (I10).
   std::uint64_t observe(std::uint64_t sent) {
     now_ = (sent > now_ ? sent : now_) + 1;
     return now_;

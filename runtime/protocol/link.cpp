@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "runtime/protocol/check.hpp"
-
 namespace regroup {
 
 LinkReceiver::Verdict LinkReceiver::hold(std::uint64_t sequence, std::span<const std::byte> frame) {
@@ -21,12 +19,23 @@ bool LinkReceiver::take_early(Buffer& frame) {
   return true;
 }
 
-bool LinkReceiver::assemble(std::span<const std::byte> part, bool more_follows) {
-  REGROUP_CHECK(!complete_, "a message was put together but not taken");
-  if (part.size() > kMessageBytesMax - parts_.size()) oversized_ = true;
-  if (!oversized_) parts_.append(part);
-  complete_ = !more_follows && !oversized_;
-  return complete_;
+LinkReceiver::Assembly LinkReceiver::assemble(MessageKind kind, std::span<const std::byte> part,
+                                              bool more_follows) {
+  const bool other_kind = !parts_.empty() && kind != kind_;
+  if (other_kind || part.size() > message_bytes_max_ - parts_.size()) spoil();
+  if (!spoiled_) {
+    kind_ = kind;
+    parts_.append(part);
+    return more_follows ? Assembly::kPartial : Assembly::kWhole;
+  }
+  if (more_follows) return Assembly::kPartial;
+  spoiled_ = false;
+  return Assembly::kSpoiled;
+}
+
+void LinkReceiver::spoil() {
+  spoiled_ = true;
+  parts_ = Buffer();
 }
 
 }  // namespace regroup

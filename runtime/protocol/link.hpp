@@ -18,6 +18,10 @@ class LinkReceiver {
   static constexpr std::size_t kEarlyFramesMax = 4096;
 
   enum class Verdict : std::uint8_t { kDeliver, kEarly, kDuplicate, kOverflow };
+  enum class Assembly : std::uint8_t { kPartial, kWhole, kSpoiled };
+
+  explicit LinkReceiver(std::size_t message_bytes_max = kMessageBytesMax)
+      : message_bytes_max_(message_bytes_max) {}
 
   // Judges a frame by its sequence number. kDeliver: it is the next one; the caller handles it and
   // then calls take_early until that gives nothing. kEarly: a copy is kept. Otherwise the frame is
@@ -33,27 +37,38 @@ class LinkReceiver {
   // The stored frame whose turn it is now, if it is there; its bytes are whole and checked.
   bool take_early(Buffer& frame);
 
-  // Adds a part of a message. True when that was the last: message() is then whole until the next
-  // call. False as well when the message would pass kMessageBytesMax: oversized() then says so.
-  bool assemble(std::span<const std::byte> part, bool more_follows);
-  bool assembling() const { return !parts_.empty(); }
-  bool oversized() const { return oversized_; }
-  Buffer take_message() {
-    complete_ = false;
-    return std::move(parts_);
-  }
+  // Adds a part of a message of `kind`. kWhole: that was the last, take_message() gives the
+  // message. kSpoiled: that was the last, but the message is dropped whole: it was spoiled, is
+  // larger than the bound, or its parts are of several kinds. The message after it is a new one.
+  Assembly assemble(MessageKind kind, std::span<const std::byte> part, bool more_follows);
+  // A part of the message that is being received, or begins now, cannot be used.
+  void spoil();
+  // Whether the next part belongs to a message begun before.
+  bool assembling() const { return spoiled_ || !parts_.empty(); }
+  Buffer take_message() { return std::move(parts_); }
 
   // A frame is missing: later ones wait for it.
   bool stalled() const { return !early_.empty(); }
+
+  // To be asked at regular intervals: for how many of them, in a row, the same frame was missing.
+  std::uint32_t count_stall() {
+    const bool same = stalled() && stalled_at_ == expected_;
+    stalls_ = same ? stalls_ + 1 : 0;
+    stalled_at_ = expected_;
+    return stalls_;
+  }
 
  private:
   Verdict hold(std::uint64_t sequence, std::span<const std::byte> frame);
 
   std::uint64_t expected_ = 1;
   std::map<std::uint64_t, Buffer> early_;
+  std::size_t message_bytes_max_;
   Buffer parts_;
-  bool complete_ = false;
-  bool oversized_ = false;
+  MessageKind kind_{};  // of the message being put together
+  bool spoiled_ = false;
+  std::uint64_t stalled_at_ = 0;
+  std::uint32_t stalls_ = 0;
 };
 
 }  // namespace regroup

@@ -8,6 +8,8 @@
 namespace regroup {
 namespace {
 
+constexpr int kExitNotRecovered = 3;
+
 // A service that answers its own messages with more of them must come to an end.
 constexpr std::size_t kSelfRoundsMax = 10'000;
 
@@ -20,6 +22,8 @@ template <class... Handlers>
 struct Overloaded : Handlers... {
   using Handlers::operator()...;
 };
+template <class... Handlers>
+Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
 }  // namespace
 
@@ -56,15 +60,27 @@ void Node::step(const Input& input, Output& output) {
                  [this](const WorkFinished& finished) {
                    service_->on_work_finished(context_, *finished.result);
                  },
-                 [this](const Tick& tick) {
-                   REGROUP_CHECK(tick.now >= now_, "time ran backwards");
-                   now_ = tick.now;
-                   service_->on_tick(context_);
-                 },
+                 [this](const Tick& tick_input) { tick(tick_input); },
                  [this](const StopWanted& stop) { service_->on_stop(context_, stop.reason); }},
       input);
   if (!self_messages_.empty()) run_self_messages();
   output_ = nullptr;
+}
+
+void Node::tick(const Tick& tick) {
+  REGROUP_CHECK(tick.now >= now_, "time ran backwards");
+  now_ = tick.now;
+  if (now_ - stall_looked_at_ >= kStallTimeout / kStallLooks) give_up_if_stalled();
+  service_->on_tick(context_);
+}
+
+// No frame is ever sent twice, so one that was damaged on its way is missing for good.
+void Node::give_up_if_stalled() {
+  stall_looked_at_ = now_;
+  for (LinkReceiver& link : receivers_) {
+    if (link.count_stall() < kStallLooks) continue;
+    output_->outcome = Outcome{kExitNotRecovered, "a message to this rank was lost", true};
+  }
 }
 
 std::span<const std::uint64_t> Node::vector_stamp() const {
@@ -111,28 +127,43 @@ void Node::receive(const FrameArrived& arrived) {
 
 void Node::deliver(LinkReceiver& link, const Frame& frame) {
   const FrameHeader& header = frame.header;
-  lamport_.observe(header.lamport);  // I10
+  const bool more_follows = header.flags & kFlagMoreFollows;
   auto payload = frame.body;
-  if (header.flags & kFlagVectorClock) {
-    const auto trailer = VectorClock::trailer(payload);
-    if (trailer.empty() || (vector_ && !vector_->merge_changes(trailer))) {
-      ++drops_.payloads;
+  if (!take_stamps(header, payload)) {
+    link.spoil();  // without this part the message is none
+    payload = {};
+  } else {
+    record(EventKind::kReceive, header.from, header.lamport,
+           static_cast<std::uint64_t>(header.kind));
+    if (!more_follows && !link.assembling()) {
+      hand_over(header.from, header.kind, payload);
       return;
     }
+  }
+  switch (link.assemble(header.kind, payload, more_follows)) {
+    case LinkReceiver::Assembly::kPartial:
+      return;
+    case LinkReceiver::Assembly::kSpoiled:
+      ++drops_.payloads;
+      return;
+    case LinkReceiver::Assembly::kWhole:
+      break;
+  }
+  const Buffer message = link.take_message();
+  hand_over(header.from, header.kind, message.view());
+}
+
+// Moves the clocks past the sender's and cuts the vector stamp off the payload. False, with nothing
+// changed, if a stamp is malformed or not there.
+bool Node::take_stamps(const FrameHeader& header, std::span<const std::byte>& payload) {
+  if (header.lamport > kStampMax) return false;
+  if (header.flags & kFlagVectorClock) {
+    const auto trailer = VectorClock::trailer(payload);
+    if (trailer.empty() || (vector_ && !vector_->merge_changes(trailer))) return false;
     payload = payload.first(payload.size() - trailer.size());
   }
-  record(EventKind::kReceive, header.from, header.lamport, static_cast<std::uint64_t>(header.kind));
-  const bool more_follows = header.flags & kFlagMoreFollows;
-  if (!more_follows && !link.assembling() && !link.oversized()) {
-    hand_over(header.from, header.kind, payload);
-    return;
-  }
-  if (link.assemble(payload, more_follows)) {
-    const Buffer message = link.take_message();
-    hand_over(header.from, header.kind, message.view());
-  } else if (link.oversized()) {
-    ++drops_.payloads;
-  }
+  lamport_.observe(header.lamport);  // I10
+  return true;
 }
 
 void Node::hand_over(RankId from, MessageKind kind, std::span<const std::byte> payload) {
@@ -159,6 +190,8 @@ void Node::send_begun() {
     self_messages_.push_back({begun_kind_, std::move(begun_)});
     return;
   }
+  REGROUP_CHECK(begun_.size() - kFrameHeaderBytes <= kMessageBytesMax,
+                "a message beyond kMessageBytesMax: its receiver would drop it");
   const std::size_t trailer = vector_ ? trailer_bytes_max(options_.ranks) : 0;
   const std::size_t payload_max = kFrameBytesMax - kFrameHeaderBytes - trailer;
   if (begun_.size() - kFrameHeaderBytes <= payload_max) {

@@ -60,9 +60,9 @@ enum class EventKind : std::uint8_t {
   kReceive,
   kLease,
   kCommit,
-  kDuplicate,
   kRetry,
-  kQuarantine
+  kQuarantine,
+  kReturn,  // leased shards came back untried
 };
 
 // Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
@@ -79,6 +79,8 @@ struct Event {
 struct Outcome {
   int exit_status = 0;
   std::string message;
+  // This rank alone ends, because it cannot go on; the others have not been told.
+  bool alone = false;
 };
 
 struct Output {
@@ -152,7 +154,7 @@ struct DropCounters {
   std::uint64_t other_epochs = 0;
   std::uint64_t duplicates = 0;
   std::uint64_t overflows = 0;
-  std::uint64_t payloads = 0;  // whole frames with a payload or trailer that makes no sense
+  std::uint64_t payloads = 0;  // messages whose payload or vector stamp makes no sense
 
   std::uint64_t total() const {
     std::uint64_t sum = strangers + other_epochs + duplicates + overflows + payloads;
@@ -163,6 +165,10 @@ struct DropCounters {
 
 class Node {
  public:
+  // A frame that is missing for this long will not come any more: the rank ends.
+  static constexpr Nanoseconds kStallTimeout = 10 * kSecond;
+  static constexpr std::uint32_t kStallLooks = 10;
+
   Node(const NodeOptions& options, std::unique_ptr<Service> service, BufferPool& pool);
 
   // The first step: enters the first view, of all ranks.
@@ -188,8 +194,11 @@ class Node {
     Buffer payload;
   };
 
+  void tick(const Tick& tick);
+  void give_up_if_stalled();
   void receive(const FrameArrived& arrived);
   void deliver(LinkReceiver& link, const Frame& frame);
+  bool take_stamps(const FrameHeader& header, std::span<const std::byte>& payload);
   void hand_over(RankId from, MessageKind kind, std::span<const std::byte> payload);
   void run_self_messages();
   void send_begun();
@@ -202,6 +211,7 @@ class Node {
   Context context_;
   View view_;
   Nanoseconds now_ = 0;
+  Nanoseconds stall_looked_at_ = 0;
   LamportClock lamport_;
   std::optional<VectorClock> vector_;
   std::vector<LinkReceiver> receivers_;       // by rank

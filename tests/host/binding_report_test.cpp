@@ -58,7 +58,7 @@ TEST(BindingReport, UnboundRanksRunAnywhere) {
   const NodeTopology node = node_with_a_gpu();
 
   const std::string text =
-      topology_text(node, plan_binding(node, 1, {.mode = BindMode::none}), 100);
+      topology_text(node, plan_binding(node, 1, {.mode = BindMode::kNone}), 100);
 
   EXPECT_THAT(text, HasSubstr("bound by none"));
   EXPECT_THAT(text, HasSubstr(" any "));

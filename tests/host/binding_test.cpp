@@ -87,7 +87,7 @@ TEST(Binding, OneCoreOneRank) {
 
   const BindingPlan plan = plan_binding(node, 1, {});
 
-  EXPECT_EQ(plan.mode, BindMode::core);
+  EXPECT_EQ(plan.mode, BindMode::kCore);
   EXPECT_FALSE(plan.oversubscribed);
   EXPECT_THAT(plan.ranks[0].pus, ElementsAre(0));
   EXPECT_THAT(plan.ranks[0].thread_pus, ElementsAre(0));
@@ -207,10 +207,10 @@ TEST(Binding, MoreThreadsThanCoresFloatAndMoreThanUnitsAreReported) {
 TEST(Binding, MoreRanksThanCoresShareWithoutExclusiveBinding) {
   const NodeTopology node = synthetic("pack:2 numa:1 core:2 pu:1");
 
-  const BindingPlan plan = plan_binding(node, 6, {.mode = BindMode::core});
+  const BindingPlan plan = plan_binding(node, 6, {.mode = BindMode::kCore});
 
   EXPECT_TRUE(plan.oversubscribed);
-  EXPECT_EQ(plan.mode, BindMode::numa);
+  EXPECT_EQ(plan.mode, BindMode::kNuma);
   for (const RankBinding& rank : plan.ranks) {
     EXPECT_FALSE(rank.exclusive);
     EXPECT_EQ(rank.threads, 1U);
@@ -224,7 +224,7 @@ TEST(Binding, MoreRanksThanCoresShareWithoutExclusiveBinding) {
 TEST(Binding, NumaModeBindsToWholeMemoryNodes) {
   const NodeTopology node = synthetic("pack:1 numa:2 core:4 pu:1");
 
-  const BindingPlan plan = plan_binding(node, 4, {.mode = BindMode::numa});
+  const BindingPlan plan = plan_binding(node, 4, {.mode = BindMode::kNuma});
 
   EXPECT_THAT(plan.ranks[0].pus, ElementsAre(0, 1, 2, 3));
   EXPECT_EQ(plan.ranks[0].pus, plan.ranks[1].pus);
@@ -235,7 +235,7 @@ TEST(Binding, NumaModeBindsToWholeMemoryNodes) {
 
 TEST(Binding, NoneBindsNothingAndStillCountsThreads) {
   const BindingPlan plan =
-      plan_binding(synthetic("pack:1 core:4 pu:1"), 2, {.mode = BindMode::none});
+      plan_binding(synthetic("pack:1 core:4 pu:1"), 2, {.mode = BindMode::kNone});
 
   EXPECT_THAT(plan.ranks[0].pus, IsEmpty());
   EXPECT_THAT(plan.ranks[0].thread_pus, IsEmpty());
@@ -382,7 +382,7 @@ TEST(BindingGpus, OneRankAGpuNearby) {
 
   EXPECT_THAT(gpus_of(plan), ElementsAre(0, 1, 2, 3));
   for (const RankBinding& rank : plan.ranks) {
-    EXPECT_EQ(rank.gpu_distance, GpuDistance::same_numa);
+    EXPECT_EQ(rank.gpu_distance, GpuDistance::kSameNuma);
     EXPECT_EQ(rank.gpu_sharers, 1U);
   }
 }
@@ -393,7 +393,7 @@ TEST(BindingGpus, TwoRanksAGpuStayInTheirPackage) {
   EXPECT_THAT(gpus_of(plan), ElementsAre(0, 0, 1, 1, 2, 2, 3, 3));
   for (const RankBinding& rank : plan.ranks) {
     EXPECT_EQ(rank.gpu_sharers, 2U);
-    EXPECT_NE(rank.gpu_distance, GpuDistance::remote);
+    EXPECT_NE(rank.gpu_distance, GpuDistance::kRemote);
   }
 }
 
@@ -410,7 +410,7 @@ TEST(BindingGpus, FewRanksTakeTheNearestOnes) {
   const BindingPlan plan = plan_binding(node_with_gpus(), 2, {});
 
   for (const RankBinding& rank : plan.ranks) {
-    EXPECT_EQ(rank.gpu_distance, GpuDistance::same_numa);
+    EXPECT_EQ(rank.gpu_distance, GpuDistance::kSameNuma);
   }
   EXPECT_NE(plan.ranks[0].gpu, plan.ranks[1].gpu);
 }
@@ -443,11 +443,11 @@ TEST(BindingGpus, AllRanksOnOnePackageStillGetAGpuEach) {
 
 TEST(BindingGpus, AtMostKAreUsedAndSpreadOverPackages) {
   const BindingPlan two =
-      plan_binding(node_with_gpus(), 8, {.gpus = GpuMode::at_most, .gpus_max = 2});
+      plan_binding(node_with_gpus(), 8, {.gpus = GpuMode::kAtMost, .gpus_max = 2});
   const BindingPlan many =
-      plan_binding(node_with_gpus(), 4, {.gpus = GpuMode::at_most, .gpus_max = 9});
+      plan_binding(node_with_gpus(), 4, {.gpus = GpuMode::kAtMost, .gpus_max = 9});
   const BindingPlan zero =
-      plan_binding(node_with_gpus(), 4, {.gpus = GpuMode::at_most, .gpus_max = 0});
+      plan_binding(node_with_gpus(), 4, {.gpus = GpuMode::kAtMost, .gpus_max = 0});
 
   EXPECT_THAT(gpus_of(two), ElementsAre(0, 0, 0, 0, 2, 2, 2, 2));
   EXPECT_THAT(gpus_of(many), ElementsAre(0, 1, 2, 3));
@@ -455,7 +455,7 @@ TEST(BindingGpus, AtMostKAreUsedAndSpreadOverPackages) {
 }
 
 TEST(BindingGpus, NoneMeansNone) {
-  EXPECT_THAT(gpus_of(plan_binding(node_with_gpus(), 4, {.gpus = GpuMode::none})), Each(-1));
+  EXPECT_THAT(gpus_of(plan_binding(node_with_gpus(), 4, {.gpus = GpuMode::kNone})), Each(-1));
 }
 
 TEST(BindingGpus, UnknownPlaceIsUsedAllTheSame) {
@@ -466,7 +466,7 @@ TEST(BindingGpus, UnknownPlaceIsUsedAllTheSame) {
   const BindingPlan plan = plan_binding(node, 2, {});
 
   EXPECT_THAT(gpus_of(plan), Each(0));
-  EXPECT_EQ(plan.ranks[0].gpu_distance, GpuDistance::unknown);
+  EXPECT_EQ(plan.ranks[0].gpu_distance, GpuDistance::kUnknown);
 }
 
 }  // namespace

@@ -58,7 +58,7 @@ TEST(Doctor, AHealthyNodeNeedsNothing) {
 
   EXPECT_TRUE(report.ready());
   for (const DoctorCheck& check : report.checks) {
-    EXPECT_EQ(check.status, CheckStatus::ok) << check.name << ": " << check.advice;
+    EXPECT_EQ(check.status, CheckStatus::kOk) << check.name << ": " << check.advice;
     EXPECT_FALSE(check.found.empty()) << check.name;
   }
 }
@@ -73,7 +73,7 @@ TEST(Doctor, EveryShortcomingHasAdvice) {
 
   EXPECT_FALSE(report.ready());
   for (const DoctorCheck& check : report.checks) {
-    EXPECT_TRUE(check.status == CheckStatus::ok || !check.advice.empty()) << check.name;
+    EXPECT_TRUE(check.status == CheckStatus::kOk || !check.advice.empty()) << check.name;
   }
 }
 
@@ -81,7 +81,7 @@ TEST(Doctor, MissingMpirunIsNamedAndNotReady) {
   DoctorFacts facts = healthy();
   facts.mpirun = std::nullopt;
 
-  EXPECT_EQ(check_of(facts, "mpirun").status, CheckStatus::missing);
+  EXPECT_EQ(check_of(facts, "mpirun").status, CheckStatus::kMissing);
   EXPECT_THAT(check_of(facts, "mpirun").advice, HasSubstr("openmpi-bin"));
   EXPECT_FALSE(judge(facts).ready());
 }
@@ -90,7 +90,7 @@ TEST(Doctor, MpirunOfAnotherVersionThanTheLibraryIsWarnedOf) {
   DoctorFacts facts = healthy();
   facts.mpirun->version_output = "mpirun (Open MPI) 5.0.7\n";
 
-  EXPECT_EQ(check_of(facts, "mpirun").status, CheckStatus::warning);
+  EXPECT_EQ(check_of(facts, "mpirun").status, CheckStatus::kWarning);
   EXPECT_THAT(check_of(facts, "mpirun").advice, HasSubstr("4.1.4"));
 }
 
@@ -98,7 +98,7 @@ TEST(Doctor, AnotherMpisMpirunIsWarnedOf) {
   DoctorFacts facts = healthy();
   facts.mpirun->version_output = "HYDRA build details:\n    Version: 4.0.2\n";
 
-  EXPECT_EQ(check_of(facts, "mpirun").status, CheckStatus::warning);
+  EXPECT_EQ(check_of(facts, "mpirun").status, CheckStatus::kWarning);
 }
 
 TEST(Doctor, AnMpirunThatHangsIsTold) {
@@ -106,7 +106,7 @@ TEST(Doctor, AnMpirunThatHangsIsTold) {
   facts.mpirun->version_output.clear();
   facts.mpirun->troubles = {"mpirun: no answer within 3000 ms; killed"};
 
-  EXPECT_EQ(check_of(facts, "mpirun").status, CheckStatus::warning);
+  EXPECT_EQ(check_of(facts, "mpirun").status, CheckStatus::kWarning);
   EXPECT_THAT(check_of(facts, "mpirun").advice, HasSubstr("no answer"));
 }
 
@@ -121,21 +121,21 @@ TEST(Doctor, RecoveryBackendFollowsTheMpi) {
   DoctorFacts silent = ulfm;
   silent.mpirun->info_output = "";
 
-  EXPECT_THAT(check_of(stock, "recovery backend").found, HasSubstr("no ULFM"));
-  EXPECT_EQ(check_of(stock, "recovery backend").status, CheckStatus::ok);
-  EXPECT_EQ(check_of(ulfm, "recovery backend").found, "ULFM");
-  EXPECT_EQ(check_of(without, "recovery backend").status, CheckStatus::warning);
-  EXPECT_EQ(check_of(silent, "recovery backend").status, CheckStatus::ok);
+  EXPECT_THAT(check_of(stock, "fault tolerance").found, HasSubstr("no ULFM"));
+  EXPECT_EQ(check_of(stock, "fault tolerance").status, CheckStatus::kOk);
+  EXPECT_EQ(check_of(ulfm, "fault tolerance").found, "ULFM");
+  EXPECT_EQ(check_of(without, "fault tolerance").status, CheckStatus::kWarning);
+  EXPECT_EQ(check_of(silent, "fault tolerance").status, CheckStatus::kOk);
 }
 
 TEST(Doctor, RootNeedsTheVariables) {
   DoctorFacts facts = healthy();
   facts.is_root = true;
 
-  EXPECT_EQ(check_of(facts, "user").status, CheckStatus::warning);
+  EXPECT_EQ(check_of(facts, "user").status, CheckStatus::kWarning);
   EXPECT_THAT(check_of(facts, "user").advice, HasSubstr("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1"));
   facts.may_run_as_root = true;
-  EXPECT_EQ(check_of(facts, "user").status, CheckStatus::ok);
+  EXPECT_EQ(check_of(facts, "user").status, CheckStatus::kOk);
 }
 
 TEST(Doctor, RestrictedCpusAndQuotasAreWarnedOf) {
@@ -144,9 +144,9 @@ TEST(Doctor, RestrictedCpusAndQuotasAreWarnedOf) {
   DoctorFacts quota = healthy();
   quota.node->cpu_quota = 2.0;
 
-  EXPECT_EQ(check_of(restricted, "cpus").status, CheckStatus::warning);
+  EXPECT_EQ(check_of(restricted, "cpus").status, CheckStatus::kWarning);
   EXPECT_THAT(check_of(restricted, "cpus").found, HasSubstr("4 of 32 (cpus 0-3)"));
-  EXPECT_EQ(check_of(quota, "cpus").status, CheckStatus::warning);
+  EXPECT_EQ(check_of(quota, "cpus").status, CheckStatus::kWarning);
   EXPECT_THAT(check_of(quota, "cpus").found, HasSubstr("2.0 cpus"));
 }
 
@@ -159,22 +159,22 @@ TEST(Doctor, CudaIsJudgedByBuildDriverAndDevices) {
   DoctorFacts gpu = no_gpu;
   gpu.devices = {.devices = {CudaDevice{}}, .reason = {}};
 
-  EXPECT_EQ(check_of(idle_gpu, "CUDA").status, CheckStatus::warning);
+  EXPECT_EQ(check_of(idle_gpu, "CUDA").status, CheckStatus::kWarning);
   EXPECT_THAT(check_of(idle_gpu, "CUDA").advice, HasSubstr("REGROUP_CUDA=ON"));
-  EXPECT_EQ(check_of(no_gpu, "CUDA").status, CheckStatus::missing);
+  EXPECT_EQ(check_of(no_gpu, "CUDA").status, CheckStatus::kMissing);
   EXPECT_THAT(check_of(no_gpu, "CUDA").found, HasSubstr("no driver"));
   EXPECT_TRUE(judge(no_gpu).ready()) << "a GPU is never needed";
-  EXPECT_EQ(check_of(gpu, "CUDA").status, CheckStatus::ok);
+  EXPECT_EQ(check_of(gpu, "CUDA").status, CheckStatus::kOk);
 }
 
 TEST(Doctor, SlurmIsOptionalOutsideAJob) {
   DoctorFacts facts = healthy();
   facts.slurm = {};
 
-  EXPECT_EQ(check_of(facts, "Slurm").status, CheckStatus::missing);
+  EXPECT_EQ(check_of(facts, "Slurm").status, CheckStatus::kMissing);
   EXPECT_TRUE(judge(facts).ready());
   facts.slurm.job_id = "4711";
-  EXPECT_EQ(check_of(facts, "Slurm").status, CheckStatus::warning);
+  EXPECT_EQ(check_of(facts, "Slurm").status, CheckStatus::kWarning);
 }
 
 TEST(Doctor, DirectoriesThatWillDisappointAreWarnedOf) {
@@ -187,12 +187,12 @@ TEST(Doctor, DirectoriesThatWillDisappointAreWarnedOf) {
   };
   constexpr std::uint64_t kPlenty = 100ULL << 30;
 
-  EXPECT_EQ(status_with(0xEF53, kPlenty, true).status, CheckStatus::ok);
+  EXPECT_EQ(status_with(0xEF53, kPlenty, true).status, CheckStatus::kOk);
   EXPECT_THAT(status_with(0xEF53, kPlenty, true).advice, HasSubstr("shared"));
-  EXPECT_EQ(status_with(0x6969, kPlenty, true).status, CheckStatus::warning);
-  EXPECT_EQ(status_with(0x01021994, kPlenty, true).status, CheckStatus::warning);
-  EXPECT_EQ(status_with(0xEF53, 1 << 20, true).status, CheckStatus::warning);
-  EXPECT_EQ(status_with(0xEF53, kPlenty, false).status, CheckStatus::warning);
+  EXPECT_EQ(status_with(0x6969, kPlenty, true).status, CheckStatus::kWarning);
+  EXPECT_EQ(status_with(0x01021994, kPlenty, true).status, CheckStatus::kWarning);
+  EXPECT_EQ(status_with(0xEF53, 1 << 20, true).status, CheckStatus::kWarning);
+  EXPECT_EQ(status_with(0xEF53, kPlenty, false).status, CheckStatus::kWarning);
   EXPECT_THAT(status_with(0xFFFFFFFF9123683E, kPlenty, true).found, HasSubstr("btrfs"));
 }
 
@@ -201,8 +201,8 @@ TEST(Doctor, LittleSharedMemoryAndFewOpenFilesAreWarnedOf) {
   facts.shared_memory->bytes_free = 64 << 20;
   facts.open_files.soft = 256;
 
-  EXPECT_EQ(check_of(facts, "shared memory").status, CheckStatus::warning);
-  EXPECT_EQ(check_of(facts, "open files").status, CheckStatus::warning);
+  EXPECT_EQ(check_of(facts, "shared memory").status, CheckStatus::kWarning);
+  EXPECT_EQ(check_of(facts, "open files").status, CheckStatus::kWarning);
 }
 
 TEST(Doctor, TextStaysWithinTheWidth) {

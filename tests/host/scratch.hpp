@@ -2,11 +2,14 @@
 // files as strings, and file systems that are full or fail on demand.
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 #include <sched.h>
@@ -64,12 +67,20 @@ class FailingFileSystem : public FileSystem {
   int fail_close = 0;
   int fail_rename = 0;
   std::size_t write_bytes_max = SIZE_MAX;  // of one call: short writes
+  std::size_t disk_bytes = SIZE_MAX;       // full after so many bytes of pwrite
 
   int open(const char* path, int flags, mode_t mode) override {
     return fails(fail_open) ? -1 : FileSystem::open(path, flags, mode);
   }
   ssize_t write(int fd, const void* bytes, std::size_t count) override {
     return fails(fail_write) ? -1 : FileSystem::write(fd, bytes, std::min(count, write_bytes_max));
+  }
+  ssize_t pwrite(int fd, const void* bytes, std::size_t count, off_t offset) override {
+    if (fails(fail_write)) return -1;
+    if (written_bytes_ + count > disk_bytes) return fails(ENOSPC) ? -1 : 0;
+    count = std::min(count, write_bytes_max);
+    written_bytes_ += count;
+    return FileSystem::pwrite(fd, bytes, count, offset);
   }
   int fsync(int fd) override { return fails(fail_fsync) ? -1 : FileSystem::fsync(fd); }
   int close(int fd) override {
@@ -85,6 +96,7 @@ class FailingFileSystem : public FileSystem {
     if (error_number != 0) errno = error_number;
     return error_number != 0;
   }
+  std::size_t written_bytes_ = 0;
 };
 
 // A file system of a given size over a directory, in a mount namespace of this process alone: even

@@ -1,5 +1,6 @@
-# Installs the build tree, moves the prefix away, and builds and runs the consumer project against it.
-#   cmake -DBUILD= -DSOURCE= -DWORK= -DCONSUMER= -DGENERATOR= -DBUILD_TYPE= -DC_COMPILER= -DCXX_COMPILER= -P …
+# Installs the build tree, moves the prefix away, and builds the README's example job against it, source
+# and CMakeLists.txt as they stand there; then runs the job on one rank and on two, as a user would.
+#   cmake -DBUILD= -DSOURCE= -DWORK= -DGENERATOR= -DBUILD_TYPE= -DC_COMPILER= -DCXX_COMPILER= -P …
 # Fails when installing, finding, linking or running fails, or when an installed package file names
 # the source or the build tree. WORK is emptied first; nothing outside it is written.
 cmake_minimum_required(VERSION 3.25)
@@ -29,11 +30,29 @@ foreach(file IN LISTS package_files)
   endif()
 endforeach()
 
-run("configuring the consumer" ${CMAKE_COMMAND} -S "${CONSUMER}" -B "${WORK}/consumer" -G "${GENERATOR}"
+# take_from_readme(LANGUAGE FILE): the README's first block in this language becomes the file.
+function(take_from_readme language file)
+  file(READ "${SOURCE}/README.md" text)
+  string(FIND "${text}" "```${language}\n" begin)
+  if(begin EQUAL -1)
+    message(FATAL_ERROR "README.md has no block of ${language}")
+  endif()
+  string(LENGTH "```${language}\n" skipped)
+  math(EXPR begin "${begin} + ${skipped}")
+  string(SUBSTRING "${text}" ${begin} -1 text)
+  string(FIND "${text}" "```" end)
+  string(SUBSTRING "${text}" 0 ${end} text)
+  file(WRITE "${file}" "${text}")
+endfunction()
+
+take_from_readme(cpp "${WORK}/dice/dice.cpp")
+take_from_readme(cmake "${WORK}/dice/CMakeLists.txt")
+run("configuring the job" ${CMAKE_COMMAND} -S "${WORK}/dice" -B "${WORK}/build" -G "${GENERATOR}"
     "-DCMAKE_PREFIX_PATH=${WORK}/moved" "-DCMAKE_BUILD_TYPE=${BUILD_TYPE}" "-DCMAKE_C_COMPILER=${C_COMPILER}"
     "-DCMAKE_CXX_COMPILER=${CXX_COMPILER}")
-run("building the consumer" ${CMAKE_COMMAND} --build "${WORK}/consumer" --parallel 2)
-run("running the consumer" "${WORK}/consumer/consumer")
-if(EXISTS "${WORK}/moved/bin/regroup")
-  run("running the installed program" "${WORK}/moved/bin/regroup" --help)
-endif()
+run("building the job" ${CMAKE_COMMAND} --build "${WORK}/build" --parallel 2)
+run("running the job" "${WORK}/build/dice" run dice --shards 3 --dir "${WORK}/one")
+run("running the job on two ranks" "${WORK}/build/dice" run dice --shards 3 -n 2 --dir "${WORK}/two")
+run("comparing the results" ${CMAKE_COMMAND} -E compare_files "${WORK}/one/result.h5" "${WORK}/two/result.h5")
+run("printing the result" "${WORK}/build/dice" results "${WORK}/one")
+run("running the installed program" "${WORK}/moved/bin/regroup" --help)

@@ -1,0 +1,718 @@
+#include "runtime/host/result_file.hpp"
+
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <limits>
+#include <numeric>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
+#include "runtime/host/hdf5_wrapper.hpp"
+#include "tests/host/scratch.hpp"
+
+namespace regroup {
+namespace {
+
+using namespace std::string_view_literals;
+using test::contents_of;
+using test::names_in;
+using test::ScratchDirectory;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+const std::vector<ResultColumn> kWordTable = {{"count", ColumnType::kUint64},
+                                              {"word", ColumnType::kText},
+                                              {"share", ColumnType::kFloat64},
+                                              {"delta", ColumnType::kInt64}};
+
+// `rows` rows of kWordTable, made up from the row's number.
+struct WordRows {
+  explicit WordRows(std::size_t rows) {
+    for (std::size_t row = 0; row < rows; ++row) {
+      counts.push_back(row * row);
+      texts.push_back(std::string(row % 23, static_cast<char>('a' + row % 26)));
+      shares.push_back(1.0 / static_cast<double>(row + 1));
+      deltas.push_back(-static_cast<std::int64_t>(row));
+    }
+    words.assign(texts.begin(), texts.end());
+  }
+  std::expected<void, std::string> append_to(ResultFileWriter& writer, std::size_t first,
+                                             std::size_t count) const {
+    return writer.append_rows(
+        {std::span(counts).subspan(first, count), std::span(words).subspan(first, count),
+         std::span(shares).subspan(first, count), std::span(deltas).subspan(first, count)});
+  }
+
+  std::vector<std::uint64_t> counts;
+  std::vector<std::string> texts;
+  std::vector<std::string_view> words;
+  std::vector<double> shares;
+  std::vector<std::int64_t> deltas;
+};
+
+// Writes the rows in calls of `step` rows.
+void write_words(const std::filesystem::path& directory, const WordRows& rows, std::size_t step,
+                 const ResultFileOptions& options = {}) {
+  auto writer = ResultFileWriter::create(directory, options).value();
+  ASSERT_TRUE(writer.attribute("job", "wordcount"));
+  ASSERT_TRUE(writer.scalar("total", std::uint64_t{rows.counts.size()}));
+  ASSERT_TRUE(writer.columns(kWordTable));
+  for (std::size_t first = 0; first < rows.counts.size(); first += step)
+    ASSERT_TRUE(rows.append_to(writer, first, std::min(step, rows.counts.size() - first)));
+  const auto done = writer.finish();
+  ASSERT_TRUE(done) << done.error();
+}
+
+void expect_words(const std::filesystem::path& directory, const WordRows& expected) {
+  const auto reader = ResultFileReader::open(directory).value();
+  EXPECT_TRUE(reader.verify());
+  EXPECT_EQ(reader.columns(), kWordTable);
+  ASSERT_EQ(reader.rows(), expected.counts.size());
+  ResultRows block;
+  for (std::size_t row = 0; row < expected.counts.size(); row += block.rows) {
+    ASSERT_TRUE(reader.read(row, 10'000, block));
+    ASSERT_GT(block.rows, 0u);
+    for (std::size_t i = 0; i < block.rows; ++i) {
+      ASSERT_EQ(std::get<std::vector<std::uint64_t>>(block.columns[0])[i],
+                expected.counts[row + i]);
+      ASSERT_EQ(std::get<TextRows>(block.columns[1])[i], expected.words[row + i]);
+      ASSERT_EQ(std::get<std::vector<double>>(block.columns[2])[i], expected.shares[row + i]);
+      ASSERT_EQ(std::get<std::vector<std::int64_t>>(block.columns[3])[i], expected.deltas[row + i]);
+    }
+  }
+}
+
+// Waits for the clock to show another second, with a deadline of its own making.
+void let_a_second_pass() {
+  const std::time_t before = std::time(nullptr);
+  while (std::time(nullptr) == before) {
+  }
+}
+
+TEST(ResultFile, GivesBackAttributesAndScalarsWithTheirTypes) {
+  const ScratchDirectory scratch;
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(writer.attribute("seed", std::uint64_t{UINT64_MAX}));
+    ASSERT_TRUE(writer.attribute("job", "pi"));
+    ASSERT_TRUE(writer.scalar("pi", 3.25));
+    ASSERT_TRUE(writer.scalar("balance", std::int64_t{-7}));
+    ASSERT_TRUE(writer.scalar("a", "text, with comma"));
+    ASSERT_TRUE(writer.finish());
+  }
+
+  const auto reader = ResultFileReader::open(scratch.path()).value();
+
+  EXPECT_THAT(reader.attributes(),
+              ElementsAre(NamedValue{"job", "pi"}, NamedValue{"seed", std::uint64_t{UINT64_MAX}}));
+  EXPECT_THAT(reader.scalars(),
+              ElementsAre(NamedValue{"pi", 3.25}, NamedValue{"balance", std::int64_t{-7}},
+                          NamedValue{"a", "text, with comma"}));
+  EXPECT_THAT(reader.columns(), IsEmpty());
+  EXPECT_EQ(reader.rows(), 0u);
+  EXPECT_TRUE(reader.verify());
+}
+
+TEST(ResultFile, KeepsManyScalars) {
+  const ScratchDirectory scratch;
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    for (std::uint64_t i = 0; i < ResultLimits::named_values_max; ++i)
+      ASSERT_TRUE(writer.scalar("value-" + std::to_string(i), i));
+    ASSERT_TRUE(writer.finish());
+  }
+
+  const auto reader = ResultFileReader::open(scratch.path()).value();
+
+  ASSERT_EQ(reader.scalars().size(), ResultLimits::named_values_max);
+  EXPECT_EQ(reader.scalars()[200], (NamedValue{"value-200", std::uint64_t{200}}));
+}
+
+TEST(ResultFile, KeepsTheLongestTextAndNames) {
+  const ScratchDirectory scratch;
+  const std::string text(60'000, 'x');
+  const std::string name(ResultLimits::name_bytes_max, 'n');
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(writer.attribute(name, text));
+    ASSERT_TRUE(writer.scalar(name, text));
+    std::vector<ResultColumn> columns;
+    for (std::size_t i = 0; i < ResultLimits::columns_max; ++i) {
+      const std::string number = std::to_string(i);
+      columns.push_back({name.substr(number.size()) + number, ColumnType::kInt64});
+    }
+    ASSERT_TRUE(writer.columns(columns));
+    const auto done = writer.finish();
+    ASSERT_TRUE(done) << done.error();
+  }
+
+  const auto reader = ResultFileReader::open(scratch.path()).value();
+
+  EXPECT_THAT(reader.attributes(), ElementsAre(NamedValue{name, text}));
+  EXPECT_EQ(reader.columns().size(), ResultLimits::columns_max);
+}
+
+TEST(ResultFile, TextColumnsTakeAnyBytes) {
+  const ScratchDirectory scratch;
+  const std::vector<std::string_view> words = {"plain", "", "nul\0inside"sv, "\xff\xfe broken \xc3",
+                                               "\0"sv,  ""};
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(writer.columns({{"word", ColumnType::kText}}));
+    ASSERT_TRUE(writer.append_rows({std::span(words)}));
+    ASSERT_TRUE(writer.finish());
+  }
+
+  const auto reader = ResultFileReader::open(scratch.path()).value();
+  ResultRows rows;
+  ASSERT_TRUE(reader.read(0, 100, rows));
+
+  ASSERT_EQ(rows.rows, words.size());
+  for (std::size_t i = 0; i < words.size(); ++i)
+    EXPECT_EQ(std::get<TextRows>(rows.columns[0])[i], words[i]);
+}
+
+TEST(ResultFile, NumbersKeepEveryBit) {
+  const ScratchDirectory scratch;
+  const std::vector<double> numbers = {-0.0, kNan, INFINITY, -INFINITY, 5e-324, 0.1};
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(writer.columns({{"x", ColumnType::kFloat64}}));
+    ASSERT_TRUE(writer.append_rows({std::span(numbers)}));
+    ASSERT_TRUE(writer.finish());
+  }
+
+  const auto reader = ResultFileReader::open(scratch.path()).value();
+  ResultRows rows;
+  ASSERT_TRUE(reader.read(0, 100, rows));
+
+  const auto& read = std::get<std::vector<double>>(rows.columns[0]);
+  ASSERT_EQ(read.size(), numbers.size());
+  EXPECT_EQ(std::memcmp(read.data(), numbers.data(), numbers.size() * sizeof(double)), 0);
+}
+
+TEST(ResultFile, ATableMayHaveNoRows) {
+  const ScratchDirectory scratch;
+  write_words(scratch.path(), WordRows(0), 1);
+
+  expect_words(scratch.path(), WordRows(0));
+}
+
+// 65536 rows fill a chunk of numbers, 65535 one of offsets.
+class ResultFileRows : public testing::TestWithParam<std::size_t> {};
+
+TEST_P(ResultFileRows, ComeBackAcrossChunkBorders) {
+  const ScratchDirectory scratch;
+  const WordRows rows(GetParam());
+  write_words(scratch.path(), rows, 50'000);
+
+  expect_words(scratch.path(), rows);
+}
+
+INSTANTIATE_TEST_SUITE_P(AroundChunkBorders, ResultFileRows,
+                         testing::Values(1, 65'534, 65'535, 65'536, 65'537, 131'072, 200'001));
+
+TEST(ResultFile, CompressedRowsComeBack) {
+  const ScratchDirectory scratch;
+  const ScratchDirectory plain;
+  const WordRows rows(200'000);
+  write_words(scratch.path(), rows, 70'000, {.deflate_level = 1});
+  write_words(plain.path(), rows, 70'000);
+
+  expect_words(scratch.path(), rows);
+  EXPECT_LT(std::filesystem::file_size(scratch.path() / "result.h5"),
+            std::filesystem::file_size(plain.path() / "result.h5") / 2);
+}
+
+TEST(ResultFile, BytesDoNotDependOnTheTimeOrTheDirectory) {
+  const ScratchDirectory first;
+  const ScratchDirectory second;
+  const WordRows rows(100'000);
+
+  write_words(first.path(), rows, 30'000);
+  let_a_second_pass();
+  write_words(second.path(), rows, 30'000);
+
+  EXPECT_TRUE(contents_of(first.path() / "result.h5") == contents_of(second.path() / "result.h5"));
+}
+
+TEST(ResultFile, BytesDoNotDependOnHowRowsAreCutIntoCalls) {
+  const ScratchDirectory whole;
+  const ScratchDirectory cut;
+  const ScratchDirectory single;
+  WordRows rows(200'000);
+  // A chunk of text fills up 100 rows after a chunk of numbers, where a call goes across both.
+  for (std::size_t row = 0; row < 70'000; ++row)
+    rows.texts[row] = row < 100 ? "" : "sixteen bytes..!";
+  rows.words.assign(rows.texts.begin(), rows.texts.end());
+
+  write_words(whole.path(), rows, 200'000);
+  write_words(cut.path(), rows, 999);
+  write_words(single.path(), rows, 1);
+
+  EXPECT_TRUE(contents_of(whole.path() / "result.h5") == contents_of(cut.path() / "result.h5"));
+  EXPECT_TRUE(contents_of(whole.path() / "result.h5") == contents_of(single.path() / "result.h5"));
+}
+
+TEST(ResultFile, BytesOfManyScalarsDoNotDependOnTheTimeOrTheDirectory) {
+  const ScratchDirectory first;
+  const ScratchDirectory second;
+  for (const auto* directory : {&first.path(), &second.path()}) {
+    auto writer = ResultFileWriter::create(*directory).value();
+    for (std::uint64_t i = 0; i < ResultLimits::named_values_max; ++i) {
+      ASSERT_TRUE(writer.scalar("value-" + std::to_string(i), std::string(i, 'v')));
+      ASSERT_TRUE(writer.attribute("attribute-" + std::to_string(i), i));
+    }
+    ASSERT_TRUE(writer.finish());
+    if (directory == &first.path()) let_a_second_pass();
+  }
+
+  EXPECT_TRUE(contents_of(first.path() / "result.h5") == contents_of(second.path() / "result.h5"));
+}
+
+TEST(ResultFile, BytesDependOnWhatIsWritten) {
+  const ScratchDirectory first;
+  const ScratchDirectory second;
+  WordRows rows(10);
+  write_words(first.path(), rows, 10);
+
+  rows.deltas[9] ^= 1;
+  write_words(second.path(), rows, 10);
+
+  EXPECT_FALSE(contents_of(first.path() / "result.h5") == contents_of(second.path() / "result.h5"));
+}
+
+TEST(ResultFile, OneTextMayBeLargerThanAnyBlock) {
+  const ScratchDirectory scratch;
+  const std::string large(std::size_t{9} << 20, 'L');
+  const std::vector<std::string_view> words = {"before", large, large, "after"};
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(writer.columns({{"word", ColumnType::kText}}));
+    ASSERT_TRUE(writer.append_rows({std::span(words)}));
+    ASSERT_TRUE(writer.finish());
+  }
+
+  const auto reader = ResultFileReader::open(scratch.path()).value();
+  ASSERT_TRUE(reader.verify());
+  ResultRows rows;
+  std::vector<std::size_t> lengths;
+  for (std::uint64_t row = 0; row < reader.rows(); row += rows.rows) {
+    ASSERT_TRUE(reader.read(row, 100, rows));
+    for (std::size_t i = 0; i < rows.rows; ++i)
+      lengths.push_back(std::get<TextRows>(rows.columns[0])[i].size());
+  }
+
+  EXPECT_THAT(lengths, ElementsAre(6, large.size(), large.size(), 5));
+}
+
+TEST(ResultFile, NothingIsLeftOfAnUnfinishedOne) {
+  const ScratchDirectory scratch;
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    EXPECT_THAT(names_in(scratch.path()), ElementsAre("result.h5.tmp"));
+  }
+
+  EXPECT_THAT(names_in(scratch.path()), IsEmpty());
+}
+
+TEST(ResultFile, ReplacesAnOlderOneOnlyWhenFinished) {
+  const ScratchDirectory scratch;
+  write_words(scratch.path(), WordRows(3), 3);
+  const std::string before = contents_of(scratch.path() / "result.h5");
+  test::write_file(scratch.path() / "result.h5.tmp", "left over from a writer that was killed");
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(writer.scalar("new", std::int64_t{1}));
+    EXPECT_EQ(contents_of(scratch.path() / "result.h5"), before);
+    ASSERT_TRUE(writer.finish());
+  }
+
+  EXPECT_THAT(ResultFileReader::open(scratch.path()).value().scalars(),
+              ElementsAre(NamedValue{"new", std::int64_t{1}}));
+  EXPECT_THAT(names_in(scratch.path()), ElementsAre("result.h5"));
+}
+
+TEST(ResultFile, RefusesBadNamesAndValues) {
+  const ScratchDirectory scratch;
+  const auto error_of = [&](auto use) {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    const auto done = use(writer);
+    EXPECT_FALSE(writer.finish()) << "the first error stays";
+    return done.has_value() ? std::string("no error") : done.error();
+  };
+
+  EXPECT_THAT(error_of([](auto& w) { return w.scalar("a/b", 1.0); }),
+              HasSubstr("'a/b' is no name"));
+  EXPECT_THAT(error_of([](auto& w) { return w.scalar("", 1.0); }), HasSubstr("'' is no name"));
+  EXPECT_THAT(error_of([](auto& w) { return w.scalar("columns", 1.0); }), HasSubstr("taken"));
+  EXPECT_THAT(error_of([](auto& w) { return w.attribute("format", 1.0); }), HasSubstr("taken"));
+  EXPECT_THAT(error_of([](auto& w) { return w.scalar("nul", std::string("a\0b", 3)); }),
+              HasSubstr("NUL"));
+  EXPECT_THAT(error_of([](auto& w) { return w.scalar("long", std::string(60'001, 'x')); }),
+              HasSubstr("60000 bytes"));
+  EXPECT_THAT(error_of([](auto& w) {
+                return w.columns({{"a", ColumnType::kText}, {"a_offset", ColumnType::kUint64}});
+              }),
+              HasSubstr("rename one"));
+  EXPECT_THAT(error_of([](auto& w) { return w.columns({}); }), HasSubstr("1 to 256 columns"));
+}
+
+TEST(ResultFileDeathTest, RowsThatDoNotFitTheTableBreakAnInvariant) {
+  const ScratchDirectory scratch;
+  auto writer = ResultFileWriter::create(scratch.path()).value();
+  ASSERT_TRUE(writer.columns({{"a", ColumnType::kInt64}, {"b", ColumnType::kInt64}}));
+  const std::vector<std::int64_t> one = {1};
+  const std::vector<std::int64_t> two = {1, 2};
+  const std::vector<double> real = {1};
+
+  EXPECT_DEATH(static_cast<void>(writer.append_rows({std::span(one), std::span(two)})),
+               "same number of rows");
+  EXPECT_DEATH(static_cast<void>(writer.append_rows({std::span(one), std::span(real)})),
+               "column's type");
+  EXPECT_DEATH(static_cast<void>(writer.append_rows({std::span(one)})), "one span for each column");
+}
+
+// ---- Faults ----
+
+void expect_one_line(const std::string& error, const std::filesystem::path& directory,
+                     const std::string& text) {
+  EXPECT_THAT(error, AllOf(HasSubstr((directory / "result.h5").string()), HasSubstr(text),
+                           Not(HasSubstr("\n"))));
+}
+
+// Writes until something fails, and returns that error.
+std::string error_of_writing(const std::filesystem::path& directory, std::size_t blocks,
+                             FileSystem& file_system = FileSystem::real()) {
+  auto writer = ResultFileWriter::create(directory, {}, file_system);
+  if (!writer) return writer.error();
+  const std::vector<double> numbers(65'536, 0.5);
+  auto done = writer->columns({{"x", ColumnType::kFloat64}});
+  for (std::size_t i = 0; done && i < blocks; ++i) done = writer->append_rows({std::span(numbers)});
+  if (done) done = writer->finish();
+  return done ? "" : done.error();
+}
+
+// Full at every point of the writing in turn: no size may pass for success, crash, or leave a
+// piece.
+TEST(ResultFileFault, AFullDiskIsAnErrorAtEverySize) {
+  const ScratchDirectory scratch;
+  const test::TinyFileSystem disk(scratch.path(), "size=4m");
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a file system needs root, outside a container";
+  testing::internal::CaptureStderr();
+  std::size_t failures = 0;
+  for (std::size_t pages = 0; pages < 560; pages += 7) {
+    const auto filler = scratch.path() / "filler";
+    test::write_file(filler, std::string(pages * 4096, 'f'));
+
+    const std::string error = error_of_writing(scratch.path(), 4);
+
+    if (error.empty()) {
+      EXPECT_TRUE(ResultFileReader::open(scratch.path()).value().verify());
+      std::filesystem::remove(scratch.path() / "result.h5");
+    } else {
+      expect_one_line(error, scratch.path(), "No space left on device");
+      ++failures;
+    }
+    EXPECT_THAT(names_in(scratch.path()), ElementsAre("filler"));
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_GT(failures, 5u);
+}
+
+// The same without a real disk, for any user, at every write in turn.
+TEST(ResultFileFault, AFullDiskIsAnErrorAtEveryWrite) {
+  const ScratchDirectory scratch;
+  std::size_t disk_bytes = 0;
+  for (; disk_bytes < 3'000'000; disk_bytes += disk_bytes < 4096 ? 16 : 65'521) {
+    test::FailingFileSystem file_system;
+    file_system.disk_bytes = disk_bytes;
+
+    const std::string error = error_of_writing(scratch.path(), 4, file_system);
+
+    if (error.empty()) break;
+    expect_one_line(error, scratch.path(), "No space left on device");
+    EXPECT_THAT(names_in(scratch.path()), IsEmpty());
+  }
+  EXPECT_GT(disk_bytes, 4u * 65'536 * sizeof(double));
+  EXPECT_TRUE(ResultFileReader::open(scratch.path()).value().verify());
+}
+
+TEST(ResultFileFault, ShortWritesAreContinued) {
+  const ScratchDirectory scratch;
+  test::FailingFileSystem file_system;
+  file_system.write_bytes_max = 1000;
+
+  EXPECT_EQ(error_of_writing(scratch.path(), 2, file_system), "");
+
+  EXPECT_TRUE(ResultFileReader::open(scratch.path()).value().verify());
+}
+
+TEST(ResultFileFault, AnOlderResultSurvivesAFullDisk) {
+  const ScratchDirectory scratch;
+  const test::TinyFileSystem disk(scratch.path(), "size=1m");
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a file system needs root, outside a container";
+  write_words(scratch.path(), WordRows(10), 10);
+
+  EXPECT_NE(error_of_writing(scratch.path(), 8), "");
+
+  expect_words(scratch.path(), WordRows(10));
+}
+
+// As a full disk, but for any user: the process may write no more than so many bytes to a file.
+TEST(ResultFileFault, AFileSizeLimitIsAnErrorAtEverySize) {
+  const ScratchDirectory scratch;
+  const auto old_handler = ::signal(SIGXFSZ, SIG_IGN);
+  rlimit old_limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old_limit), 0);
+  for (const rlim_t bytes : {0, 1, 100, 1000, 5000, 100'000, 600'000, 1'048'576, 1'100'000}) {
+    const rlimit limit{bytes, old_limit.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+
+    const std::string error = error_of_writing(scratch.path(), 4);
+
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old_limit), 0);
+    expect_one_line(error, scratch.path(), "File too large");
+    EXPECT_THAT(names_in(scratch.path()), IsEmpty());
+  }
+  ::signal(SIGXFSZ, old_handler);
+}
+
+TEST(ResultFileFault, ADirectoryRemovedUnderItIsAnError) {
+  const ScratchDirectory scratch;
+  const auto directory = scratch.path() / "run";
+  std::filesystem::create_directory(directory);
+  auto writer = ResultFileWriter::create(directory).value();
+  ASSERT_TRUE(writer.scalar("x", 1.0));
+  std::filesystem::remove_all(directory);
+
+  const auto done = writer.finish();
+
+  ASSERT_FALSE(done);
+  expect_one_line(done.error(), directory, "no such directory");
+}
+
+TEST(ResultFileFault, AMissingDirectoryIsAnError) {
+  const ScratchDirectory scratch;
+  const auto writer = ResultFileWriter::create(scratch.path() / "none");
+
+  ASSERT_FALSE(writer);
+  expect_one_line(writer.error(), scratch.path() / "none", "No such file or directory");
+}
+
+TEST(ResultFileFault, SyncAndRenameFailuresAreErrors) {
+  const ScratchDirectory scratch;
+  for (const auto call :
+       {&test::FailingFileSystem::fail_fsync, &test::FailingFileSystem::fail_close,
+        &test::FailingFileSystem::fail_rename}) {
+    test::FailingFileSystem file_system;
+    auto writer = ResultFileWriter::create(scratch.path(), {}, file_system).value();
+    file_system.*call = EIO;
+
+    const auto done = writer.finish();
+
+    ASSERT_FALSE(done);
+    expect_one_line(done.error(), scratch.path(), "Input/output error");
+    EXPECT_FALSE(std::filesystem::exists(scratch.path() / "result.h5"));
+  }
+}
+
+// ---- Damaged and foreign files ----
+
+std::string error_of_opening(const std::filesystem::path& directory) {
+  const auto reader = ResultFileReader::open(directory);
+  return reader ? "" : reader.error();
+}
+
+TEST(ResultFileReader, SaysWhatIsWrongAndWhatToDo) {
+  const ScratchDirectory scratch;
+  const auto path = scratch.path() / "result.h5";
+
+  expect_one_line(error_of_opening(scratch.path() / "none"), scratch.path() / "none",
+                  "no such directory");
+  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "regroup resume");
+  std::filesystem::create_directory(path);
+  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "not a regular file");
+  std::filesystem::remove(path);
+  test::write_file(path, "");
+  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "truncated");
+  test::write_file(path, "this is some other file");
+  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "not an HDF5 file");
+}
+
+TEST(ResultFileReader, TellsOtherHdf5FilesAndOtherVersions) {
+  const ScratchDirectory scratch;
+  {
+    auto file = hdf5::File::create(scratch.path() / "result.h5").value();
+    ASSERT_TRUE(file.close());
+  }
+  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "not a result of Regroup");
+  std::filesystem::remove(scratch.path() / "result.h5");
+  {
+    auto file = hdf5::File::create(scratch.path() / "result.h5").value();
+    auto root = file.root().value();
+    ASSERT_TRUE(root.put_attribute("format", hdf5::Value("regroup-result")));
+    ASSERT_TRUE(root.put_attribute("format_version", hdf5::Value(std::int64_t{2})));
+    ASSERT_TRUE(file.close());
+  }
+  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "format version 2");
+}
+
+TEST(ResultFileReader, NoTruncatedFilePasses) {
+  const ScratchDirectory scratch;
+  write_words(scratch.path(), WordRows(5), 5);
+  const auto path = scratch.path() / "result.h5";
+  const std::string whole = contents_of(path);
+  for (std::size_t size = 0; size < whole.size(); size += 11) {
+    test::write_file(path, whole.substr(0, size));
+
+    const std::string error = error_of_opening(scratch.path());
+
+    expect_one_line(error, scratch.path(), size < 8 ? "truncated" : "damaged");
+  }
+}
+
+// Everything there is to read, as text; empty when something is found to be wrong.
+std::string all_of(const std::filesystem::path& directory) {
+  const auto reader = ResultFileReader::open(directory);
+  ResultRows rows;
+  if (!reader || !reader->verify() || !reader->read(0, 1'000'000, rows)) return "";
+  std::string all;
+  for (const auto* values : {&reader->attributes(), &reader->scalars()})
+    for (const auto& value : *values) all += value.name + std::to_string(value.value.index()) + ";";
+  for (const auto& column : reader->columns()) all += column.name + ";";
+  for (std::size_t row = 0; row < rows.rows; ++row)
+    for (const auto& column : rows.columns)
+      std::visit(
+          [&](const auto& values) {
+            if constexpr (std::is_same_v<std::remove_cvref_t<decltype(values)>, TextRows>)
+              all += std::string(values[row]) + ";";
+            else
+              all += std::to_string(values[row]) + ";";
+          },
+          column);
+  return all;
+}
+
+// HDF5 1.10 loses a few hundred bytes for each damaged object header that it refuses.
+class WithoutLeakCheck {
+#ifdef __SANITIZE_ADDRESS__
+  __lsan::ScopedDisabler disabler_;
+#endif
+};
+
+TEST(ResultFileReader, AFlippedBitIsFoundOrChangesNothing) {
+  [[maybe_unused]] const WithoutLeakCheck without_leak_check;
+  const ScratchDirectory scratch;
+  write_words(scratch.path(), WordRows(5), 5);
+  const auto path = scratch.path() / "result.h5";
+  const std::string good = contents_of(path);
+  const std::string expected = all_of(scratch.path());
+  ASSERT_NE(expected, "");
+  std::size_t found = 0;
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ (1 << (at % 8)));
+    test::write_file(path, bad);
+
+    const std::string read = all_of(scratch.path());
+
+    EXPECT_TRUE(read.empty() || read == expected) << "byte " << at;
+    if (read.empty()) ++found;
+  }
+  EXPECT_GT(found, good.size() / 4);
+}
+
+TEST(ResultFileReader, VerifyFindsAChangedValueInALargeTable) {
+  const ScratchDirectory scratch;
+  const WordRows rows(150'000);
+  write_words(scratch.path(), rows, 150'000);
+  const auto path = scratch.path() / "result.h5";
+  std::string bytes = contents_of(path);
+  const std::uint64_t needle = rows.counts[140'000];
+  const auto at = bytes.find(std::string(reinterpret_cast<const char*>(&needle), sizeof needle));
+  ASSERT_NE(at, bytes.npos);
+  bytes[at] = static_cast<char>(bytes[at] ^ 1);
+  test::write_file(path, bytes);
+
+  const auto reader = ResultFileReader::open(scratch.path()).value();
+  const auto verified = reader.verify();
+
+  ASSERT_FALSE(verified);
+  expect_one_line(verified.error(), scratch.path(), "column 'count': its content hash is");
+}
+
+// ---- Other people's readers ----
+
+bool runs(const std::string& command) {
+  return std::system((command + " >/dev/null 2>&1").c_str()) == 0;
+}
+
+TEST(ResultFileElsewhere, H5pyReadsTheWordColumn) {
+  std::string python;
+  for (const std::string candidate : {"python3", "/usr/bin/python3"})
+    if (python.empty() && runs(candidate + " -c 'import h5py'")) python = candidate;
+  if (python.empty()) GTEST_SKIP() << "no python3 with h5py is installed";
+  const ScratchDirectory scratch;
+  const std::vector<std::string_view> words = {"one", "", "nul\0\xff"sv};
+  const std::vector<std::uint64_t> counts = {3, 2, 1};
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(writer.attribute("job", "wordcount"));
+    ASSERT_TRUE(writer.scalar("total", std::uint64_t{6}));
+    ASSERT_TRUE(writer.columns({{"count", ColumnType::kUint64}, {"word", ColumnType::kText}}));
+    ASSERT_TRUE(writer.append_rows({std::span(counts), std::span(words)}));
+    ASSERT_TRUE(writer.finish());
+  }
+  test::write_file(scratch.path() / "read.py", R"(import h5py, sys
+with h5py.File(sys.argv[1]) as f:
+    result = f["result"]
+    data = result["word_bytes"][:].tobytes()
+    offset = result["word_offset"][:]
+    words = [data[a:b] for a, b in zip(offset[:-1], offset[1:])]
+    assert words == [b"one", b"", b"nul\0\xff"], words
+    assert list(result["count"][:]) == [3, 2, 1]
+    assert f.attrs["job"].decode() == "wordcount"
+    assert f.attrs["format_version"] == 1
+    assert result.attrs["total"] == 6
+    assert [c.decode() for c in result.attrs["columns"]] == ["count", "word"]
+)");
+
+  const std::string command = python + " " + (scratch.path() / "read.py").string() + " " +
+                              (scratch.path() / "result.h5").string();
+
+  EXPECT_EQ(std::system(command.c_str()), 0);
+}
+
+TEST(ResultFileElsewhere, H5dumpReadsIt) {
+  if (!runs("h5dump --version")) GTEST_SKIP() << "h5dump is not installed";
+  const ScratchDirectory scratch;
+  write_words(scratch.path(), WordRows(70'000), 70'000);
+  const std::string file = (scratch.path() / "result.h5").string();
+
+  EXPECT_EQ(std::system(("h5dump -H " + file + " >" + file + ".header").c_str()), 0);
+  EXPECT_EQ(
+      std::system(("h5dump -d /result/count -s 69999 -c 1 " + file + " >" + file + ".row").c_str()),
+      0);
+
+  EXPECT_THAT(contents_of(file + ".header"),
+              AllOf(HasSubstr("word_bytes"), HasSubstr("word_offset"), HasSubstr("xxh3_128"),
+                    HasSubstr("( 70001 )"), HasSubstr("column_types")));
+  EXPECT_THAT(contents_of(file + ".row"), HasSubstr("(69999): 4899860001"));
+}
+
+}  // namespace
+}  // namespace regroup

@@ -1,0 +1,530 @@
+// Node with a scripted service: what it hands over, what it drops and why, and that its clocks
+// order every receive after its send. Frames are carried by hand, so each test decides what the
+// network does.
+#include "runtime/protocol/node.hpp"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace regroup {
+namespace {
+
+struct Heard {
+  RankId from;
+  MessageKind kind{};
+  std::string text;
+  friend bool operator==(const Heard&, const Heard&) = default;
+};
+
+// Notes what it hears, and does what the test asks of it.
+class Script : public Service {
+ public:
+  std::vector<Heard> heard;
+  std::vector<std::string> calls;
+  std::function<void(Context&)> next;  // run once at the next tick
+  std::function<bool(Context&, const Heard&)> answer;
+
+  void on_start(Context& context) override {
+    calls.push_back("start");
+    EXPECT_EQ(context.view().epoch, Epoch{1});
+  }
+  void on_tick(Context& context) override {
+    if (next) std::exchange(next, nullptr)(context);
+  }
+  bool on_message(Context& context, RankId from, MessageKind kind,
+                  std::span<const std::byte> payload) override {
+    const Heard message{
+        from, kind, {reinterpret_cast<const char*>(payload.data()), payload.size()}};
+    heard.push_back(message);
+    return !answer || answer(context, message);
+  }
+  void on_work_wanted(Context&) override { calls.push_back("wanted"); }
+  void on_work_finished(Context&, WorkResult& result) override {
+    calls.push_back("finished " + std::to_string(result.shards.first.value));
+  }
+  void on_stop(Context&, const std::string& reason) override { calls.push_back("stop " + reason); }
+};
+
+// One rank under test.
+struct Rank {
+  BufferPool pool;
+  Script* script;
+  std::unique_ptr<Node> node;
+  Output output;
+
+  explicit Rank(NodeOptions options) {
+    auto service = std::make_unique<Script>();
+    script = service.get();
+    node = std::make_unique<Node>(options, std::move(service), pool);
+    node->start(0, output);
+  }
+
+  // Has the service do something, and returns the frames that makes.
+  std::vector<OutgoingFrame> act(std::function<void(Context&)> what) {
+    script->next = std::move(what);
+    node->step(Tick{node->now()}, output);
+    return std::exchange(output.frames, {});
+  }
+  std::vector<OutgoingFrame> send(RankId to, MessageKind kind, std::string_view text) {
+    return act([&](Context& context) {
+      context.begin(to, kind).put_raw(std::as_bytes(std::span(text)));
+      context.send();
+    });
+  }
+  void receive(RankId from, std::span<const std::byte> bytes) {
+    node->step(FrameArrived{from, bytes}, output);
+  }
+  void receive(RankId from, const OutgoingFrame& frame) { receive(from, frame.bytes.view()); }
+};
+
+constexpr RankId kZero{0};
+constexpr RankId kOne{1};
+
+NodeOptions options_of(std::uint32_t self, std::uint32_t ranks = 2, bool vector_clocks = true) {
+  return {
+      .self = RankId{self}, .ranks = ranks, .vector_clocks = vector_clocks, .record_events = true};
+}
+
+FrameHeader header_from(RankId from, std::uint64_t sequence = 1) {
+  return {.kind = MessageKind::kLease,
+          .from = from,
+          .epoch = Epoch{1},
+          .sequence = sequence,
+          .lamport = 5};
+}
+
+Buffer sealed(const FrameHeader& header, std::string_view body) {
+  Buffer frame;
+  frame.resize(kFrameHeaderBytes);
+  frame.append(std::as_bytes(std::span(body)));
+  seal_frame(frame, header);
+  return frame;
+}
+
+std::string large_text(std::size_t bytes) {
+  std::string text(bytes, 0);
+  for (std::size_t i = 0; i < bytes; ++i) text[i] = static_cast<char>(i * 131 + i / 7919);
+  return text;
+}
+
+// ---- the view and the inputs ----
+
+TEST(Node, StartsInTheFirstViewOfAllRanks) {
+  const Rank rank(options_of(2, 4));
+  EXPECT_EQ(rank.node->view().epoch, Epoch{1});
+  EXPECT_EQ(rank.node->view().members, (std::vector{RankId{0}, RankId{1}, RankId{2}, RankId{3}}));
+  EXPECT_EQ(rank.node->view().coordinator(), kZero);  // I1
+  EXPECT_EQ(rank.script->calls, std::vector<std::string>{"start"});
+}
+
+TEST(Node, HandsEachInputToItsService) {
+  Rank rank(options_of(0));
+  WorkResult result;
+  result.shards = {ShardId{7}, 1};
+  rank.node->step(WorkWanted{}, rank.output);
+  rank.node->step(WorkFinished{&result}, rank.output);
+  rank.node->step(StopWanted{"enough"}, rank.output);
+  rank.node->step(Tick{12}, rank.output);
+  EXPECT_EQ(rank.script->calls,
+            (std::vector<std::string>{"start", "wanted", "finished 7", "stop enough"}));
+  EXPECT_EQ(rank.node->now(), 12);
+}
+
+TEST(Node, OrdersAndOutcomesOfTheServiceComeOut) {
+  Rank rank(options_of(0));
+  rank.act([](Context& context) {
+    context.order({.kind = WorkKind::kRun, .shards = {ShardId{3}, 2}});
+    context.finish({2, "bad input"});
+  });
+  ASSERT_EQ(rank.output.orders.size(), 1u);
+  EXPECT_EQ(rank.output.orders[0].shards, (ShardRange{ShardId{3}, 2}));
+  ASSERT_TRUE(rank.output.outcome);
+  EXPECT_EQ(rank.output.outcome->exit_status, 2);
+  EXPECT_EQ(rank.output.outcome->message, "bad input");
+}
+
+TEST(NodeDeathTest, TimeNeverRunsBackwards) {
+  Rank rank(options_of(0));
+  rank.node->step(Tick{5}, rank.output);
+  EXPECT_DEATH(rank.node->step(Tick{4}, rank.output), "time ran backwards");
+}
+
+TEST(NodeDeathTest, ASecondMessageCannotBeginBeforeTheFirstIsSent) {
+  Rank rank(options_of(0));
+  EXPECT_DEATH(rank.act([](Context& context) {
+    context.begin(kOne, MessageKind::kLease);
+    context.begin(kOne, MessageKind::kLease);
+  }),
+               "before the message before was sent");
+  EXPECT_DEATH(rank.act([](Context& context) { context.begin(RankId{2}, MessageKind::kLease); }),
+               "a message to no rank");
+  EXPECT_DEATH(rank.act([](Context& context) { context.send(); }), "without begin");
+}
+
+// ---- messages ----
+
+class BothClockModes : public testing::TestWithParam<bool> {
+ protected:
+  NodeOptions options(std::uint32_t self, std::uint32_t ranks = 2) const {
+    return options_of(self, ranks, GetParam());
+  }
+};
+
+TEST_P(BothClockModes, AMessageArrivesAsItWasWritten) {
+  Rank sender(options(0));
+  Rank receiver(options(1));
+  const auto frames = sender.send(kOne, MessageKind::kLease, "three shards");
+  ASSERT_EQ(frames.size(), 1u);
+  EXPECT_EQ(frames[0].to, kOne);
+
+  receiver.receive(kZero, frames[0]);
+
+  EXPECT_EQ(receiver.script->heard,
+            (std::vector<Heard>{{kZero, MessageKind::kLease, "three shards"}}));
+  EXPECT_EQ(receiver.node->drops().total(), 0u);
+}
+
+TEST_P(BothClockModes, AMessageWithoutPayloadArrives) {
+  Rank sender(options(0));
+  Rank receiver(options(1));
+  receiver.receive(kZero, sender.send(kOne, MessageKind::kGoodbye, "")[0]);
+  EXPECT_EQ(receiver.script->heard, (std::vector<Heard>{{kZero, MessageKind::kGoodbye, ""}}));
+}
+
+TEST_P(BothClockModes, AMessageLargerThanAFrameTravelsInPartsAndArrivesWhole) {
+  for (const std::size_t bytes :
+       {kFrameBytesMax - kFrameHeaderBytes, kFrameBytesMax, 5 * kFrameBytesMax + 17}) {
+    Rank sender(options(0));
+    Rank receiver(options(1));
+    const std::string text = large_text(bytes);
+    const auto frames = sender.send(kOne, MessageKind::kPartitions, text);
+    for (const auto& frame : frames) {
+      ASSERT_LE(frame.bytes.size(), kFrameBytesMax);
+      EXPECT_TRUE(receiver.script->heard.empty());
+      receiver.receive(kZero, frame);
+    }
+    ASSERT_EQ(receiver.script->heard.size(), 1u) << bytes;
+    EXPECT_EQ(receiver.script->heard[0].text, text);
+    EXPECT_EQ(receiver.node->drops().total(), 0u);
+
+    receiver.receive(kZero, sender.send(kOne, MessageKind::kLease, "next")[0]);
+    EXPECT_EQ(receiver.script->heard.back().text, "next");
+  }
+}
+
+TEST_P(BothClockModes, FramesInAnyOrderAndWithCopiesArriveOnceInOrder) {
+  std::mt19937_64 random(4);
+  for (int round = 0; round < 20; ++round) {
+    Rank sender(options(0));
+    Rank receiver(options(1));
+    std::vector<OutgoingFrame> frames;
+    std::vector<Heard> sent;
+    for (int i = 0; i < 30; ++i) {
+      const std::string text = i % 7 == 3 ? large_text(2 * kFrameBytesMax) : std::to_string(i);
+      sent.push_back({kZero, MessageKind::kLease, text});
+      for (auto& frame : sender.send(kOne, MessageKind::kLease, text)) {
+        frames.push_back(std::move(frame));
+      }
+    }
+    std::vector<std::size_t> arrivals(frames.size());
+    std::iota(arrivals.begin(), arrivals.end(), 0);
+    const std::size_t copies = 10;
+    for (std::size_t i = 0; i < copies; ++i) arrivals.push_back(random() % frames.size());
+    std::ranges::shuffle(arrivals, random);
+
+    for (const std::size_t i : arrivals) receiver.receive(kZero, frames[i]);
+
+    ASSERT_EQ(receiver.script->heard, sent);
+    EXPECT_FALSE(receiver.node->stalled());
+    EXPECT_EQ(receiver.node->drops().duplicates, copies);
+    EXPECT_EQ(receiver.node->drops().total(), copies);
+  }
+}
+
+TEST_P(BothClockModes, IsStalledWhileAFrameIsMissing) {
+  Rank sender(options(0));
+  Rank receiver(options(1));
+  const auto first = sender.send(kOne, MessageKind::kLease, "1");
+  const auto second = sender.send(kOne, MessageKind::kLease, "2");
+  receiver.receive(kZero, second[0]);
+  EXPECT_TRUE(receiver.node->stalled());
+  EXPECT_TRUE(receiver.script->heard.empty());
+  receiver.receive(kZero, first[0]);
+  EXPECT_FALSE(receiver.node->stalled());
+  EXPECT_EQ(receiver.script->heard.size(), 2u);
+}
+
+INSTANTIATE_TEST_SUITE_P(VectorClocks, BothClockModes, testing::Bool(),
+                         [](const auto& mode) { return mode.param ? "On" : "Off"; });
+
+TEST(NodeDeathTest, AMessageBeyondTheBoundIsNotSent) {
+  Rank rank(options_of(0));
+  EXPECT_DEATH(rank.act([](Context& context) {
+    context.begin(kOne, MessageKind::kOpen).buffer().extend(kMessageBytesMax + 1);
+    context.send();
+  }),
+               "a message beyond kMessageBytesMax");
+}
+
+// ---- messages to oneself ----
+
+TEST(Node, AMessageToItselfArrivesInTheSameStepAndNotInside) {
+  Rank rank(options_of(0));
+  bool inside = false;
+  const auto frames = rank.act([&](Context& context) {
+    context.begin(kZero, MessageKind::kOpen).put_raw(std::as_bytes(std::span("hi", 2)));
+    context.send();
+    inside = !rank.script->heard.empty();
+  });
+  EXPECT_FALSE(inside) << "a service is never called while it runs";
+  EXPECT_TRUE(frames.empty()) << "nothing goes over the network";
+  EXPECT_EQ(rank.script->heard, (std::vector<Heard>{{kZero, MessageKind::kOpen, "hi"}}));
+}
+
+TEST(Node, MessagesToItselfKeepTheirOrderAndMayBeAnswered) {
+  Rank rank(options_of(0));
+  rank.script->answer = [](Context& context, const Heard& message) {
+    if (message.kind != MessageKind::kOpen) return true;
+    context.begin(kZero, MessageKind::kReady).put_raw(std::as_bytes(std::span(message.text)));
+    context.send();
+    return true;
+  };
+  rank.act([](Context& context) {
+    for (const std::string_view text : {"a", "b"}) {
+      context.begin(kZero, MessageKind::kOpen).put_raw(std::as_bytes(std::span(text)));
+      context.send();
+    }
+  });
+  EXPECT_EQ(rank.script->heard, (std::vector<Heard>{{kZero, MessageKind::kOpen, "a"},
+                                                    {kZero, MessageKind::kOpen, "b"},
+                                                    {kZero, MessageKind::kReady, "a"},
+                                                    {kZero, MessageKind::kReady, "b"}}));
+}
+
+TEST(Node, AMessageToItselfMayBeLargerThanAFrame) {
+  Rank rank(options_of(0));
+  const std::string text = large_text(3 * kFrameBytesMax);
+  rank.send(kZero, MessageKind::kOpen, text);
+  ASSERT_EQ(rank.script->heard.size(), 1u);
+  EXPECT_EQ(rank.script->heard[0].text, text);
+}
+
+TEST(NodeDeathTest, ARankThatTalksToItselfForEverIsBroken) {
+  Rank rank(options_of(0));
+  rank.script->answer = [](Context& context, const Heard&) {
+    context.begin(kZero, MessageKind::kOpen);
+    context.send();
+    return true;
+  };
+  EXPECT_DEATH(rank.send(kZero, MessageKind::kOpen, ""), "talks to itself without end");
+}
+
+// ---- what is dropped ----
+
+TEST(Node, CountsDamagedFramesByReason) {
+  Rank rank(options_of(1));
+  Buffer frame = sealed(header_from(kZero), "x");
+  frame.writable().back() ^= std::byte{1};
+  rank.receive(kZero, frame.view());
+  rank.receive(kZero, frame.view().first(10));
+  rank.receive(kZero, frame.view().first(10));
+  const auto& by_error = rank.node->drops().frames;
+  EXPECT_EQ(by_error[static_cast<std::size_t>(FrameError::kChecksum)], 1u);
+  EXPECT_EQ(by_error[static_cast<std::size_t>(FrameError::kTruncated)], 2u);
+  EXPECT_EQ(rank.node->drops().total(), 3u);
+  EXPECT_TRUE(rank.script->heard.empty());
+}
+
+TEST(Node, DropsStrangers) {
+  Rank rank(options_of(1, 3));
+  rank.receive(RankId{2}, sealed(header_from(kZero), "not from whom it says").view());
+  rank.receive(RankId{3}, sealed(header_from(RankId{3}), "from no rank of the run").view());
+  rank.receive(kOne, sealed(header_from(kOne), "from this rank itself").view());
+  EXPECT_EQ(rank.node->drops().strangers, 3u);
+  EXPECT_TRUE(rank.script->heard.empty());
+}
+
+TEST(Node, DropsOtherEpochs) {  // I6
+  Rank rank(options_of(1));
+  for (const std::uint64_t epoch : {0ull, 2ull, ~0ull}) {
+    FrameHeader header = header_from(kZero);
+    header.epoch = Epoch{epoch};
+    rank.receive(kZero, sealed(header, "late or early").view());
+  }
+  EXPECT_EQ(rank.node->drops().other_epochs, 3u);
+  EXPECT_TRUE(rank.script->heard.empty());
+
+  rank.receive(kZero, sealed(header_from(kZero), "now").view());
+  EXPECT_EQ(rank.script->heard.size(), 1u) << "what was dropped took no place on the link";
+}
+
+TEST(Node, CountsDuplicatesAndOverflows) {
+  Rank rank(options_of(1));
+  for (std::uint64_t i = 0; i <= LinkReceiver::kEarlyFramesMax; ++i) {
+    rank.receive(kZero, sealed(header_from(kZero, 2 + i), "early").view());
+  }
+  EXPECT_EQ(rank.node->drops().overflows, 1u);
+  rank.receive(kZero, sealed(header_from(kZero, 2), "again").view());
+  EXPECT_EQ(rank.node->drops().duplicates, 1u);
+  EXPECT_EQ(rank.node->drops().total(), 2u);
+}
+
+TEST(Node, CountsPayloadsThatTheServiceRefuses) {
+  Rank rank(options_of(1));
+  rank.script->answer = [](Context&, const Heard&) { return false; };
+  rank.receive(kZero, sealed(header_from(kZero, 1), "?").view());
+  rank.receive(kZero, sealed(header_from(kZero, 2), "?").view());
+  EXPECT_EQ(rank.node->drops().payloads, 2u);
+}
+
+TEST(Node, APayloadWithoutItsVectorStampIsDropped) {
+  Rank rank(options_of(1));
+  FrameHeader header = header_from(kZero);
+  header.flags = kFlagVectorClock;
+  rank.receive(kZero, sealed(header, "").view());
+  header.sequence = 2;
+  rank.receive(kZero, sealed(header, "\xff\xff\xff\xff").view());
+  EXPECT_EQ(rank.node->drops().payloads, 2u);
+  EXPECT_TRUE(rank.script->heard.empty());
+  EXPECT_EQ(rank.node->lamport(), 0u) << "a refused message moves no clock";
+}
+
+// A part that cannot be used must not leave a hole in its message.
+TEST(Node, APartWithABadStampDropsItsWholeMessage) {
+  Rank rank(options_of(1));
+  FrameHeader header = header_from(kZero);
+  header.flags = kFlagMoreFollows;
+  rank.receive(kZero, sealed(header, "one ").view());
+  header = header_from(kZero, 2);
+  header.flags = kFlagMoreFollows | kFlagVectorClock;
+  rank.receive(kZero, sealed(header, "two \xff\xff\xff\xff").view());
+  rank.receive(kZero, sealed(header_from(kZero, 3), "three").view());
+  EXPECT_TRUE(rank.script->heard.empty());
+  EXPECT_EQ(rank.node->drops().payloads, 1u) << "one message was lost";
+
+  rank.receive(kZero, sealed(header_from(kZero, 4), "four").view());
+  EXPECT_EQ(rank.script->heard, (std::vector<Heard>{{kZero, MessageKind::kLease, "four"}}));
+}
+
+TEST(Node, VectorStampsAreCutOffByRanksThatKeepNone) {
+  Rank with(options_of(0, 2, true));
+  Rank without(options_of(1, 2, false));
+  without.receive(kZero, with.send(kOne, MessageKind::kLease, "text")[0]);
+  EXPECT_EQ(without.script->heard, (std::vector<Heard>{{kZero, MessageKind::kLease, "text"}}));
+  EXPECT_TRUE(without.node->vector_stamp().empty());
+
+  with.receive(kOne, without.send(kZero, MessageKind::kReady, "bare")[0]);
+  EXPECT_EQ(with.script->heard, (std::vector<Heard>{{kOne, MessageKind::kReady, "bare"}}));
+}
+
+// ---- clocks ----
+
+// Random traffic of three ranks: every receive is after its send by both clocks (I10), and the
+// vector clocks equal those of an oracle that carries them whole.
+TEST(Node, ClocksOrderEveryReceiveAfterItsSend) {
+  constexpr std::uint32_t kRanks = 3;
+  std::mt19937_64 random(5);
+  std::vector<std::unique_ptr<Rank>> ranks;
+  for (std::uint32_t i = 0; i < kRanks; ++i)
+    ranks.push_back(std::make_unique<Rank>(options_of(i, kRanks)));
+  struct InFlight {
+    OutgoingFrame frame;
+    std::vector<std::uint64_t> sent_at;
+  };
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::vector<InFlight>> links;
+  std::vector<std::vector<std::uint64_t>> oracle(kRanks, std::vector<std::uint64_t>(kRanks, 0));
+  const auto stamp = [&](std::uint32_t rank) {
+    const auto entries = ranks[rank]->node->vector_stamp();
+    return std::vector<std::uint64_t>(entries.begin(), entries.end());
+  };
+  for (int i = 0; i < 2000; ++i) {
+    const auto from = static_cast<std::uint32_t>(random() % kRanks);
+    const auto to = (from + 1 + static_cast<std::uint32_t>(random() % (kRanks - 1))) % kRanks;
+    auto& link = links[{from, to}];
+    if (random() % 2 == 0) {
+      auto frames = ranks[from]->send(RankId{to}, MessageKind::kLease, "m");
+      ++oracle[from][from];
+      ASSERT_EQ(stamp(from), oracle[from]);
+      link.push_back({std::move(frames.at(0)), stamp(from)});
+    } else if (!link.empty()) {
+      const InFlight message = std::move(link.front());
+      link.erase(link.begin());
+      const std::uint64_t before = ranks[to]->node->lamport();
+      ranks[to]->receive(RankId{from}, message.frame);
+      const auto sent = open_frame(message.frame.bytes.view())->header.lamport;
+      ASSERT_GT(ranks[to]->node->lamport(), sent);
+      ASSERT_GT(ranks[to]->node->lamport(), before);
+      ASSERT_EQ(compare(message.sent_at, stamp(to)), ClockOrder::kBefore);
+      for (std::uint32_t k = 0; k < kRanks; ++k) {
+        oracle[to][k] = std::max(oracle[to][k], message.sent_at[k]);
+      }
+      ++oracle[to][to];
+      ASSERT_EQ(stamp(to), oracle[to]);
+    }
+  }
+}
+
+// One tick past the end of its range a clock would be back at 0 (I10).
+TEST(Node, AStampFromWhichAClockCouldNotGoOnIsRefused) {
+  Rank rank(options_of(1));
+  FrameHeader header = header_from(kZero, 1);
+  header.lamport = ~std::uint64_t{0};
+  rank.receive(kZero, sealed(header, "end of time").view());
+  EXPECT_TRUE(rank.script->heard.empty());
+  EXPECT_EQ(rank.node->drops().payloads, 1u);
+  EXPECT_EQ(rank.node->lamport(), 0u);
+
+  header = header_from(kZero, 2);
+  header.lamport = kStampMax;
+  rank.receive(kZero, sealed(header, "late enough").view());
+  EXPECT_EQ(rank.script->heard.size(), 1u);
+  EXPECT_EQ(rank.node->lamport(), kStampMax + 1);
+}
+
+TEST(Node, RecordsSendsAndReceivesWithTheirStamps) {
+  Rank sender(options_of(0));
+  Rank receiver(options_of(1));
+  const auto frames = sender.send(kOne, MessageKind::kLease, "m");
+  receiver.receive(kZero, frames[0]);
+
+  ASSERT_EQ(sender.output.events.size(), 1u);
+  const Event& sent = sender.output.events[0];
+  EXPECT_EQ(sent.kind, EventKind::kSend);
+  EXPECT_EQ(sent.rank, kZero);
+  EXPECT_EQ(sent.peer, kOne);
+  EXPECT_EQ(sent.a, sent.lamport);
+  EXPECT_EQ(sent.b, static_cast<std::uint64_t>(MessageKind::kLease));
+  ASSERT_EQ(receiver.output.events.size(), 1u);
+  const Event& received = receiver.output.events[0];
+  EXPECT_EQ(received.kind, EventKind::kReceive);
+  EXPECT_EQ(received.rank, kOne);
+  EXPECT_EQ(received.peer, kZero);
+  EXPECT_EQ(received.a, sent.lamport);
+  EXPECT_GT(received.lamport, sent.lamport);
+}
+
+TEST(Node, RecordsNothingUnlessAsked) {
+  NodeOptions options = options_of(0);
+  options.record_events = false;
+  Rank rank(options);
+  rank.send(kOne, MessageKind::kLease, "m");
+  EXPECT_TRUE(rank.output.events.empty());
+}
+
+TEST(NodeDeathTest, VectorClocksBeyondWhatAFrameHoldsAreRefused) {
+  EXPECT_DEATH(Rank(options_of(0, 100'000)), "too many ranks for vector clocks");
+  const Rank without(options_of(0, 100'000, false));
+  EXPECT_EQ(without.node->view().members.size(), 100'000u);
+}
+
+}  // namespace
+}  // namespace regroup

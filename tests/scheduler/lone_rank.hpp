@@ -1,0 +1,218 @@
+// One rank of a run, real from frame to scheduler, whose peers are the test: it says what they
+// send, and reads what the rank answers, as text. Time moves only when the test says so.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "scheduler/scheduler.hpp"
+#include "tests/scheduler/transcript.hpp"
+
+namespace regroup::testing_roles {
+
+// Notes what is committed, and holds I7: each shard is handed over exactly once.
+class RecordingSink : public ResultSink {
+ public:
+  std::map<std::pair<std::uint16_t, std::uint64_t>, std::vector<std::byte>> values;
+  std::map<std::pair<std::uint16_t, std::uint64_t>, std::string> skipped;
+
+  void commit(StageId stage, ShardRange shards, std::uint32_t value_bytes,
+              std::span<const std::byte> bytes) override {
+    ASSERT_EQ(bytes.size(), shards.count * value_bytes);
+    for (std::uint64_t i = 0; i < shards.count; ++i) {
+      const std::pair key{stage.value, shards.first.value + i};
+      const auto value = bytes.subspan(i * value_bytes, value_bytes);
+      const bool fresh = values.emplace(key, std::vector(value.begin(), value.end())).second;
+      EXPECT_TRUE(fresh && !skipped.contains(key)) << "shard " << key.second << " again";  // I7
+    }
+  }
+  void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
+            const std::string& what) override {
+    const std::pair key{stage.value, shard.value};
+    const std::string note =
+        what + " on " + std::to_string(rank.value) + " at " + std::to_string(attempts.value);
+    const bool fresh = skipped.emplace(key, note).second;
+    EXPECT_TRUE(fresh && !values.contains(key)) << "shard " << key.second << " again";  // I7
+  }
+
+  bool has(std::uint64_t shard, std::uint16_t stage = 0) const {
+    return values.contains({stage, shard});
+  }
+  // Whether these shards of the stage, and no others, are there with the value each must have.
+  bool holds_exactly(Shards shards, std::uint16_t stage = 0) const {
+    std::uint64_t found = 0;
+    for (const auto& [key, bytes] : values) {
+      if (key.first != stage) continue;
+      const std::uint64_t expected = value_of(key.second);
+      if (bytes.size() != 8 || std::memcmp(bytes.data(), &expected, 8) != 0) return false;
+      if (key.second < shards.first || key.second - shards.first >= shards.second) return false;
+      ++found;
+    }
+    return found == shards.second;
+  }
+};
+
+class LoneRank {
+ public:
+  RecordingSink sink;
+  Output output;
+
+  LoneRank(std::uint32_t self, std::uint32_t ranks, const ScheduleOptions& options = {})
+      : self_(self), ranks_(ranks), sequences_(ranks, 0) {
+    auto scheduler = self == 0 ? std::make_unique<Scheduler>(options, Buffer(text("job")), sink)
+                               : std::make_unique<Scheduler>(options);
+    scheduler_ = scheduler.get();
+    node_ = std::make_unique<Node>(
+        NodeOptions{.self = RankId{self}, .ranks = ranks, .vector_clocks = false},
+        std::move(scheduler), pool_);
+    node_->start(0, output);
+  }
+
+  // ---- what happens to it ----
+
+  // A message with this payload, in well-formed frames, the next ones on its link.
+  void receive(std::uint32_t from, MessageKind kind, const Buffer& payload) {
+    constexpr std::size_t kPartMax = kFrameBytesMax - kFrameHeaderBytes;
+    auto left = payload.view();
+    do {
+      const auto part = left.first(std::min(left.size(), kPartMax));
+      left = left.subspan(part.size());
+      Buffer frame;
+      frame.resize(kFrameHeaderBytes);
+      frame.append(part);
+      seal_frame(frame, {.kind = kind,
+                         .flags = static_cast<std::uint8_t>(left.empty() ? 0 : kFlagMoreFollows),
+                         .from = RankId{from},
+                         .epoch = Epoch{1},
+                         .sequence = ++sequences_[from],
+                         .lamport = ++lamport_});
+      node_->step(FrameArrived{RankId{from}, frame.view()}, output);
+    } while (!left.empty());
+  }
+  void tick_at(Nanoseconds now) { node_->step(Tick{now}, output); }
+  void tick_after(Nanoseconds time) { tick_at(node_->now() + time); }
+  void stop(std::string reason) { node_->step(StopWanted{std::move(reason)}, output); }
+
+  // The order it gives its computing part now, if any.
+  std::optional<WorkOrder> want() {
+    node_->step(WorkWanted{}, output);
+    if (output.orders.empty()) return std::nullopt;
+    EXPECT_EQ(output.orders.size(), 1u) << "one order at a time";
+    WorkOrder order = std::move(output.orders.front());
+    output.orders.clear();
+    return order;
+  }
+  void finish(WorkResult& result) { node_->step(WorkFinished{&result}, output); }
+  // Every shard of the order gave its value, after `each` of computing a shard.
+  void finish_run(const WorkOrder& order, Nanoseconds each = kMicrosecond,
+                  std::uint32_t value_bytes = 8) {
+    WorkResult result;
+    result.restart(order);
+    for (std::uint64_t i = 0; i < order.shards.count; ++i) {
+      const std::uint64_t shard = order.shards.first.value + i;
+      const std::uint64_t value = value_of(shard);
+      std::byte* out = result.results.add(ShardId{shard}, value_bytes);
+      std::memset(out, 0, value_bytes);
+      std::memcpy(out, &value, std::min<std::size_t>(value_bytes, 8));
+    }
+    result.elapsed = each * static_cast<Nanoseconds>(order.shards.count);
+    finish(result);
+  }
+  void finish_failed(const WorkOrder& order, std::string what) {
+    WorkResult result;
+    result.restart(order);
+    result.failures.push_back({order.shards.first, std::move(what)});
+    finish(result);
+  }
+  // Takes the order to open the job and answers it.
+  void open(const std::vector<StagePlan>& stages, std::string error = "") {
+    if (self_ != 0) receive(0, MessageKind::kOpen, open_message("job"));
+    const auto order = want();
+    ASSERT_TRUE(order && order->kind == WorkKind::kOpen);
+    WorkResult result;
+    result.restart(*order);
+    result.stages = stages;
+    result.error = std::move(error);
+    finish(result);
+  }
+  // The coordinator's order to write the result, answered.
+  void finalize(std::string error = "") {
+    const auto order = want();
+    ASSERT_TRUE(order && order->kind == WorkKind::kFinalize);
+    WorkResult result;
+    result.restart(*order);
+    result.error = std::move(error);
+    finish(result);
+  }
+
+  // ---- what it did ----
+
+  // "1 lease 0: 0+4" for each message since the last call: to whom, and what.
+  std::vector<std::string> sent() {
+    std::vector<std::string> lines;
+    for (const auto& [to, kind, payload] : messages()) {
+      lines.push_back(std::to_string(to) + ' ' + show(kind, payload.view()));
+    }
+    return lines;
+  }
+  struct Message {
+    std::uint32_t to;
+    MessageKind kind;
+    Buffer payload;
+  };
+  std::vector<Message> messages() {
+    std::vector<Message> whole;
+    for (const OutgoingFrame& sent : std::exchange(output.frames, {})) {
+      const auto frame = open_frame(sent.bytes.view());
+      EXPECT_TRUE(frame.has_value());
+      Buffer& part = parts_[sent.to.value];
+      part.append(frame->body);
+      if (frame->header.flags & kFlagMoreFollows) continue;
+      whole.push_back({sent.to.value, frame->header.kind, std::move(part)});
+    }
+    return whole;
+  }
+  std::optional<int> exit_status() const {
+    if (!output.outcome) return std::nullopt;
+    return output.outcome->exit_status;
+  }
+  std::uint64_t refused() const { return node_->drops().payloads; }
+  RunProgress progress() const { return *scheduler_->progress(); }
+  const Worker& worker() const { return scheduler_->worker(); }
+  Node& node() { return *node_; }
+  std::uint32_t ranks() const { return ranks_; }
+
+  static std::span<const std::byte> text(std::string_view text) {
+    return std::as_bytes(std::span(text));
+  }
+
+ private:
+  std::uint32_t self_;
+  std::uint32_t ranks_;
+  BufferPool pool_;
+  std::unique_ptr<Node> node_;
+  Scheduler* scheduler_ = nullptr;
+  std::vector<std::uint64_t> sequences_;
+  std::uint64_t lamport_ = 0;
+  std::map<std::uint32_t, Buffer> parts_;
+};
+
+inline StagePlan bag(std::uint64_t shards) {
+  return {StageKind::kBag, shards};
+}
+inline StagePlan map_stage(std::uint64_t shards) {
+  return {StageKind::kMap, shards};
+}
+inline StagePlan reduce_stage(std::uint64_t partitions) {
+  return {StageKind::kReduce, partitions};
+}
+
+}  // namespace regroup::testing_roles

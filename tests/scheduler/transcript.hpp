@@ -1,0 +1,277 @@
+// The scheduler's messages, made by hand and read as text: what the role tests and the fuzz targets
+// speak. The layouts are those of docs/wire-format.md, written down here a second time on purpose:
+// a change of the code's layout must show in a test.
+#pragma once
+
+#include <initializer_list>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/protocol/frame.hpp"
+#include "runtime/protocol/wire.hpp"
+#include "runtime/protocol/work.hpp"
+
+namespace regroup::testing_roles {
+
+using Shards = std::pair<std::uint64_t, std::uint64_t>;  // first, count
+
+struct LeaseEntry {
+  Shards shards;
+  std::uint32_t attempt = 1;
+};
+struct ResultEntry {
+  Shards shards;
+  std::uint32_t attempt = 1;
+  std::uint32_t value_bytes = 8;
+};
+struct FailureEntry {
+  std::uint64_t shard = 0;
+  std::uint32_t attempt = 1;
+  std::string what = "threw";
+};
+
+// What shard `shard` gives in every test: eight bytes nobody makes by accident.
+inline std::uint64_t value_of(std::uint64_t shard) {
+  return (shard + 1) * 0x9e3779b97f4a7c15u;
+}
+
+// ---- made by hand ----
+
+inline Buffer open_message(std::string_view description) {
+  Buffer payload;
+  Writer(payload).put_string(description);
+  return payload;
+}
+
+inline Buffer ready_message(const std::vector<StagePlan>& stages, std::string_view error = "") {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put_string(error);
+  writer.put(static_cast<std::uint32_t>(stages.size()));
+  for (const StagePlan& stage : stages) {
+    writer.put(stage.kind);
+    writer.put(stage.shards);
+  }
+  return payload;
+}
+
+inline void put_leases(Writer& writer, const std::vector<LeaseEntry>& leases) {
+  writer.put(static_cast<std::uint32_t>(leases.size()));
+  for (const LeaseEntry& lease : leases) {
+    writer.put(lease.shards.first);
+    writer.put(lease.shards.second);
+    writer.put(lease.attempt);
+  }
+}
+
+inline Buffer lease_message(std::uint16_t stage, const std::vector<LeaseEntry>& leases,
+                            bool peers_steal = false) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(static_cast<std::uint8_t>(peers_steal));
+  put_leases(writer, leases);
+  return payload;
+}
+
+// kReturned and kStealReply
+inline Buffer leases_back_message(std::uint16_t stage, const std::vector<LeaseEntry>& leases) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  put_leases(writer, leases);
+  return payload;
+}
+
+inline Buffer recall_message(std::uint16_t stage, std::uint64_t count) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(count);
+  return payload;
+}
+
+inline Buffer finish_message(std::int32_t exit_status, std::string_view text) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(exit_status);
+  writer.put_string(text);
+  return payload;
+}
+
+inline Buffer results_message(std::uint16_t stage, std::uint64_t shard_nanoseconds,
+                              const std::vector<ResultEntry>& entries) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(shard_nanoseconds);
+  writer.put(static_cast<std::uint32_t>(entries.size()));
+  for (const ResultEntry& entry : entries) {
+    writer.put(entry.shards.first);
+    writer.put(static_cast<std::uint32_t>(entry.shards.second));
+    writer.put(entry.attempt);
+    writer.put(entry.value_bytes);
+    for (std::uint64_t i = 0; i < entry.shards.second; ++i) {
+      const std::uint64_t value = value_of(entry.shards.first + i);
+      Buffer bytes;
+      Writer(bytes).put(value);
+      bytes.resize(entry.value_bytes);
+      writer.put_raw(bytes.view());
+    }
+  }
+  return payload;
+}
+
+inline Buffer failures_message(std::uint16_t stage, const std::vector<FailureEntry>& failures) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(static_cast<std::uint32_t>(failures.size()));
+  for (const FailureEntry& failure : failures) {
+    writer.put(failure.shard);
+    writer.put(failure.attempt);
+    writer.put_string(failure.what);
+  }
+  return payload;
+}
+
+inline Buffer steal_request_message(std::uint16_t stage) {
+  Buffer payload;
+  Writer(payload).put(stage);
+  return payload;
+}
+
+inline Buffer partitions_message(std::uint16_t stage, std::uint64_t shard, std::uint32_t attempt,
+                                 const std::vector<std::pair<std::uint32_t, std::string>>& parts) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(shard);
+  writer.put(attempt);
+  for (const auto& [partition, bytes] : parts) {
+    writer.put(partition);
+    writer.put_string(bytes);
+  }
+  return payload;
+}
+
+inline Buffer partitions_taken_message(std::uint16_t stage, std::uint64_t shard,
+                                       std::uint32_t attempt = 1, std::string_view error = "") {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(shard);
+  writer.put(attempt);
+  writer.put_string(error);
+  return payload;
+}
+
+// ---- read as text ----
+
+inline void show_leases(std::ostream& out, Reader& reader) {
+  for (std::uint32_t left = reader.get<std::uint32_t>(); left-- > 0 && !reader.failed();) {
+    const ShardRange range = reader.get_range();
+    out << ' ' << range.first.value << '+' << range.count;
+    if (const auto attempt = reader.get<std::uint32_t>(); attempt != 1) out << '#' << attempt;
+  }
+}
+
+inline void show_results(std::ostream& out, Reader& reader) {
+  reader.get<std::uint64_t>();  // the cost of a shard
+  for (std::uint32_t left = reader.get<std::uint32_t>(); left-- > 0 && !reader.failed();) {
+    const auto first = reader.get<std::uint64_t>();
+    const auto count = reader.get<std::uint32_t>();
+    const auto attempt = reader.get<std::uint32_t>();
+    const auto value_bytes = reader.get<std::uint32_t>();
+    out << ' ' << first << '+' << count;
+    if (attempt != 1) out << '#' << attempt;
+    reader.get_raw(std::size_t{count} * value_bytes);
+  }
+}
+
+inline void show_failures(std::ostream& out, Reader& reader) {
+  for (std::uint32_t left = reader.get<std::uint32_t>(); left-- > 0 && !reader.failed();) {
+    const auto shard = reader.get<std::uint64_t>();
+    const auto attempt = reader.get<std::uint32_t>();
+    out << ' ' << shard << '#' << attempt << " '" << reader.get_string() << '\'';
+  }
+}
+
+inline void show_parts(std::ostream& out, Reader& reader) {
+  out << " shard " << reader.get<std::uint64_t>();
+  if (const auto attempt = reader.get<std::uint32_t>(); attempt != 1) out << '#' << attempt;
+  while (!reader.rest().empty()) {
+    out << " p" << reader.get<std::uint32_t>();
+    out << '=' << reader.get_string();
+  }
+}
+
+// "lease 0: 5+3 9+1#2": stage 0, shards 5 to 7 at attempt 1, shard 9 at attempt 2.
+inline std::string show(MessageKind kind, std::span<const std::byte> payload) {
+  std::ostringstream out;
+  Reader reader(payload);
+  const auto stage = [&] { return reader.get<std::uint16_t>(); };
+  switch (kind) {
+    case MessageKind::kOpen:
+      out << "open: " << reader.get_string();
+      break;
+    case MessageKind::kLease:
+      out << "lease " << stage() << (reader.get<std::uint8_t>() != 0 ? " steal:" : ":");
+      show_leases(out, reader);
+      break;
+    case MessageKind::kRecall:
+      out << "recall " << stage() << ": " << reader.get<std::uint64_t>();
+      break;
+    case MessageKind::kFinish: {
+      out << "finish " << reader.get<std::int32_t>();
+      if (const auto text = reader.get_string(); !text.empty()) out << ": " << text;
+      break;
+    }
+    case MessageKind::kReady: {
+      out << "ready";
+      if (const auto error = reader.get_string(); !error.empty()) out << " error: " << error;
+      for (std::uint32_t left = reader.get<std::uint32_t>(); left-- > 0 && !reader.failed();) {
+        out << " kind" << int{reader.get<std::uint8_t>()} << '*' << reader.get<std::uint64_t>();
+      }
+      break;
+    }
+    case MessageKind::kResults:
+      out << "results " << stage() << ':';
+      show_results(out, reader);
+      break;
+    case MessageKind::kFailures:
+      out << "failures " << stage() << ':';
+      show_failures(out, reader);
+      break;
+    case MessageKind::kReturned:
+      out << "returned " << stage() << ':';
+      show_leases(out, reader);
+      break;
+    case MessageKind::kGoodbye:
+      out << "goodbye";
+      break;
+    case MessageKind::kStealRequest:
+      out << "steal " << stage();
+      break;
+    case MessageKind::kStealReply:
+      out << "loot " << stage() << ':';
+      show_leases(out, reader);
+      break;
+    case MessageKind::kPartitions:
+      out << "parts " << stage() << ':';
+      show_parts(out, reader);
+      break;
+    case MessageKind::kPartitionsTaken: {
+      out << "taken " << stage() << ": shard " << reader.get<std::uint64_t>();
+      if (const auto attempt = reader.get<std::uint32_t>(); attempt != 1) out << '#' << attempt;
+      if (const auto error = reader.get_string(); !error.empty()) out << " error: " << error;
+      break;
+    }
+  }
+  if (!reader.complete()) out << " (malformed)";
+  return out.str();
+}
+
+}  // namespace regroup::testing_roles

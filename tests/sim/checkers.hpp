@@ -1,0 +1,127 @@
+// Holds a simulated run against the invariants of the design, by name, on every step and at the
+// end. It looks from outside only: at what a Node's step gave out, at the orders a rank computes,
+// at what the coordinator commits. The first violation is kept, with the rank, the virtual time and
+// the seed; the world stops there. It never changes what it looks at.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime/protocol/node.hpp"
+#include "scheduler/ordered_merge.hpp"
+#include "scheduler/sink.hpp"
+#include "tests/sim/pretend_job.hpp"
+#include "tests/sim/world_options.hpp"
+
+namespace regroup::sim {
+
+// The merge of all results of a stage. Associative, as a result must be that is the same whatever
+// the blocks; not commutative, so that order shows.
+struct Digest {
+  std::uint64_t hash = 0;
+  std::uint64_t shift = 1;  // what the hash is multiplied by when this is put after something
+};
+struct JoinDigests {
+  void operator()(Digest& into, Digest&& next) const {
+    into.hash = into.hash * next.shift + next.hash;
+    into.shift *= next.shift;
+  }
+};
+
+class Checkers : public ResultSink {
+ public:
+  Checkers(const WorldOptions& options, const PretendJob& job);
+
+  // ---- what the world reports ----
+  void at_time(Nanoseconds now, RankId rank) { now_ = now, rank_ = rank; }
+  void after_step(const Node& node, const Output& output);
+  void order_begins(const WorkOrder& order);
+  void order_ends(const WorkResult& result);
+  void in_flight(std::size_t frames);
+  void sent(const FrameHeader& header, std::span<const std::byte> body);
+  void rank_ended(const Node& node, const Outcome& outcome, std::uint64_t damaged_frames);
+  // Virtual time or steps ran out before every rank ended.
+  void out_of_bounds(const std::string& which);
+  void run_ended();
+
+  // ---- ResultSink: what the coordinator commits ----
+  void commit(StageId stage, ShardRange shards, std::uint32_t value_bytes,
+              std::span<const std::byte> values) override;
+  void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
+            const std::string& what) override;
+
+  // The first violation, on one line.
+  const std::optional<std::string>& violation() const { return violation_; }
+
+  // I13: the run ends within this much virtual time, derived from the work and the delays.
+  Nanoseconds time_bound() const { return time_bound_; }
+  std::uint64_t step_bound() const;
+
+ private:
+  enum class Fate : std::uint8_t { kOpen, kCommitted, kSkipped };
+  enum class Known : std::uint8_t { kNever, kInTime, kLate };
+  struct ShardRecord {
+    Fate in_sink = Fate::kOpen;        // I7, by the sink
+    Fate in_events = Fate::kOpen;      // I7, by the event log
+    std::optional<RankId> leased_to;   // I9
+    std::optional<RankId> running_on;  // I9
+    std::uint32_t attempts_begun = 0;
+    Bytes value;
+  };
+  struct SentStamp {
+    std::uint64_t lamport;
+    MessageKind kind;
+    std::vector<std::uint64_t> vector;
+  };
+
+  void violated(const char* invariant, const std::string& what);
+  std::string name(StageId stage, ShardId shard) const;
+  ShardRecord* record(const char* invariant, std::uint64_t stage, ShardId shard);
+
+  void check_view(const Node& node);
+  void check_stamps(const Event& event);
+  void note_upset(const Event& event);
+  void check_vector(const Node& node);
+  void check_lease(const Event& event);
+  void check_end_of_lease(const Event& event);
+  void check_settled(const Event& event, Fate fate);
+  void settle_in_sink(StageId stage, ShardId shard, Fate fate);
+  void next_stage_if_settled();
+  void check_complete();
+  void check_result();
+  void check_message_counts();
+  void derive_time_bound();
+  Nanoseconds stage_time(StageId stage) const;
+  std::vector<RankId> workers() const;
+
+  WorldOptions options_;
+  const PretendJob* job_;
+  Nanoseconds now_ = 0;
+  RankId rank_;
+  std::optional<std::string> violation_;
+
+  std::map<Epoch, std::vector<RankId>> views_;                      // by epoch, as first installed
+  std::vector<Epoch> epochs_;                                       // by rank
+  std::vector<std::uint64_t> lamport_;                              // by rank, of its last event
+  std::vector<std::vector<std::uint64_t>> vectors_;                 // by rank
+  std::unordered_map<std::uint64_t, std::deque<SentStamp>> links_;  // sent, not received
+
+  std::vector<std::vector<ShardRecord>> shards_;  // by stage
+  std::uint64_t stage_ = 0;                       // by the event log
+  std::uint64_t stage_settled_ = 0;
+
+  std::array<std::uint64_t, 256> sent_kinds_{};
+  std::uint64_t steals_with_loot_ = 0;
+  std::uint64_t recalls_with_shards_ = 0;
+  std::vector<std::optional<Outcome>> outcomes_;
+  Known upset_known_ = Known::kNever;  // to the coordinator
+  Nanoseconds time_bound_ = 0;
+};
+
+}  // namespace regroup::sim

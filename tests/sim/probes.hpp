@@ -1,0 +1,85 @@
+// Counts of rare paths, by name, over many runs: a simulator that never takes a path proves nothing
+// of it (I15). They are observed from outside, so the protocol carries none of them.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace regroup::sim {
+
+enum class Probe : std::uint8_t {
+  kFrameHeld,  // came before an earlier one of its link, and waited
+  kDuplicateDropped,
+  kTruncatedDropped,
+  kOversizedDropped,
+  kForeignDropped,
+  kVersionDropped,
+  kDamagedDropped,
+  kFrameBeforeStart,  // waited until its receiver entered the first view
+  kMessageFragmented,
+  kRecall,
+  kRecallGaveShards,
+  kRecallGaveNothing,
+  kStealSucceeded,
+  kStealMissed,
+  kStealOfOtherStage,  // request and reply are of different stages
+  kRetry,
+  kQuarantine,
+  kStageWithoutShards,
+  kResultsAfterEnd,  // results for a run that is closing
+  kStopped,
+  kOpenFailed,
+  kJobsDiffer,
+  kFinalizeFailed,
+  kLoneRank,
+  kCoordinatorOnly,  // the coordinator computes nothing
+  kSlowRank,
+};
+inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kSlowRank) + 1;
+
+constexpr std::array<std::string_view, kProbes> kProbeNames{
+    "a reordered frame was held",
+    "a duplicate was dropped",
+    "a truncated frame was dropped",
+    "an oversized frame was dropped",
+    "a foreign frame was dropped",
+    "a frame of another version was dropped",
+    "a damaged frame was dropped",
+    "a frame came before its receiver had started",
+    "a message took several frames",
+    "shards were recalled",
+    "a recall gave shards",
+    "a recall gave nothing",
+    "a steal succeeded",
+    "a steal missed",
+    "a steal met another stage",
+    "a shard was retried",
+    "a shard was quarantined",
+    "a stage had no shards",
+    "results came after the end",
+    "a run was stopped",
+    "a rank could not open the job",
+    "a rank saw another job",
+    "the result could not be written",
+    "a rank ran alone",
+    "the coordinator computed nothing",
+    "a rank was slow",
+};
+
+class Probes {
+ public:
+  void hit(Probe probe, std::uint64_t times = 1) {
+    counts_[static_cast<std::size_t>(probe)] += times;
+  }
+  std::uint64_t count(Probe probe) const { return counts_[static_cast<std::size_t>(probe)]; }
+  void add(const Probes& other) {
+    for (std::size_t i = 0; i < kProbes; ++i) counts_[i] += other.counts_[i];
+  }
+
+ private:
+  std::array<std::uint64_t, kProbes> counts_{};
+};
+
+}  // namespace regroup::sim

@@ -1,0 +1,137 @@
+#include "tests/sim/scenario.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include "tests/sim/random.hpp"
+
+namespace regroup::sim {
+namespace {
+
+constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
+                        kJobStream = 14, kUpsetStream = 15;
+// Keep one run short: virtual computing time of a whole rank, and the number of shards.
+constexpr double kRankTimeMax = 150e6;
+constexpr double kShardsMax = 2000;
+
+NetworkOptions draw_network(Random random) {
+  NetworkOptions network;
+  network.spread = random.pick({Spread::kUniform, Spread::kExponential, Spread::kHeavyTail});
+  network.delay = static_cast<Nanoseconds>(random.log_uniform(1e3, 300e3));
+  network.delay_max = 20 * network.delay;
+  network.reorders = random.chance(0.7);
+  network.duplicate = random.pick({0.0, 0.05, 0.3});
+  network.damage = random.pick({0.0, 0.5});
+  return network;
+}
+
+ScheduleOptions draw_schedule(Random random) {
+  ScheduleOptions schedule;
+  schedule.policy =
+      random.pick({Policy::kDynamic, Policy::kAffinity, Policy::kStatic, Policy::kPeer});
+  schedule.batch = random.pick({0u, 0u, 0u, 1u, 2u, 7u, 64u});
+  schedule.prefetch = random.pick({0u, 0u, 1u, 2u, 5u});
+  schedule.coordinator_computes = random.chance(0.7);
+  schedule.attempts_max = static_cast<std::uint32_t>(random.between(1, 4));
+  return schedule;
+}
+
+JobOptions draw_job(Random random, std::uint64_t seed, std::uint32_t ranks) {
+  JobOptions job;
+  job.seed = scatter({seed, kJobStream});
+  job.kind = random.pick({JobKind::kSmallBag, JobKind::kSmallBag, JobKind::kVariedBag,
+                          JobKind::kMapReduce, JobKind::kMapReduce, JobKind::kChain});
+  job.cost_spread = random.pick({Spread::kConstant, Spread::kUniform, Spread::kHeavyTail});
+  job.cost = static_cast<Nanoseconds>(random.log_uniform(200, 3e6));
+  double shards_max = std::min(kShardsMax, ranks * kRankTimeMax / static_cast<double>(job.cost));
+  if (job.kind == JobKind::kVariedBag) shards_max = std::min(shards_max, 150.0);
+  if (job.kind == JobKind::kMapReduce || job.kind == JobKind::kChain) {
+    shards_max = std::min(shards_max, 200.0);
+  }
+  job.shards = static_cast<std::uint64_t>(random.log_uniform(1, shards_max));
+  if (random.chance(0.03)) job.shards = 0;
+  job.partitions = random.between(1, 20);
+  job.map_value_bytes = random.pick({0u, 8u});
+  job.flaky = random.pick({0.0, 0.0, 0.02, 0.3});
+  job.hopeless = random.pick({0.0, 0.0, 0.0, 0.01, 0.1});
+  return job;
+}
+
+void draw_upset(Random random, WorldOptions& options) {
+  if (!random.chance(0.12)) return;
+  options.upset = random.pick(
+      {Upset::kStop, Upset::kStop, Upset::kOpenFails, Upset::kOtherJob, Upset::kFinalizeFails});
+  options.upset_rank = RankId{static_cast<std::uint32_t>(random.below(options.ranks))};
+  if (options.upset == Upset::kFinalizeFails) options.upset_rank = RankId{0};
+  if (options.upset == Upset::kOtherJob) {  // other than the coordinator's
+    if (options.ranks == 1) options.upset = Upset::kOpenFails;
+    options.upset_rank.value = std::max(options.upset_rank.value, options.ranks > 1 ? 1u : 0u);
+  }
+  if (options.upset == Upset::kStop) {
+    options.stop_at = static_cast<Nanoseconds>(random.log_uniform(10e3, 100e6));
+  }
+}
+
+// ---- a last word when a check inside the protocol aborts ----
+
+char last_words[256];
+
+extern "C" void say_last_words(int) {
+  std::fputs(last_words, stderr);
+}
+
+}  // namespace
+
+WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
+  WorldOptions options;
+  options.seed = seed;
+  Random cluster(seed, kClusterStream);
+  options.ranks = static_cast<std::uint32_t>(cluster.between(1, 9));
+  if (overrides.ranks) options.ranks = *overrides.ranks;
+  options.vector_clocks = cluster.chance(0.9) && options.ranks <= kVectorClockRanksDefaultMax;
+  options.tick_period = static_cast<Nanoseconds>(cluster.log_uniform(50e3, 400e3));
+  options.start_spread = static_cast<Nanoseconds>(cluster.log_uniform(1e3, 5e6));
+  options.open_time_max = static_cast<Nanoseconds>(cluster.log_uniform(1e3, 30e6));
+  if (cluster.chance(0.25)) {
+    options.slow_rank = RankId{static_cast<std::uint32_t>(cluster.below(options.ranks))};
+  }
+  options.schedule = draw_schedule(Random(seed, kScheduleStream));
+  if (overrides.policy) options.schedule.policy = *overrides.policy;
+  options.network = draw_network(Random(seed, kNetworkStream));
+  options.job = draw_job(Random(seed, kJobStream), seed, options.ranks);
+  draw_upset(Random(seed, kUpsetStream), options);
+  return options;
+}
+
+std::string reproduce(std::uint64_t seed, const Overrides& overrides) {
+  std::string command = fmt::format("regroup-sim --seed {}", seed);
+  if (overrides.ranks) command += fmt::format(" --ranks {}", *overrides.ranks);
+  if (overrides.policy) command += fmt::format(" --policy {}", name_of(*overrides.policy));
+  return command + " --trace";
+}
+
+Report run_scenario(const WorldOptions& options, Repeat repeat) {
+  const auto written = fmt::format_to_n(last_words, sizeof last_words - 1,
+                                        "while simulating seed {} ({} ranks, {})\n", options.seed,
+                                        options.ranks, name_of(options.schedule.policy));
+  *written.out = '\0';
+  const auto handler_before = std::signal(SIGABRT, say_last_words);
+  Report report = simulate(options);
+  if (repeat == Repeat::kTwice && !report.violation) {
+    WorldOptions silent = options;
+    silent.trace = false;
+    const Report again = simulate(silent);
+    if (again.trace_hash != report.trace_hash || again.virtual_time != report.virtual_time) {
+      report.violation =
+          fmt::format("I14 same trace: rank 0, t = {:.6f} ms, seed {}: two runs differ",
+                      static_cast<double>(report.virtual_time) / 1e6, options.seed);
+    }
+  }
+  std::signal(SIGABRT, handler_before);
+  return report;
+}
+
+}  // namespace regroup::sim

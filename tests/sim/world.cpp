@@ -1,0 +1,397 @@
+#include "tests/sim/world.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "runtime/protocol/check.hpp"
+#include "runtime/protocol/wire.hpp"
+
+namespace regroup::sim {
+namespace {
+
+// Streams of chance.
+constexpr std::uint64_t kRanksStream = 1, kNetworkStream = 2;
+constexpr double kClockRateError = 100e-6;
+constexpr double kTickSkew = 0.2;
+
+std::uint64_t first_word(std::span<const std::byte> bytes) {
+  std::uint64_t word = 0;
+  std::memcpy(&word, bytes.data(), std::min(bytes.size(), sizeof word));
+  return word;
+}
+
+const char* name_of(WorkKind kind) {
+  switch (kind) {
+    case WorkKind::kOpen:
+      return "open";
+    case WorkKind::kRun:
+      return "run";
+    case WorkKind::kAbsorb:
+      return "absorb";
+    case WorkKind::kFinalize:
+      return "finalize";
+  }
+  return "?";
+}
+
+}  // namespace
+
+World::World(const WorldOptions& options)
+    : options_(options),
+      job_(options.job, options.schedule.attempts_max),
+      checkers_(options_, job_),
+      ranks_(options.ranks),
+      network_random_(options.seed, kNetworkStream),
+      ranks_running_(options.ranks) {
+  REGROUP_CHECK(options.ranks >= 1 && options.ranks <= kRanksMax, "a world of 1 to 1,000 ranks");
+  if (!options.network.reorders)
+    link_free_at_.resize(std::size_t{options.ranks} * options.ranks, 0);
+  Random random(options.seed, kRanksStream);
+  for (std::uint32_t i = 0; i < options.ranks; ++i) {
+    Rank& rank = ranks_[i];
+    rank.clock_offset = static_cast<Nanoseconds>(random.below(kSecond));
+    rank.clock_rate = 1 + kClockRateError * (2 * random.unit() - 1);
+    rank.tick_period = static_cast<Nanoseconds>(static_cast<double>(options.tick_period) *
+                                                (1 + kTickSkew * (2 * random.unit() - 1)));
+    const auto start = static_cast<Nanoseconds>(random.below(options.start_spread + 1));
+    const auto open_time = static_cast<Nanoseconds>(random.below(options.open_time_max + 1));
+    const RankId self{i};
+    const Upset upset = options.upset_rank == self ? options.upset : Upset::kNone;
+    const std::uint32_t slowness = options.slow_rank == self ? options.slowness : 1;
+    rank.executor = std::make_unique<PretendExecutor>(job_, self, slowness, open_time, upset);
+    make_rank(self);
+    schedule({.time = start, .kind = Kind::kStart, .rank = self});
+  }
+  if (options.upset == Upset::kStop) {
+    schedule(
+        {.time = options.start_spread + options.stop_at, .kind = Kind::kStop, .rank = RankId{0}});
+  }
+  observe_options();
+}
+
+void World::make_rank(RankId self) {
+  const NodeOptions node_options{.self = self,
+                                 .ranks = options_.ranks,
+                                 .vector_clocks = options_.vector_clocks,
+                                 .record_events = true};
+  std::unique_ptr<Service> service;
+  if (self == RankId{0}) {
+    const std::string_view description = "a pretend job";
+    service = std::make_unique<Scheduler>(options_.schedule,
+                                          Buffer(std::as_bytes(std::span(description))), checkers_);
+  } else {
+    service = std::make_unique<Scheduler>(options_.schedule);
+  }
+  ranks_[self.value].node = std::make_unique<Node>(node_options, std::move(service), pool_);
+}
+
+Nanoseconds World::local_time(const Rank& rank) const {
+  return rank.clock_offset + static_cast<Nanoseconds>(static_cast<double>(now_) * rank.clock_rate);
+}
+
+// ---- the queue of what will happen ----
+
+Report World::run() {
+  const Nanoseconds time_bound = checkers_.time_bound();
+  const std::uint64_t steps_bound = checkers_.step_bound();
+  while (ranks_running_ != 0 && !checkers_.violation()) {
+    std::ranges::pop_heap(queue_, Later{});
+    const Happening next = queue_.back();
+    queue_.pop_back();
+    now_ = next.time;
+    checkers_.at_time(now_, next.rank);
+    if (now_ > time_bound) {
+      checkers_.out_of_bounds(fmt::format("the run should have ended by {:.3f} ms",
+                                          static_cast<double>(time_bound) / 1e6));
+    } else if (report_.steps > steps_bound) {
+      checkers_.out_of_bounds(fmt::format("the run takes more than {} steps", steps_bound));
+    } else {
+      happen(next);
+    }
+  }
+  if (!checkers_.violation()) checkers_.run_ended();
+  report_.violation = checkers_.violation();
+  report_.virtual_time = now_;
+  report_.time_bound = time_bound;
+  return std::move(report_);
+}
+
+void World::schedule(Happening happening) {
+  happening.number = happenings_++;
+  queue_.push_back(happening);
+  std::ranges::push_heap(queue_, Later{});
+}
+
+void World::happen(const Happening& happening) {
+  note(static_cast<std::uint64_t>(happening.time));
+  note(static_cast<std::uint64_t>(happening.kind) << 32 | happening.rank.value);
+  if (options_.trace) trace(happening);
+  switch (happening.kind) {
+    case Kind::kStart:
+      return start(happening.rank);
+    case Kind::kTick:
+      return tick(happening.rank);
+    case Kind::kFrame:
+      return frame_arrives(happening);
+    case Kind::kComputed:
+      return computed(happening.rank);
+    case Kind::kStop:
+      if (ranks_[happening.rank.value].ended) return;
+      report_.probes.hit(Probe::kStopped);
+      return step(happening.rank, StopWanted{"stopped by the simulator"});
+  }
+}
+
+void World::start(RankId id) {
+  Rank& rank = ranks_[id.value];
+  rank.started = true;
+  ++report_.steps;
+  rank.node->start(local_time(rank), output_);
+  drain(id);
+  for (const Happening& early : rank.before_start) frame_arrives(early);
+  rank.before_start.clear();
+  tick(id);
+}
+
+void World::tick(RankId id) {
+  Rank& rank = ranks_[id.value];
+  if (rank.ended) return;
+  step(id, Tick{local_time(rank)});
+  want_work(id);
+  if (!rank.ended) schedule({.time = now_ + rank.tick_period, .kind = Kind::kTick, .rank = id});
+}
+
+// As the host loop does it: the frame, then a look at the clock, then, if idle, more work.
+void World::frame_arrives(const Happening& happening) {
+  Rank& rank = ranks_[happening.rank.value];
+  if (!rank.started) {
+    report_.probes.hit(Probe::kFrameBeforeStart);
+    rank.before_start.push_back(happening);
+    return;
+  }
+  const Buffer bytes = std::move(slots_[happening.slot]);
+  free_slots_.push_back(happening.slot);
+  if (!rank.ended) {
+    rank.damaged_frames += happening.damaged ? 1 : 0;
+    const std::uint64_t drops_before = rank.node->drops().total();
+    ++report_.steps;
+    rank.node->step(FrameArrived{happening.from, bytes.view()}, output_);
+    const bool received = std::ranges::any_of(
+        output_.events, [](const Event& event) { return event.kind == EventKind::kReceive; });
+    if (!received && rank.node->drops().total() == drops_before) {
+      report_.probes.hit(Probe::kFrameHeld);
+    }
+    drain(happening.rank);
+  }
+  if (!rank.ended) step(happening.rank, Tick{local_time(rank)});
+  want_work(happening.rank);
+}
+
+void World::computed(RankId id) {
+  Rank& rank = ranks_[id.value];
+  if (rank.ended) return;
+  rank.computing = false;
+  if (rank.result.kind == WorkKind::kOpen) rank.open = true;
+  checkers_.order_ends(rank.result);
+  step(id, WorkFinished{&rank.result});
+  if (!rank.ended) step(id, Tick{local_time(rank)});
+  want_work(id);
+}
+
+// ---- one rank ----
+
+void World::step(RankId id, const Input& input) {
+  ++report_.steps;
+  ranks_[id.value].node->step(input, output_);
+  drain(id);
+}
+
+void World::want_work(RankId id) {
+  Rank& rank = ranks_[id.value];
+  if (rank.ended || rank.computing) return;
+  step(id, WorkWanted{});
+  if (rank.ended || !rank.order) return;
+  WorkOrder order = std::move(*rank.order);
+  rank.order.reset();
+  checkers_.order_begins(order);
+  rank.computing = true;
+  rank.result.restart(order);
+  rank.executor->execute(order, rank.result);
+  if (options_.trace) {
+    fmt::print("{:14.6f} rank {} begins {} stage {} shards {}+{}\n",
+               static_cast<double>(now_) / 1e6, id.value, name_of(order.kind), order.stage.value,
+               order.shards.first.value, order.shards.count);
+  }
+  schedule({.time = now_ + rank.result.elapsed, .kind = Kind::kComputed, .rank = id});
+}
+
+void World::drain(RankId id) {
+  Rank& rank = ranks_[id.value];
+  observe_events();
+  checkers_.after_step(*rank.node, output_);
+  for (OutgoingFrame& frame : output_.frames) send(id, frame);
+  for (WorkOrder& order : output_.orders) rank.order = std::move(order);
+  if (output_.outcome) end_rank(id);
+  output_.clear();
+}
+
+void World::end_rank(RankId id) {
+  Rank& rank = ranks_[id.value];
+  const DropCounters& drops = rank.node->drops();
+  const auto dropped = [&](FrameError error) {
+    return drops.frames[static_cast<std::size_t>(error)];
+  };
+  report_.probes.hit(Probe::kDuplicateDropped, drops.duplicates);
+  report_.probes.hit(Probe::kTruncatedDropped, dropped(FrameError::kTruncated));
+  report_.probes.hit(Probe::kOversizedDropped, dropped(FrameError::kOversized));
+  report_.probes.hit(Probe::kForeignDropped, dropped(FrameError::kForeign));
+  report_.probes.hit(Probe::kVersionDropped, dropped(FrameError::kVersion));
+  report_.probes.hit(Probe::kDamagedDropped, dropped(FrameError::kChecksum));
+  checkers_.rank_ended(*rank.node, *output_.outcome, rank.damaged_frames);
+  rank.ended = true;
+  --ranks_running_;
+  if (id != RankId{0}) return;
+  report_.exit_status = output_.outcome->exit_status;
+  const auto progress = static_cast<Scheduler&>(rank.node->service()).progress();
+  if (progress && progress->duplicates != 0) report_.probes.hit(Probe::kResultsAfterEnd);
+}
+
+// ---- the network ----
+
+void World::send(RankId from, OutgoingFrame& frame) {
+  const auto opened = open_frame(frame.bytes.view());
+  REGROUP_CHECK(opened.has_value(), "a rank sent a frame that is none");
+  checkers_.sent(opened->header, opened->body);
+  observe_sent(frame.to, *opened);
+  note(first_word(frame.bytes.view()));  // its checksum
+  ++report_.frames;
+  put_on_wire(from, frame.to, frame.bytes, false);
+  if (network_random_.chance(options_.network.duplicate)) {
+    Buffer copy(frame.bytes.view());
+    const bool damaged = network_random_.chance(options_.network.damage);
+    if (damaged) damage(copy);
+    put_on_wire(from, frame.to, copy, damaged);
+  }
+  pool_.give(std::move(frame.bytes));
+}
+
+// Flips a bit, more often in the header than its size would have it; or cuts off or adds a byte.
+void World::damage(Buffer& bytes) {
+  const std::uint64_t way = network_random_.below(8);
+  if (way == 0) return bytes.resize(network_random_.below(bytes.size()));
+  if (way == 1) return bytes.append(std::as_bytes(std::span("\x55", 1)));
+  const std::uint64_t reach = way < 5 ? kFrameHeaderBytes : bytes.size();
+  const std::uint64_t bit = network_random_.below(8 * reach);
+  bytes.data()[bit / 8] ^= std::byte{1} << (bit % 8);
+}
+
+void World::put_on_wire(RankId from, RankId to, const Buffer& bytes, bool damaged) {
+  const NetworkOptions& network = options_.network;
+  Nanoseconds arrival =
+      now_ + 1 +
+      spread_out(network.spread, network_random_.unit(), network.delay, network.delay_max);
+  if (!network.reorders) {
+    Nanoseconds& free_at = link_free_at_[std::size_t{from.value} * options_.ranks + to.value];
+    arrival = free_at = std::max(arrival, free_at);
+  }
+  if (free_slots_.empty()) {
+    free_slots_.push_back(static_cast<std::uint32_t>(slots_.size()));
+    slots_.emplace_back();
+  }
+  const std::uint32_t slot = free_slots_.back();
+  free_slots_.pop_back();
+  slots_[slot] = Buffer(bytes.view());
+  const std::size_t in_flight = slots_.size() - free_slots_.size();
+  report_.frames_in_flight_max = std::max(report_.frames_in_flight_max, in_flight);
+  checkers_.in_flight(in_flight);
+  schedule({.time = arrival,
+            .kind = Kind::kFrame,
+            .rank = to,
+            .from = from,
+            .slot = slot,
+            .damaged = damaged});
+}
+
+// ---- probes and trace ----
+
+void World::observe_options() {
+  Probes& probes = report_.probes;
+  if (options_.ranks == 1) probes.hit(Probe::kLoneRank);
+  if (options_.slow_rank) probes.hit(Probe::kSlowRank);
+  if (!options_.schedule.coordinator_computes && options_.ranks > 1) {
+    probes.hit(Probe::kCoordinatorOnly);
+  }
+  for (const StagePlan& stage : job_.stages()) {
+    if (stage.shards == 0) probes.hit(Probe::kStageWithoutShards);
+  }
+  if (options_.upset == Upset::kOpenFails) probes.hit(Probe::kOpenFailed);
+  if (options_.upset == Upset::kOtherJob) probes.hit(Probe::kJobsDiffer);
+  if (options_.upset == Upset::kFinalizeFails) probes.hit(Probe::kFinalizeFailed);
+}
+
+void World::observe_sent(RankId to, const Frame& frame) {
+  Probes& probes = report_.probes;
+  if (frame.header.flags & kFlagMoreFollows) probes.hit(Probe::kMessageFragmented);
+  Reader reader(frame.body);
+  switch (frame.header.kind) {
+    case MessageKind::kRecall:
+      probes.hit(Probe::kRecall);
+      return;
+    case MessageKind::kReturned:
+      reader.get<StageId>();
+      probes.hit(reader.get<std::uint32_t>() ? Probe::kRecallGaveShards
+                                             : Probe::kRecallGaveNothing);
+      return;
+    case MessageKind::kStealRequest:
+      ranks_[frame.header.from.value].asked_in_stage = reader.get<StageId>();
+      return;
+    case MessageKind::kStealReply:
+      if (reader.get<StageId>() != ranks_[to.value].asked_in_stage) {
+        probes.hit(Probe::kStealOfOtherStage);
+      }
+      probes.hit(reader.get<std::uint32_t>() ? Probe::kStealSucceeded : Probe::kStealMissed);
+      return;
+    case MessageKind::kPartitions:
+      return;
+    default:
+      return;
+  }
+}
+
+void World::observe_events() {
+  for (const Event& event : output_.events) {
+    note(static_cast<std::uint64_t>(event.kind) << 32 | event.rank.value);
+    note(event.lamport);
+    note(event.a);
+    note(event.b);
+    if (event.kind == EventKind::kRetry) report_.probes.hit(Probe::kRetry);
+    if (event.kind == EventKind::kQuarantine) report_.probes.hit(Probe::kQuarantine);
+  }
+}
+
+void World::trace(const Happening& happening) {
+  constexpr const char* kNames[] = {"starts", "ticks", "frame", "computed", "is stopped"};
+  if (happening.kind == Kind::kTick) return;
+  fmt::print("{:14.6f} rank {} {}", static_cast<double>(now_) / 1e6, happening.rank.value,
+             kNames[static_cast<std::size_t>(happening.kind)]);
+  if (happening.kind == Kind::kFrame) {
+    const auto frame = open_frame(slots_[happening.slot].view());
+    fmt::print(" from {}", happening.from.value);
+    if (frame) {
+      fmt::print(" kind {} sequence {} bytes {}", static_cast<int>(frame->header.kind),
+                 frame->header.sequence, slots_[happening.slot].size());
+    } else {
+      fmt::print(" {}", describe(frame.error()));
+    }
+  }
+  fmt::print("\n");
+}
+
+Report simulate(const WorldOptions& options) {
+  return World(options).run();
+}
+
+}  // namespace regroup::sim

@@ -1,0 +1,118 @@
+// A whole cluster in one thread on virtual time: the real Node and Scheduler of every rank, a
+// pretend network between them and pretend computing under them. Events run in the order of (time,
+// number), so a run is a pure function of its options (I14). The world delivers, computes and
+// ticks; the Checkers judge. It ends at the first violation, or when every rank has ended.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/protocol/node.hpp"
+#include "scheduler/scheduler.hpp"
+#include "tests/sim/checkers.hpp"
+#include "tests/sim/pretend_job.hpp"
+#include "tests/sim/probes.hpp"
+#include "tests/sim/world_options.hpp"
+
+namespace regroup::sim {
+
+struct Report {
+  std::optional<std::string> violation;
+  std::uint64_t trace_hash = 0;  // of every event and frame, in order (I14)
+  Nanoseconds virtual_time = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t frames = 0;
+  std::size_t frames_in_flight_max = 0;
+  Nanoseconds time_bound = 0;
+  int exit_status = 0;
+  Probes probes;
+};
+
+class World {
+ public:
+  static constexpr std::uint32_t kRanksMax = 1000;
+
+  explicit World(const WorldOptions& options);
+  // Once.
+  Report run();
+
+ private:
+  enum class Kind : std::uint8_t { kStart, kTick, kFrame, kComputed, kStop };
+  struct Happening {
+    Nanoseconds time = 0;
+    std::uint64_t number = 0;
+    Kind kind{};
+    RankId rank;
+    RankId from;             // kFrame
+    std::uint32_t slot = 0;  // kFrame: where its bytes are
+    bool damaged = false;
+  };
+  struct Later {
+    bool operator()(const Happening& a, const Happening& b) const {
+      return a.time != b.time ? a.time > b.time : a.number > b.number;
+    }
+  };
+  struct Rank {
+    Nanoseconds clock_offset = 0;
+    double clock_rate = 1;
+    Nanoseconds tick_period = 0;
+    bool started = false;
+    bool ended = false;
+    bool open = false;
+    bool computing = false;
+    std::uint64_t damaged_frames = 0;
+    StageId asked_in_stage;  // its latest steal request
+    std::vector<Happening> before_start;
+    std::unique_ptr<PretendExecutor> executor;
+    std::unique_ptr<Node> node;
+    WorkResult result;
+    std::optional<WorkOrder> order;
+  };
+
+  void make_rank(RankId self);
+  Nanoseconds local_time(const Rank& rank) const;
+  void schedule(Happening happening);
+  void happen(const Happening& happening);
+  void start(RankId id);
+  void tick(RankId id);
+  void frame_arrives(const Happening& happening);
+  void computed(RankId id);
+
+  void step(RankId id, const Input& input);
+  void drain(RankId id);
+  void want_work(RankId id);
+  void send(RankId from, OutgoingFrame& frame);
+  void put_on_wire(RankId from, RankId to, const Buffer& bytes, bool damaged);
+  void damage(Buffer& bytes);
+  void end_rank(RankId id);
+
+  void observe_options();
+  void observe_sent(RankId to, const Frame& frame);
+  void observe_events();
+  void trace(const Happening& happening);
+  void note(std::uint64_t value) { report_.trace_hash = scatter(report_.trace_hash ^ value); }
+
+  WorldOptions options_;
+  PretendJob job_;
+  Checkers checkers_;
+  BufferPool pool_;
+  std::vector<Rank> ranks_;
+  std::vector<Happening> queue_;  // a heap
+  std::vector<Buffer> slots_;     // bytes of frames in flight
+  std::vector<std::uint32_t> free_slots_;
+  std::vector<Nanoseconds> link_free_at_;  // by from and to: frames that do not overtake
+  Random network_random_;
+  Nanoseconds now_ = 0;
+  std::uint64_t happenings_ = 0;
+  std::uint32_t ranks_running_ = 0;
+  Output output_;
+  Report report_;
+};
+
+// Runs a world of these options.
+Report simulate(const WorldOptions& options);
+
+}  // namespace regroup::sim
