@@ -4,12 +4,15 @@
 //     using Result = ...;                                     // see codec.hpp for what travels
 //     static constexpr std::string_view kName = "pi";
 //     static constexpr std::string_view kSummary = "what it computes, in half a line";
+//     static constexpr std::string_view kDescription = "More.";  // optional, for the help
 //     void options(OptionSet& set);                           // optional
 //     std::expected<void, std::string> prepare();             // optional: check the inputs, once
-//     void save(Writer&) const; std::expected<void, std::string> load(Reader&);  // optional, a
-//     pair std::uint64_t shards() const; Result run(const ShardContext& shard) const;            //
-//     may throw: fails its shard static void merge(Result& into, Result&& next);         //
-//     optional for strings and vectors void report(const Result& total, Report& report) const;
+//     void save(Writer&) const;                               // optional, with load()
+//     std::expected<void, std::string> load(Reader&);
+//     std::uint64_t shards() const;
+//     Result run(const ShardContext& shard) const;            // may throw: fails its shard
+//     static void merge(Result& into, Result&& next);         // optional for strings, vectors
+//     void report(const Result& total, Report& report) const;
 //   };
 //
 // Results merge in an order that depends on shard numbers alone (ordered_merge.hpp), so `total` has
@@ -49,6 +52,10 @@ class JobProgram : public Program {
   }
   std::string_view name() const override { return Job::kName; }
   std::string_view summary() const override { return Job::kSummary; }
+  std::string_view description() const override {
+    if constexpr (requires { Job::kDescription; }) return Job::kDescription;
+    return "";
+  }
   OptionSet& options() override { return options_; }
   std::expected<void, std::string> prepare() override {
     if constexpr (requires { job_.prepare(); }) return job_.prepare();

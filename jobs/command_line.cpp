@@ -1,4 +1,5 @@
 // The verbs of the command line, but for `run`, which has a file of its own.
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "jobs/command_parser.hpp"
+#include "jobs/help_text.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/run_command.hpp"
 #include "jobs/run_options.hpp"
@@ -24,36 +26,35 @@
 namespace regroup {
 namespace {
 
-using Arguments = std::vector<std::string>;
-
 int fail(const std::string& message) {
   std::fprintf(stderr, "regroup: %s\n", message.c_str());
   return kExitBadInput;
 }
 
 // Parses, or returns what main() is to return: help was shown, or the input is bad.
-std::optional<int> parse_or_exit(CommandParser& parser, const Arguments& arguments) {
-  const auto parsed = parser.parse(arguments);
+std::optional<int> parse_or_exit(CommandParser& parser, const Invocation& invocation) {
+  const auto parsed = parser.parse(invocation.arguments);
   if (!parsed) return fail(parsed.error());
-  if (*parsed == CommandParser::Outcome::kHelpShown) return kExitDone;
-  return std::nullopt;
+  if (*parsed == CommandParser::Outcome::kRun) return std::nullopt;
+  std::fputs(parser.help(terminal_columns(STDOUT_FILENO)).c_str(), stdout);
+  return kExitDone;
 }
 
-int results_command(const Arguments& arguments, const JobRegistry&) {
+int results_command(const Invocation& invocation) {
   std::vector<std::string> directories;
   std::string format = "tsv";
   std::uint64_t rows = 0;
   OptionSet set;
-  set.inputs("DIR", directories, "the run directory");
+  set.inputs("DIR", directories, "the run directory").at_least(1).at_most(1);
   set.add("format", format, "how a row is written").one_of({"tsv", "csv", "jsonl"});
   set.add("rows", rows, "rows at most; 0: all").value_name("K");
-  CommandParser parser("regroup results", "Prints the result of a run as text.");
-  parser.add("", set);
+  CommandParser parser(invocation.program + " results", "Prints the result of a run as text.");
+  parser.add("Options", set);
   parser.examples(
-      "\nExamples:\n  regroup results wordcount-20260131T235959Z | head\n"
-      "  regroup results DIR --format jsonl\n");
-  if (const auto status = parse_or_exit(parser, arguments)) return *status;
-  if (directories.size() != 1) return fail("results takes one run directory");
+      fmt::format("Examples:\n  {0} results wordcount-20260131T235959Z | head\n"
+                  "  {0} results my-run --format jsonl\n",
+                  invocation.program));
+  if (const auto status = parse_or_exit(parser, invocation)) return *status;
   const auto reader = ResultFileReader::open(directories.front());
   if (!reader) return fail(reader.error());
   const auto written =
@@ -63,35 +64,33 @@ int results_command(const Arguments& arguments, const JobRegistry&) {
   return kExitNotRecovered;
 }
 
-int jobs_command(const Arguments& arguments, const JobRegistry& registry) {
+int jobs_command(const Invocation& invocation) {
   std::vector<std::string> names;
   OptionSet set;
-  set.inputs("JOB", names, "show this job's options");
-  CommandParser parser("regroup jobs", "Lists the jobs, or one job's options.");
-  parser.add("", set);
-  if (const auto status = parse_or_exit(parser, arguments)) return *status;
-  if (names.size() > 1) return fail("jobs takes one job at most");
+  set.inputs("JOB", names, "the job whose options to show").at_most(1);
+  CommandParser parser(invocation.program + " jobs", "Lists the jobs, or one job's options.");
+  parser.add("Options", set);
+  if (const auto status = parse_or_exit(parser, invocation)) return *status;
+  const int columns = terminal_columns(STDOUT_FILENO);
   if (names.empty()) {
-    for (const auto& [name, make] : registry.factories()) {
-      fmt::print("{:<14}{}\n", name, make()->summary());
+    for (const auto& [name, make] : invocation.registry->factories()) {
+      std::fputs(help_line(name, make()->summary(), columns).c_str(), stdout);
     }
     return kExitDone;
   }
-  const auto program = registry.make(names.front());
-  if (!program) return fail("unknown job '" + names.front() + "'; 'regroup jobs' lists them");
-  const OptionSet& options = program->options();
-  fmt::print("{}: {}\n\nregroup run {}{} [options]\n\n", program->name(), program->summary(),
-             program->name(),
-             options.input_list() ? " " + options.input_list()->name() + "..." : "");
-  for (const Option& option : options.options()) {
-    const std::string shown = option.text();
-    fmt::print("  --{:<18}{}{}\n", option.name(), option.help(),
-               shown.empty() || option.is_flag() ? "" : " [" + shown + "]");
-  }
+  const std::string& job = names.front();
+  const auto program = invocation.registry->make(job);
+  if (!program) return fail(unknown_job(invocation, job));
+  CommandParser page(invocation.program + " run " + job,
+                     fmt::format("{}: {}. {}", job, program->summary(), program->description()));
+  page.add("Options of the job", program->options());
+  page.examples(fmt::format("'{} run {} --help' shows the options that every run has, too.\n",
+                            invocation.program, job));
+  std::fputs(page.help(columns).c_str(), stdout);
   return kExitDone;
 }
 
-int topology_command(const Arguments& arguments, const JobRegistry&) {
+int topology_command(const Invocation& invocation) {
   RunOptions run;
   std::string xml;
   std::string format = "text";
@@ -99,17 +98,18 @@ int topology_command(const Arguments& arguments, const JobRegistry&) {
   set.add("ranks", run.ranks, "ranks on the node").at_least(1).at_most(1 << 16).value_name("N");
   set.add("threads", run.threads, "threads a rank; 0: one a core of its share").at_most(4096);
   set.add("bind", run.bind, "where ranks are pinned").one_of({"auto", "core", "numa", "none"});
-  set.add("gpus", run.gpus, "GPUs to use: auto, none or a number");
+  set.add("gpus", run.gpus, "GPUs to use: auto, none or a number").value_name("WHICH");
   set.add("xml", xml, "plan for the machine in a file of lstopo's").value_name("FILE");
   set.add("format", format, "what is printed").one_of({"text", "json"});
-  CommandParser parser("regroup topology",
+  CommandParser parser(invocation.program + " topology",
                        "Shows which cores and GPU each rank of this node would get.");
-  parser.add("", set);
+  parser.add("Options", set);
   parser.add_short('n', "ranks");
   parser.examples(
-      "\nExamples:\n  regroup topology -n 4\n  regroup topology -n 8 --xml node.xml --format "
-      "json\n");
-  if (const auto status = parse_or_exit(parser, arguments)) return *status;
+      fmt::format("Examples:\n  {0} topology -n 4\n"
+                  "  {0} topology -n 8 --xml node.xml --format json\n",
+                  invocation.program));
+  if (const auto status = parse_or_exit(parser, invocation)) return *status;
   const auto binding = run.binding_options();
   if (!binding) return fail(binding.error());
   const auto machine = xml.empty() ? Machine::this_machine() : Machine::from_xml(xml);
@@ -126,14 +126,14 @@ int topology_command(const Arguments& arguments, const JobRegistry&) {
   return kExitDone;
 }
 
-int doctor_command(const Arguments& arguments, const JobRegistry&) {
+int doctor_command(const Invocation& invocation) {
   std::string format = "text";
   OptionSet set;
   set.add("format", format, "what is printed").one_of({"text", "json"});
-  CommandParser parser("regroup doctor",
+  CommandParser parser(invocation.program + " doctor",
                        "Says what this machine can do for a run, and what is missing.");
-  parser.add("", set);
-  if (const auto status = parse_or_exit(parser, arguments)) return *status;
+  parser.add("Options", set);
+  if (const auto status = parse_or_exit(parser, invocation)) return *status;
   const DoctorReport report = examine({mpi_description(), hdf5_description()});
   if (format == "json") {
     std::puts(doctor_json(report).dump(2).c_str());
@@ -144,10 +144,10 @@ int doctor_command(const Arguments& arguments, const JobRegistry&) {
 }
 
 struct Verb {
-  const char* name;
+  std::string_view name;
   const char* usage;
   const char* summary;
-  int (*command)(const Arguments&, const JobRegistry&);
+  int (*command)(const Invocation&);
 };
 
 constexpr Verb kVerbs[] = {
@@ -158,40 +158,50 @@ constexpr Verb kVerbs[] = {
     {"doctor", "doctor", "what this machine can do, and what is missing", doctor_command},
 };
 
-void show_usage(std::FILE* out, const std::string& program) {
-  fmt::print(out, "{}: the job runtime for MPI clusters that keeps going when ranks die\n\n",
-             program);
-  for (const Verb& verb : kVerbs)
-    fmt::print(out, "  {} {:<26}{}\n", program, verb.usage, verb.summary);
-  fmt::print(out, "\n'{} VERB --help' tells more. Example:\n  {} run montecarlo -n 4\n", program,
-             program);
+std::string usage(const std::string& program, const JobRegistry& registry) {
+  std::string page =
+      program + ": the job runtime for MPI clusters that keeps going when ranks die\n\n";
+  for (const Verb& verb : kVerbs) {
+    page += fmt::format("  {} {:<26}{}\n", program, verb.usage, verb.summary);
+  }
+  page += fmt::format("\n'{0} VERB --help' tells more, '{0} --version' which version this is.\n",
+                      program);
+  if (registry.factories().empty()) return page;
+  return page +
+         fmt::format("Example:\n  {} run {} -n 4\n", program, registry.factories().begin()->first);
+}
+
+int unknown_verb(const std::string& name, const std::string& program) {
+  std::vector<std::string> names;
+  for (const Verb& verb : kVerbs) names.emplace_back(verb.name);
+  return fail(fmt::format("unknown verb '{}'; {}see '{} --help'", name, did_you_mean(name, names),
+                          program));
 }
 
 }  // namespace
 
 int regroup_main(int argc, char** argv, const JobRegistry& registry) {
-  const Arguments arguments(argv + 1, argv + argc);
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
   const std::string program = std::filesystem::path(argv[0]).filename().string();
-  const bool launched_silent = launched_rank().value_or(LaunchedRank{}).rank != 0;
+  const std::string first = arguments.empty() ? "" : arguments.front();
+  // Of several ranks only the first one speaks. `run` sees to that itself: there, all have work.
+  const bool silent = launched_rank().value_or(LaunchedRank{}).rank != 0;
+  if (silent && first != "run") return arguments.empty() ? kExitBadInput : kExitDone;
   if (arguments.empty()) {
-    if (!launched_silent) show_usage(stderr, program);
+    std::fputs(usage(program, registry).c_str(), stderr);
     return kExitBadInput;
   }
-  if (arguments.front() == "--help" || arguments.front() == "-h" || arguments.front() == "help") {
-    show_usage(stdout, program);
+  if (first == "--help" || first == "-h" || first == "help") {
+    std::fputs(usage(program, registry).c_str(), stdout);
     return kExitDone;
   }
-  if (arguments.front() == "--version") {
+  if (first == "--version") {
     fmt::print("regroup {}\n", kVersion);
     return kExitDone;
   }
-  for (const Verb& verb : kVerbs) {
-    if (arguments.front() == verb.name) {
-      return verb.command({arguments.begin() + 1, arguments.end()}, registry);
-    }
-  }
-  if (launched_silent) return kExitBadInput;
-  return fail("unknown verb '" + arguments.front() + "'; see '" + program + " --help'");
+  const auto verb = std::ranges::find(kVerbs, first, &Verb::name);
+  if (verb == std::end(kVerbs)) return unknown_verb(first, program);
+  return verb->command({program, {arguments.begin() + 1, arguments.end()}, &registry});
 }
 
 }  // namespace regroup

@@ -1,20 +1,20 @@
 #include "jobs/command_parser.hpp"
 
 #include <algorithm>
-#include <cstdio>
+#include <cctype>
 #include <cstdlib>
-#include <map>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
-#include <sys/ioctl.h>
-#include <toml++/toml.h>
-#include <unistd.h>
+
+#include "jobs/config_file.hpp"
+#include "jobs/help_text.hpp"
+#include "runtime/protocol/check.hpp"
 
 namespace regroup {
 namespace {
 
 constexpr std::string_view kConfigOption = "config";
+constexpr std::string_view kHelpOption = "help";
 
 std::string environment_name(const std::string& option) {
   std::string name = "REGROUP_";
@@ -24,181 +24,221 @@ std::string environment_name(const std::string& option) {
   return name;
 }
 
-bool contains(const std::vector<std::string>& names, const std::string& name) {
-  return std::ranges::find(names, name) != names.end();
-}
-
-// A TOML value as the text that a flag would have, one element for each of an array.
-std::expected<std::vector<std::string>, std::string> texts_of(const toml::node& node) {
-  if (const auto* text = node.as_string()) return std::vector{text->get()};
-  if (const auto* number = node.as_integer()) return std::vector{fmt::format("{}", number->get())};
-  if (const auto* number = node.as_floating_point()) {
-    return std::vector{fmt::format("{}", number->get())};
-  }
-  if (const auto* flag = node.as_boolean()) return std::vector{fmt::format("{}", flag->get())};
-  std::vector<std::string> texts;
-  const auto* array = node.as_array();
-  if (array == nullptr) return std::unexpected("takes a value, not a table");
-  for (const toml::node& element : *array) {
-    auto one = texts_of(element);
-    if (!one) return one;
-    texts.insert(texts.end(), one->begin(), one->end());
-  }
-  return texts;
-}
-
-// What CLI11 found for one option.
-struct Found {
-  Option* option = nullptr;
-  std::vector<std::string> values;
-  bool flag = false;
-  CLI::Option* cli = nullptr;
-};
-
 }  // namespace
+
+void CommandParser::add(std::string title, OptionSet& set, std::string table) {
+  for (const Option& option : set.options()) {
+    REGROUP_CHECK(find(option.name()) == nullptr && option.name() != kHelpOption,
+                  "two options are called --" + option.name() + ": rename the job's");
+  }
+  REGROUP_CHECK(inputs() == nullptr || !set.input_list(), "two lists of inputs for one command");
+  sections_.push_back({std::move(title), &set, std::move(table)});
+}
 
 std::expected<CommandParser::Outcome, std::string> CommandParser::parse(
     const std::vector<std::string>& arguments) {
-  CLI::App app(summary_, command_);
-  app.footer(examples_);
-  app.allow_extras();
-  app.get_formatter()->column_width(34);
-  std::vector<std::unique_ptr<Found>> found;
-  for (const Section& section : sections_) {
-    for (Option& option : section.set->options()) {
-      auto& entry = *found.emplace_back(std::make_unique<Found>());
-      entry.option = &option;
-      std::string names = "--" + option.name();
-      for (const Short& other : shorts_) {
-        if (other.name == option.name()) names = std::string("-") + other.letter + "," + names;
-      }
-      const std::string text = option.text();
-      const std::string help =
-          option.help() + (text.empty() || option.is_flag() ? "" : " [" + text + "]");
-      if (option.is_flag()) {
-        entry.cli = app.add_flag(names, entry.flag, help);
-      } else {
-        entry.cli = app.add_option(names, entry.values, help);
-        entry.cli->expected(1)->allow_extra_args(false);
-        if (!option.is_list()) entry.cli->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-        entry.cli->type_name(option.value_name().empty() ? "VALUE" : option.value_name());
-      }
-      if (!section.title.empty()) entry.cli->group(section.title);
-    }
-    if (auto& inputs = section.set->input_list()) {
-      auto& entry = *found.emplace_back(std::make_unique<Found>());
-      entry.option = &*inputs;
-      entry.cli = app.add_option(inputs->name(), entry.values, inputs->help());
-      entry.cli->type_name("");
-    }
+  for (const std::string& argument : arguments) {
+    if (argument == "--") break;
+    if (argument == "--help" || argument == "-h") return Outcome::kHelpWanted;
   }
-
-  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
-  try {
-    app.parse(reversed);
-  } catch (const CLI::CallForHelp&) {
-    std::fputs(app.help().c_str(), stdout);
-    return Outcome::kHelpShown;
-  } catch (const CLI::ParseError& error) {
-    std::string what = error.what();
-    std::ranges::replace(what, '\n', ' ');
-    return std::unexpected(what + hint());
-  }
-  if (const auto extras = app.remaining(); !extras.empty()) {
-    const bool option = extras.front().starts_with("-");
-    return std::unexpected(fmt::format(
-        "{} '{}'{}", option ? "unknown option" : "unexpected argument", extras.front(), hint()));
-  }
-
-  std::vector<std::string> given;
-  for (const auto& entry : found) {
-    if (entry->cli->count() == 0) continue;
-    given.push_back(entry->option->name());
-    if (entry->option->is_flag()) entry->values = {entry->flag ? "true" : "false"};
-    for (const std::string& value : entry->values) {
-      if (auto set = entry->option->set(value); !set) return std::unexpected(set.error());
-    }
-  }
-  std::string config;
-  if (const char* path = std::getenv("REGROUP_CONFIG")) config = path;
-  for (const Section& section : sections_) {
-    if (Option* option = section.set->find(kConfigOption);
-        option && contains(given, option->name())) {
-      config = option->text();
-    }
-  }
-  // The file first, then the environment over it; neither over what a flag gave.
-  if (!config.empty()) {
-    if (auto applied = apply_config(config, given); !applied)
+  // Each step leaves alone what the ones before it have set.
+  if (auto taken = take_arguments(arguments); !taken) return std::unexpected(taken.error());
+  if (auto applied = apply_environment(); !applied) return std::unexpected(applied.error());
+  if (const Option* config = find(kConfigOption); config != nullptr && !config->text().empty()) {
+    if (auto applied = apply_config(config->text()); !applied) {
       return std::unexpected(applied.error());
+    }
   }
-  if (auto applied = apply_environment(given); !applied) return std::unexpected(applied.error());
   return Outcome::kRun;
 }
 
-std::expected<void, std::string> CommandParser::apply_environment(
-    const std::vector<std::string>& given) {
+// ---- flags and inputs ----
+
+CommandParser::Checked CommandParser::take_arguments(const std::vector<std::string>& arguments) {
+  bool inputs_only = false;
+  for (std::size_t place = 0; place < arguments.size(); ++place) {
+    const std::string& argument = arguments[place];
+    if (!inputs_only && argument == "--") {
+      inputs_only = true;
+      continue;
+    }
+    const bool is_option = !inputs_only && argument.size() > 1 && argument.front() == '-';
+    auto taken = is_option ? take_option(arguments, place) : take_input(argument);
+    if (!taken) return taken;
+  }
+  return check_inputs();
+}
+
+// --name VALUE, --name=VALUE, -n VALUE or -nVALUE; `place` moves on over a value of its own.
+CommandParser::Checked CommandParser::take_option(const std::vector<std::string>& arguments,
+                                                  std::size_t& place) {
+  const std::string& argument = arguments[place];
+  std::string name = argument.substr(2);
+  std::optional<std::string> value;
+  if (argument.starts_with("--")) {
+    if (const std::size_t equals = name.find('='); equals != std::string::npos) {
+      value = name.substr(equals + 1);
+      name.resize(equals);
+    }
+  } else {
+    if (!name.empty()) value = name;
+    const auto found = std::ranges::find(shorts_, argument[1], &Short::letter);
+    name = found == shorts_.end() ? "" : found->name;
+  }
+  Option* const option = find(name);
+  if (option == nullptr) return std::unexpected(unknown_option(argument));
+  if (is_given(name) && !option->is_list()) {
+    return std::unexpected(fmt::format("--{} is given twice; give it once", name));
+  }
+  if (!value && option->is_flag()) value = "true";
+  if (!value && place + 1 < arguments.size() && !arguments[place + 1].starts_with("--")) {
+    value = arguments[++place];
+  }
+  if (!value) {
+    return std::unexpected(
+        fmt::format("--{} needs a value: {}{}", name, help_name(*option), hint()));
+  }
+  given_.push_back(name);
+  return option->set(*value);
+}
+
+CommandParser::Checked CommandParser::take_input(const std::string& text) {
+  Option* const list = inputs();
+  if (list == nullptr) {
+    return std::unexpected(fmt::format("unexpected argument '{}'{}", text, hint()));
+  }
+  return list->set(text);
+}
+
+CommandParser::Checked CommandParser::check_inputs() {
+  const Option* const list = inputs();
+  if (list == nullptr) return {};
+  const auto count = static_cast<double>(list->element_count());
+  if (count < list->minimum()) {
+    return std::unexpected(fmt::format("{} is missing: {}", list->name(), usage()));
+  }
+  if (count > list->maximum()) {
+    return std::unexpected(fmt::format("too many arguments: {}", usage()));
+  }
+  return {};
+}
+
+std::string CommandParser::unknown_option(const std::string& argument) const {
+  const std::string name = argument.substr(0, argument.find('='));
+  std::vector<std::string> names;
+  for (const Section& section : sections_) {
+    for (const Option& option : section.set->options()) names.push_back("--" + option.name());
+  }
+  return fmt::format("unknown option '{}'; {}{}see '{} --help'", name, did_you_mean(name, names),
+                     inputs() == nullptr ? "" : "inputs that begin with '-' go behind '--'; ",
+                     command_);
+}
+
+// ---- environment and configuration file ----
+
+CommandParser::Checked CommandParser::apply_environment() {
   for (const Section& section : sections_) {
     for (Option& option : section.set->options()) {
       const std::string name = environment_name(option.name());
       const char* const text = std::getenv(name.c_str());
-      if (text == nullptr || contains(given, option.name())) continue;
+      if (text == nullptr || is_given(option.name())) continue;
       if (auto set = option.set(text); !set) return std::unexpected(name + ": " + set.error());
+      given_.push_back(option.name());
     }
   }
   return {};
 }
 
-std::expected<void, std::string> CommandParser::apply_config(
-    const std::string& path, const std::vector<std::string>& given) {
-  toml::table root;
-  try {
-    root = toml::parse_file(path);
-  } catch (const toml::parse_error& error) {
-    const auto begin = error.source().begin;
-    return std::unexpected(begin.line == 0 ? fmt::format("{}: {}", path, error.description())
-                                           : fmt::format("{}:{}:{}: not TOML: {}", path, begin.line,
-                                                         begin.column, error.description()));
-  }
-  const auto section_of = [&](const std::string& table) {
-    return std::ranges::find(sections_, table, &Section::table);
-  };
-  const auto apply_table = [&](const toml::table& table,
-                               const std::string& name) -> std::expected<void, std::string> {
-    for (const auto& [key_node, node] : table) {
-      const std::string key(key_node.str());
-      if (name.empty() && node.is_table()) continue;
-      Option* option = nullptr;
-      for (const Section& section : sections_) {
-        if (section.table == name && option == nullptr) option = section.set->find(key);
-      }
-      if (option == nullptr) {
-        return std::unexpected(
-            fmt::format("{}:{}: unknown key '{}'{}", path, node.source().begin.line, key, hint()));
-      }
-      if (contains(given, key)) continue;
-      const auto texts = texts_of(node);
-      if (!texts) {
-        return std::unexpected(
-            fmt::format("{}:{}: '{}' {}", path, node.source().begin.line, key, texts.error()));
-      }
-      for (const std::string& text : *texts) {
-        if (auto set = option->set(text); !set) {
-          return std::unexpected(
-              fmt::format("{}:{}: {}", path, node.source().begin.line, set.error()));
-        }
-      }
-    }
-    return {};
-  };
-  if (auto applied = apply_table(root, ""); !applied) return applied;
-  for (const auto& [key_node, node] : root) {
-    const std::string key(key_node.str());
+CommandParser::Checked CommandParser::apply_config(const std::string& path) {
+  const auto file = read_config_file(path);
+  if (!file) return std::unexpected(file.error());
+  for (const ConfigTable& table : file->tables) {
     // A table of another job is fine: one file may serve several.
-    if (!node.is_table() || section_of(key) == sections_.end()) continue;
-    if (auto applied = apply_table(*node.as_table(), key); !applied) return applied;
+    if (std::ranges::find(sections_, table.name, &Section::table) != sections_.end()) continue;
+    if (std::ranges::find(ignored_tables_, table.name) != ignored_tables_.end()) continue;
+    return std::unexpected(
+        fmt::format("{}:{}: unknown table [{}]{}", path, table.line, table.name, hint()));
+  }
+  for (const ConfigValue& value : file->values) {
+    if (std::ranges::find(sections_, value.table, &Section::table) == sections_.end()) continue;
+    if (auto applied = apply_value(value); !applied) {
+      return std::unexpected(fmt::format("{}:{}: {}", path, value.line, applied.error()));
+    }
   }
   return {};
+}
+
+CommandParser::Checked CommandParser::apply_value(const ConfigValue& value) {
+  Option* option = nullptr;
+  for (const Section& section : sections_) {
+    if (section.table == value.table && option == nullptr) option = section.set->find(value.key);
+  }
+  if (option == nullptr || value.key == kConfigOption) {
+    return std::unexpected(fmt::format("unknown key '{}'{}", value.key, hint()));
+  }
+  if (is_given(value.key)) return {};
+  if (value.is_array && !option->is_list()) {
+    return std::unexpected(fmt::format("'{}' takes one value, not an array", value.key));
+  }
+  for (const std::string& text : value.texts) {
+    if (auto set = option->set(text); !set) return set;
+  }
+  return {};
+}
+
+// ---- help ----
+
+std::string CommandParser::usage() const {
+  std::string line = command_ + " [options]";
+  if (const Option* const list = inputs()) {
+    line += list->minimum() >= 1 ? " " : " [";
+    line += list->name();
+    if (list->maximum() > 1) line += "...";
+    if (list->minimum() < 1) line += "]";
+  }
+  return line;
+}
+
+std::string CommandParser::names_of(const Option& option) const {
+  const auto found = std::ranges::find(shorts_, option.name(), &Short::name);
+  return (found == shorts_.end() ? "" : fmt::format("-{}, ", found->letter)) + help_name(option);
+}
+
+std::string CommandParser::help(int columns) const {
+  std::string page = fmt::format("Usage: {}\n\n{}\n", usage(), wrapped(summary_, columns));
+  if (const Option* const list = inputs()) {
+    page += "\n" + help_line(list->name(), list->help(), columns);
+  }
+  for (const Section& section : sections_) {
+    if (section.set->options().empty()) continue;
+    page += fmt::format("\n{}:\n", section.title);
+    for (const Option& option : section.set->options()) {
+      page += help_line(names_of(option), help_description(option), columns);
+    }
+  }
+  page += "\n" + help_line("-h, --help", "show this page and do nothing", columns);
+  if (!examples_.empty()) page += "\n" + examples_;
+  return page;
+}
+
+// ---- finding ----
+
+Option* CommandParser::find(std::string_view name) const {
+  for (const Section& section : sections_) {
+    if (Option* const option = section.set->find(name)) return option;
+  }
+  return nullptr;
+}
+
+Option* CommandParser::inputs() const {
+  for (const Section& section : sections_) {
+    if (auto& list = section.set->input_list()) return &*list;
+  }
+  return nullptr;
+}
+
+bool CommandParser::is_given(std::string_view name) const {
+  return std::ranges::find(given_, name) != given_.end();
 }
 
 }  // namespace regroup

@@ -20,6 +20,11 @@ struct MonteCarlo {
   static constexpr std::string_view kName = "montecarlo";
   static constexpr std::string_view kSummary =
       "pi, and the price of a European and an Asian option, with standard errors";
+  static constexpr std::string_view kDescription =
+      "Pi comes from points in the unit square. The European option is held against the closed "
+      "form "
+      "of Black and Scholes; the Asian one pays on the arithmetic mean of the price on --steps "
+      "dates.";
 
   void options(OptionSet& set) {
     set.add("samples", samples, "samples of each estimate").at_least(1).at_most(0x1p62);
@@ -29,7 +34,7 @@ struct MonteCarlo {
     set.add("rate", option.rate, "risk-free rate a year, e.g. 0.05");
     set.add("volatility", option.volatility, "volatility a year, e.g. 0.2").at_least(0);
     set.add("maturity", option.maturity_years, "years to maturity").at_least(0);
-    set.add("kind", kind, "kind of option").one_of({"call", "put"});
+    set.add("kind", kind, "which right the options give").one_of({"call", "put"});
     set.add("steps", steps, "dates that the Asian option averages over")
         .at_least(1)
         .at_most(kernels::kAsianStepsMax);

@@ -2,24 +2,32 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include <fmt/format.h>
 
 namespace regroup {
 namespace {
 
+constexpr const char* kDamaged = "the job's parameters are damaged";
+
 template <class... Handlers>
 struct Overloaded : Handlers... {
   using Handlers::operator()...;
 };
 
-std::string join(const std::vector<std::string>& words) {
-  std::string text;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    if (i != 0) text += i + 1 == words.size() ? " or " : ", ";
-    text += words[i];
+// "a whole number from 1 to 4096", "a number of 0 or more".
+std::string wanted_number(std::string wanted, double minimum, double maximum) {
+  constexpr double kNone = std::numeric_limits<double>::infinity();
+  const auto text = [](double bound) {
+    return std::abs(bound) < 1e20 && bound == std::floor(bound) ? fmt::format("{:.0f}", bound)
+                                                                : fmt::format("{}", bound);
+  };
+  if (minimum != -kNone && maximum != kNone) {
+    return fmt::format("{} from {} to {}", wanted, text(minimum), text(maximum));
   }
-  return text;
+  if (minimum != -kNone) return fmt::format("{} of {} or more", wanted, text(minimum));
+  return maximum == kNone ? wanted : fmt::format("{} of {} or less", wanted, text(maximum));
 }
 
 }  // namespace
@@ -31,27 +39,25 @@ std::expected<void, std::string> Option::refuse(const std::string& text,
 
 template <class Number>
 std::expected<void, std::string> Option::set_number(Number& variable, const std::string& text) {
-  constexpr bool kIntegral = std::is_integral_v<Number>;
-  double low = minimum_;
-  if (std::is_unsigned_v<Number>) low = std::max(low, 0.0);
-  std::string wanted = kIntegral ? "a whole number" : "a number";
-  if (low != -std::numeric_limits<double>::infinity()) wanted += fmt::format(" of {} or more", low);
-  if (maximum_ != std::numeric_limits<double>::infinity()) {
-    wanted += fmt::format(", {} at most", maximum_);
-  }
   Number value{};
   const char* const end = text.data() + text.size();
   const auto parsed = std::from_chars(text.data(), end, value);
-  if (parsed.ec != std::errc() || parsed.ptr != end) return refuse(text, wanted);
   const auto number = static_cast<double>(value);
-  if (!(number >= low && number <= maximum_)) return refuse(text, wanted);
-  variable = value;
-  return {};
+  if (parsed.ec == std::errc() && parsed.ptr == end && number >= minimum_ && number <= maximum_) {
+    variable = value;
+    return {};
+  }
+  std::string wanted = std::is_integral_v<Number> ? "a whole number" : "a number";
+  const double low = std::is_unsigned_v<Number> ? std::max(minimum_, 0.0) : minimum_;
+  if (parsed.ec == std::errc::result_out_of_range && std::is_integral_v<Number>) {
+    wanted += fmt::format(" that fits {} bits", 8 * sizeof(Number));
+  }
+  return refuse(text, wanted_number(std::move(wanted), low, maximum_));
 }
 
 std::expected<void, std::string> Option::set(const std::string& text) {
   if (!choices_.empty() && std::ranges::find(choices_, text) == choices_.end()) {
-    return refuse(text, join(choices_));
+    return refuse(text, choice_list());
   }
   return std::visit(
       Overloaded{[&](bool* variable) -> std::expected<void, std::string> {
@@ -84,6 +90,26 @@ std::string Option::text() const {
       target_);
 }
 
+std::string Option::value_name() const {
+  if (!value_name_.empty()) return value_name_;
+  if (!choices_.empty()) return "WORD";
+  if (std::holds_alternative<double*>(target_)) return "X";
+  return is_list() || std::holds_alternative<std::string*>(target_) ? "TEXT" : "N";
+}
+
+std::string Option::choice_list() const {
+  std::string text;
+  for (std::size_t i = 0; i < choices_.size(); ++i) {
+    if (i != 0) text += i + 1 == choices_.size() ? " or " : ", ";
+    text += choices_[i];
+  }
+  return text;
+}
+
+std::size_t Option::element_count() const {
+  return is_list() ? std::get<std::vector<std::string>*>(target_)->size() : 1;
+}
+
 Option* OptionSet::find(std::string_view name) {
   const auto found = std::ranges::find(options_, name, &Option::name);
   return found == options_.end() ? nullptr : &*found;
@@ -108,11 +134,13 @@ std::expected<void, std::string> OptionSet::load(Reader& reader) {
   const auto load_one = [&](Option& option) -> std::expected<void, std::string> {
     if (option.is_list()) std::get<std::vector<std::string>*>(option.target())->clear();
     const std::size_t count = reader.get_count(sizeof(std::uint32_t));
+    if (!option.is_list() && count != 1) return std::unexpected(kDamaged);
     for (std::size_t i = 0; i < count; ++i) {
-      if (auto set = option.set(std::string(reader.get_string())); !set) return set;
+      const std::string text(reader.get_string());
+      if (reader.failed()) return std::unexpected(kDamaged);
+      if (auto set = option.set(text); !set) return set;
     }
-    if (reader.failed()) return std::unexpected("the job's parameters are damaged");
-    return {};
+    return reader.failed() ? std::unexpected(kDamaged) : std::expected<void, std::string>{};
   };
   for (Option& option : options_) {
     if (auto loaded = load_one(option); !loaded) return loaded;

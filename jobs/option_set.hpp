@@ -24,7 +24,7 @@ class Option {
   Option(std::string name, Target target, std::string help)
       : name_(std::move(name)), target_(target), help_(std::move(help)) {}
 
-  // Numbers below are refused.
+  // Numbers below are refused. Of a list: how many elements there must be.
   Option& at_least(double minimum) {
     minimum_ = minimum;
     return *this;
@@ -38,7 +38,7 @@ class Option {
     choices_ = std::move(choices);
     return *this;
   }
-  // What --help calls the value, e.g. "SECONDS".
+  // What the help calls the value, e.g. "SECONDS".
   Option& value_name(std::string name) {
     value_name_ = std::move(name);
     return *this;
@@ -51,7 +51,13 @@ class Option {
 
   const std::string& name() const { return name_; }  // without the dashes
   const std::string& help() const { return help_; }
-  const std::string& value_name() const { return value_name_; }
+  // Without one of its own: "N", "X", "TEXT" or "WORD".
+  std::string value_name() const;
+  const std::vector<std::string>& choices() const { return choices_; }
+  std::string choice_list() const;  // "auto, core or none"
+  double minimum() const { return minimum_; }
+  double maximum() const { return maximum_; }
+  std::size_t element_count() const;  // 1, unless it is a list
   bool is_flag() const { return std::holds_alternative<bool*>(target_); }
   bool is_list() const { return std::holds_alternative<std::vector<std::string>*>(target_); }
   const Target& target() const { return target_; }
@@ -77,9 +83,10 @@ class OptionSet {
   Option& add(std::string name, T& variable, std::string help) {
     return options_.emplace_back(std::move(name), Option::Target(&variable), std::move(help));
   }
-  // The arguments that are no options: the job's inputs. At most one such list.
-  void inputs(std::string name, std::vector<std::string>& variable, std::string help) {
-    inputs_.emplace(std::move(name), Option::Target(&variable), std::move(help));
+  // The arguments that are no options, e.g. a job's inputs. At most one such list. at_least() and
+  // at_most() of it say how many there may be.
+  Option& inputs(std::string name, std::vector<std::string>& variable, std::string help) {
+    return inputs_.emplace(std::move(name), Option::Target(&variable), std::move(help));
   }
 
   std::vector<Option>& options() { return options_; }

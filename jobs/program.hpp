@@ -24,6 +24,8 @@ class Program : public ResultSink {
  public:
   virtual std::string_view name() const = 0;
   virtual std::string_view summary() const = 0;
+  // What a user should know beyond the summary, or "".
+  virtual std::string_view description() const { return ""; }
   virtual OptionSet& options() = 0;
 
   // Coordinator, before anything is written: looks at the inputs. The error is one line for the

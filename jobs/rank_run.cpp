@@ -13,6 +13,7 @@
 
 #include "jobs/job_executor.hpp"
 #include "jobs/progress_display.hpp"
+#include "jobs/report.hpp"
 #include "jobs/version.hpp"
 #include "runtime/host/device.hpp"
 #include "runtime/host/host_loop.hpp"

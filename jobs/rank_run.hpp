@@ -9,33 +9,12 @@
 #include <string>
 
 #include "jobs/program.hpp"
-#include "jobs/report.hpp"
 #include "jobs/run_options.hpp"
+#include "jobs/run_summary.hpp"
 #include "runtime/host/launcher.hpp"
 #include "runtime/host/run_directory.hpp"
 
 namespace regroup {
-
-// What the coordinator knows at the end.
-struct RunSummary {
-  std::string job;
-  std::string dir;
-  int exit_status = 0;
-  std::string message;
-  std::uint64_t shards = 0;
-  std::uint64_t quarantined = 0;
-  std::uint32_t ranks = 1;
-  std::uint64_t epoch = 1;
-  std::uint64_t failures_survived = 0;
-  double seconds = 0;
-  // The result as far as it is shown: named values, and the first rows of the table.
-  std::vector<NamedValue> values;
-  std::vector<ResultColumn> columns;
-  std::vector<std::vector<ResultValue>> first_rows;
-  std::uint64_t rows = 0;
-  // Shards given up, the first of them, one line each.
-  std::vector<std::string> quarantine_log;
-};
 
 struct RankRunRequest {
   Program* program = nullptr;

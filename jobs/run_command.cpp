@@ -6,11 +6,10 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "jobs/command_parser.hpp"
+#include "jobs/help_text.hpp"
 #include "jobs/rank_run.hpp"
 #include "jobs/run_options.hpp"
 #include "jobs/terminal.hpp"
@@ -21,117 +20,55 @@ namespace {
 // The supervisor tells its ranks that it reads status.json, and how wide its terminal is.
 constexpr const char* kSupervisedVariable = "REGROUP_INTERNAL_SUPERVISED";
 constexpr const char* kColumnsVariable = "REGROUP_INTERNAL_COLUMNS";
-constexpr int kColumnsDefault = 80;
+
+constexpr const char* kSources =
+    "An option that is not given comes from a variable, REGROUP_SEED for --seed, or else from the "
+    "TOML file that --config names, where the job's own options stand in a table of its name.";
+constexpr const char* kStatuses =
+    "Exit status: 0 done; 1 done, but some shards were given up; 2 bad input, nothing was written; "
+    "3 the run could not be completed.";
 
 int fail(const std::string& message, int exit_status = kExitBadInput) {
   std::fprintf(stderr, "regroup: %s\n", message.c_str());
   return exit_status;
 }
 
-// JSON's numbers, or text with what is no UTF-8 replaced.
-nlohmann::ordered_json to_json(const ResultValue& value) {
-  return std::visit([](const auto& plain) { return nlohmann::ordered_json(plain); }, value);
-}
-
-std::string to_text(const ResultValue& value) {
-  if (const auto* number = std::get_if<double>(&value)) return fmt::format("{:.10g}", *number);
-  return std::visit([](const auto& plain) { return fmt::format("{}", plain); }, value);
-}
-
-void show_json(const RunSummary& summary) {
-  nlohmann::ordered_json result = nlohmann::ordered_json::object();
-  for (const NamedValue& value : summary.values) result[value.name] = to_json(value.value);
-  if (!summary.columns.empty()) {
-    result["rows"] = summary.rows;
-    auto rows = nlohmann::ordered_json::array();
-    for (const auto& row : summary.first_rows) {
-      auto& object = rows.emplace_back(nlohmann::ordered_json::object());
-      for (std::size_t i = 0; i < row.size(); ++i) {
-        object[summary.columns[i].name] = to_json(row[i]);
-      }
-    }
-    result["first_rows"] = std::move(rows);
-  }
-  const nlohmann::ordered_json object = {
-      {"job", summary.job},          {"dir", summary.dir},
-      {"shards", summary.shards},    {"quarantined", summary.quarantined},
-      {"seconds", summary.seconds},  {"ranks", summary.ranks},
-      {"epoch", summary.epoch},      {"failures_survived", summary.failures_survived},
-      {"exit", summary.exit_status}, {"message", summary.message},
-      {"result", std::move(result)}};
-  std::puts(object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace).c_str());
-}
-
-void show_text(const RunSummary& summary) {
-  if (summary.exit_status <= kExitQuarantined) {
-    std::size_t width = 0;
-    for (const NamedValue& value : summary.values) width = std::max(width, value.name.size());
-    for (const NamedValue& value : summary.values) {
-      fmt::print("{:<{}}  {}\n", value.name, width, to_text(value.value));
-    }
-    if (!summary.first_rows.empty()) {
-      std::string header;
-      for (const ResultColumn& column : summary.columns) {
-        header += fmt::format(
-            "{}{}", header.empty() ? "" : "  ",
-            column.type == ColumnType::kText ? column.name : fmt::format("{:>12}", column.name));
-      }
-      fmt::print("\n{}\n", header);
-      for (const auto& row : summary.first_rows) {
-        std::string line;
-        for (const ResultValue& value : row) {
-          const bool text = std::holds_alternative<std::string>(value);
-          line += fmt::format("{}{}", line.empty() ? "" : "  ",
-                              text ? printable(std::get<std::string>(value))
-                                   : fmt::format("{:>12}", to_text(value)));
-        }
-        fmt::print("{}\n", line);
-      }
-      if (summary.rows > summary.first_rows.size()) {
-        fmt::print("{:>12}  and {} more\n", "...", summary.rows - summary.first_rows.size());
-      }
-    }
-    fmt::print("\n{} shards in {:.2f} s on {} rank{}; all of it: regroup results {}\n",
-               summary.shards, summary.seconds, summary.ranks, summary.ranks == 1 ? "" : "s",
-               summary.dir);
-  }
-  std::fflush(stdout);
-}
-
-void show(const RunSummary& summary, bool json) {
+void show(const RunSummary& summary, bool json, const std::string& program) {
   for (const std::string& line : summary.quarantine_log) {
     std::fprintf(stderr, "regroup: %s\n", line.c_str());
   }
   if (summary.exit_status != kExitDone) {
     std::fprintf(stderr, "regroup: %s: %s\n", summary.job.c_str(), summary.message.c_str());
   }
-  if (json) {
-    show_json(summary);
-  } else {
-    show_text(summary);
-  }
+  const std::string text = json ? summary_json(summary) + "\n" : summary_text(summary, program);
+  std::fputs(text.c_str(), stdout);
   std::fflush(stdout);
 }
 
 // One invocation of `regroup run`.
 class RunCommand {
  public:
-  RunCommand(const std::vector<std::string>& arguments, const JobRegistry& registry)
-      : arguments_(arguments), registry_(&registry) {}
+  explicit RunCommand(const Invocation& invocation) : invocation_(invocation) {}
 
   int run();
 
  private:
-  std::expected<CommandParser::Outcome, std::string> parse();
-  std::size_t find_job();
+  using Parsed = std::expected<CommandParser::Outcome, std::string>;
+
+  Parsed parse();
+  std::optional<std::size_t> find_job();
+  Parsed without_job() const;
+  CommandParser parser_for(const std::string& job);
+  void say(const std::string& text) const;
   std::expected<void, std::string> check_ranks();
   int supervise();
-  int judge(int mpirun_status);
+  int judge(int mpirun_status, const std::optional<RunStatus>& before);
   int run_one_rank();
+  void set_up_progress(RankRunRequest& request) const;
   bool speaks() const { return !launched_ || launched_->rank == 0; }
+  std::string run_words() const { return invocation_.program + " run"; }
 
-  std::vector<std::string> arguments_;
-  const JobRegistry* registry_;
+  Invocation invocation_;
   std::unique_ptr<Program> program_;
   RunOptions options_;
   OptionSet set_;
@@ -140,46 +77,78 @@ class RunCommand {
   std::optional<LaunchedRank> launched_ = launched_rank();
 };
 
-// The place of the job among the arguments: the first one that is neither an option of the run nor
-// the value of one. As many as there are when there is none.
-std::size_t RunCommand::find_job() {
-  for (std::size_t i = 0; i < arguments_.size(); ++i) {
-    const std::string& argument = arguments_[i];
-    if (!argument.starts_with("-")) return i;
-    const Option* option = argument == "-n"
-                               ? set_.find("ranks")
-                               : set_.find(argument.substr(argument.starts_with("--") ? 2 : 1));
-    if (option != nullptr && !option->is_flag()) ++i;
-  }
-  return arguments_.size();
+void RunCommand::say(const std::string& text) const {
+  if (speaks()) std::fputs(text.c_str(), stdout);
 }
 
-std::expected<CommandParser::Outcome, std::string> RunCommand::parse() {
-  options_.declare(set_);
-  const std::size_t place = find_job();
-  if (place >= arguments_.size()) {
-    if (std::ranges::find(arguments_, "--help") == arguments_.end() &&
-        std::ranges::find(arguments_, "-h") == arguments_.end()) {
-      return std::unexpected("run takes the name of a job; see 'regroup jobs'");
-    }
-    fmt::print(
-        "regroup run JOB [inputs] [options]\n\nRuns a job. 'regroup jobs' lists the jobs, "
-        "'regroup run JOB --help' all options of one.\n");
-    return CommandParser::Outcome::kHelpShown;
+// The place of the job among the arguments: the first one that is neither an option of the run nor
+// the value of one.
+std::optional<std::size_t> RunCommand::find_job() {
+  const std::vector<std::string>& arguments = invocation_.arguments;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (!argument.starts_with("-")) return i;
+    const Option* const option = argument == "-n"             ? set_.find("ranks")
+                                 : argument.starts_with("--") ? set_.find(argument.substr(2))
+                                                              : nullptr;
+    if (option != nullptr && !option->is_flag()) ++i;
   }
-  const std::string job = arguments_[place];
-  std::vector<std::string> rest = arguments_;
-  rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(place));
-  program_ = registry_->make(job);
-  if (!program_) return std::unexpected("unknown job '" + job + "'; 'regroup jobs' lists them");
-  CommandParser parser("regroup run " + job, std::string(program_->summary()));
+  return std::nullopt;
+}
+
+RunCommand::Parsed RunCommand::without_job() const {
+  const std::vector<std::string>& arguments = invocation_.arguments;
+  const bool help = std::ranges::find(arguments, "--help") != arguments.end() ||
+                    std::ranges::find(arguments, "-h") != arguments.end();
+  if (!help) {
+    return std::unexpected(
+        fmt::format("run takes the name of a job; see '{} jobs'", invocation_.program));
+  }
+  say(fmt::format("Usage: {0} JOB [options] [inputs]\n\nRuns a job:\n\n", run_words()));
+  for (const auto& [name, make] : invocation_.registry->factories()) {
+    say(help_line(name, make()->summary(), terminal_columns(STDOUT_FILENO)));
+  }
+  say(fmt::format("\n'{} JOB --help' shows all options of one.\n", run_words()));
+  return CommandParser::Outcome::kHelpWanted;
+}
+
+CommandParser RunCommand::parser_for(const std::string& job) {
+  std::string summary = fmt::format("{}: {}.", job, program_->summary());
+  if (!program_->description().empty()) summary += fmt::format(" {}", program_->description());
+  CommandParser parser(run_words() + " " + job, summary);
   parser.add("Options of the job", program_->options(), job);
   parser.add("Options of the run", set_);
   parser.add_short('n', "ranks");
+  std::vector<std::string> jobs;
+  for (const auto& [name, make] : invocation_.registry->factories()) jobs.push_back(name);
+  parser.ignore_tables(std::move(jobs));
+  const int columns = terminal_columns(STDOUT_FILENO);
+  const char* const inputs = program_->options().input_list() ? " FILE..." : "";
   parser.examples(fmt::format(
-      "\nExamples:\n  regroup run {0}{1} -n 4\n  mpirun -n 4 regroup run {0}{1} --format json\n",
-      job, program_->options().input_list() ? " FILE..." : ""));
-  return parser.parse(rest);
+      "{0}\n\n{1}\n\n"
+      "Examples:\n"
+      "  {2} {3}{4} -n 4\n"
+      "  {2} {3}{4} -n 4 --dir my-run --format json\n"
+      "  mpirun -n 4 {2} {3}{4}\n",
+      wrapped(kSources, columns), wrapped(kStatuses, columns), run_words(), job, inputs));
+  return parser;
+}
+
+RunCommand::Parsed RunCommand::parse() {
+  options_.declare(set_);
+  const auto place = find_job();
+  if (!place) return without_job();
+  std::vector<std::string> rest = invocation_.arguments;
+  const std::string job = rest[*place];
+  rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(*place));
+  program_ = invocation_.registry->make(job);
+  if (!program_) return std::unexpected(unknown_job(invocation_, job));
+  CommandParser parser = parser_for(job);
+  const auto parsed = parser.parse(rest);
+  if (parsed == CommandParser::Outcome::kHelpWanted) {
+    say(parser.help(terminal_columns(STDOUT_FILENO)));
+  }
+  return parsed;
 }
 
 std::expected<void, std::string> RunCommand::check_ranks() {
@@ -192,7 +161,7 @@ std::expected<void, std::string> RunCommand::check_ranks() {
 int RunCommand::run() {
   const auto parsed = parse();
   if (!parsed) return speaks() ? fail(parsed.error()) : kExitBadInput;
-  if (*parsed == CommandParser::Outcome::kHelpShown) return kExitDone;
+  if (*parsed == CommandParser::Outcome::kHelpWanted) return kExitDone;
   const auto ranks = check_ranks();
   const auto schedule = options_.schedule_options();
   const auto binding = options_.binding_options();
@@ -222,41 +191,48 @@ int RunCommand::supervise() {
     options_.dir = made->string();
   }
   std::vector<std::string> program = {own_program(), "run"};
-  program.insert(program.end(), arguments_.begin(), arguments_.end());
-  if (!chosen) program.insert(program.begin() + 2, {"--dir", options_.dir});
-  if (options_.progress == "auto") {
-    const bool bar = isatty(STDERR_FILENO) == 1;
-    program.insert(program.begin() + 2, {"--progress", bar ? "bar" : "plain"});
-  }
+  if (!chosen) program.insert(program.end(), {"--dir", options_.dir});
+  program.insert(program.end(), invocation_.arguments.begin(), invocation_.arguments.end());
   const auto command = mpirun_command(options_.ranks, program);
   if (!command) return fail(command.error(), kExitNotRecovered);
-  const auto ended = run_in_foreground(
-      *command, {std::string(kSupervisedVariable) + "=1",
-                 fmt::format("{}={}", kColumnsVariable, terminal_columns(STDERR_FILENO))});
+  std::optional<RunStatus> before;
+  if (auto status = read_status(options_.dir)) before = std::move(*status);
+  const int columns = isatty(STDERR_FILENO) == 1 ? terminal_columns(STDERR_FILENO) : 0;
+  const auto ended = run_in_foreground(*command, {std::string(kSupervisedVariable) + "=1",
+                                                  fmt::format("{}={}", kColumnsVariable, columns)});
   if (!ended) return fail(ended.error(), kExitNotRecovered);
-  return judge(*ended);
+  return judge(*ended, before);
 }
 
 // The truth is in status.json: mpirun's own status may hide a failure, or show one that was
-// survived.
-int RunCommand::judge(int mpirun_status) {
+// survived. `before` is what an earlier run in this directory left there.
+int RunCommand::judge(int mpirun_status, const std::optional<RunStatus>& before) {
   auto status = read_status(options_.dir);
-  if (status && status->exit) return *status->exit;
-  if (!status) {
+  if (!status || before == *status) {
     return fail(
         fmt::format("the ranks ended before the run began (mpirun returned {})", mpirun_status),
         kExitNotRecovered);
   }
+  if (status->exit) return *status->exit;
   status->state = RunState::kFailed;
   status->exit = kExitNotRecovered;
   status->message =
       fmt::format("the ranks ended in the middle of the run (mpirun returned {})", mpirun_status);
-  if (auto claimed = RunDirectory::claim(options_.dir); claimed)
+  if (auto claimed = RunDirectory::claim(options_.dir); claimed) {
     (void)claimed->write_status(*status);
+  }
   return fail(status->message, kExitNotRecovered);
 }
 
 // ---- one rank ----
+
+// Under a supervisor, the terminal that counts is the supervisor's.
+void RunCommand::set_up_progress(RankRunRequest& request) const {
+  int columns = isatty(STDERR_FILENO) == 1 ? terminal_columns(STDERR_FILENO) : 0;
+  if (const char* const text = std::getenv(kColumnsVariable)) columns = std::atoi(text);
+  if (options_.progress == "auto") request.options.progress = columns > 0 ? "bar" : "plain";
+  if (columns > 0) request.progress_columns = columns;
+}
 
 int RunCommand::run_one_rank() {
   RankRunRequest request{.program = program_.get(),
@@ -276,15 +252,10 @@ int RunCommand::run_one_rank() {
     if (!claimed) return fail(claimed.error().message);
     directory = std::move(*claimed);
     request.directory = &*directory;
-    if (const char* columns = std::getenv(kColumnsVariable)) {
-      request.progress_columns = std::atoi(columns);
-    } else {
-      request.progress_columns = terminal_columns(STDERR_FILENO);
-    }
-    if (request.options.progress == "auto") {
-      request.options.progress = isatty(STDERR_FILENO) == 1 ? "bar" : "plain";
-    }
-    request.show = [this](const RunSummary& summary) { show(summary, options_.json()); };
+    set_up_progress(request);
+    request.show = [this](const RunSummary& summary) {
+      show(summary, options_.json(), invocation_.program);
+    };
   }
   const int exit_status = run_rank(std::move(request));
   // mpirun would add its own words to another status; the supervisor reads status.json instead.
@@ -293,8 +264,15 @@ int RunCommand::run_one_rank() {
 
 }  // namespace
 
-int run_command(const std::vector<std::string>& arguments, const JobRegistry& registry) {
-  return RunCommand(arguments, registry).run();
+std::string unknown_job(const Invocation& invocation, const std::string& job) {
+  std::vector<std::string> names;
+  for (const auto& [name, make] : invocation.registry->factories()) names.push_back(name);
+  return fmt::format("unknown job '{}'; {}'{} jobs' lists them", job, did_you_mean(job, names),
+                     invocation.program);
+}
+
+int run_command(const Invocation& invocation) {
+  return RunCommand(invocation).run();
 }
 
 }  // namespace regroup

@@ -15,7 +15,17 @@ inline constexpr int kExitQuarantined = 1;
 inline constexpr int kExitBadInput = 2;
 inline constexpr int kExitNotRecovered = 3;
 
-// `arguments` are what follows the verb. Returns the exit status.
-int run_command(const std::vector<std::string>& arguments, const JobRegistry& registry);
+// A call of the program with one verb.
+struct Invocation {
+  std::string program;                 // as a user calls it: "regroup"
+  std::vector<std::string> arguments;  // behind the verb
+  const JobRegistry* registry = nullptr;
+};
+
+// The line that says so.
+std::string unknown_job(const Invocation& invocation, const std::string& job);
+
+// Returns the exit status.
+int run_command(const Invocation& invocation);
 
 }  // namespace regroup

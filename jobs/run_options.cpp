@@ -7,18 +7,19 @@ namespace {
 constexpr double kRanksMax = 1 << 20;
 constexpr double kThreadsMax = 4096;
 constexpr double kBatchMax = 1 << 20;
+constexpr double kAttemptsMax = 1'000'000;
 }  // namespace
 
 void RunOptions::declare(OptionSet& set) {
-  set.add("ranks", ranks, "ranks to start with mpirun; under mpirun its own count holds")
+  set.add("ranks", ranks, "ranks to start; under mpirun its own count holds")
       .at_least(1)
       .at_most(kRanksMax)
       .value_name("N");
-  set.add("dir", dir, "run directory; default JOB-<UTC time>").value_name("DIR");
+  set.add("dir", dir, "run directory; if not given, JOB-<UTC time>").value_name("DIR");
   set.add("seed", seed, "seed of every random stream");
   set.add("threads", threads, "threads a rank; 0: one a core of its share").at_most(kThreadsMax);
   set.add("bind", bind, "where ranks are pinned").one_of({"auto", "core", "numa", "none"});
-  set.add("gpus", gpus, "GPUs to use on a node: auto, none or a number");
+  set.add("gpus", gpus, "GPUs to use on a node: auto, none or a number").value_name("WHICH");
   set.add("schedule", schedule, "who gets which shards")
       .one_of({"dynamic", "affinity", "static", "peer"});
   set.add("batch", batch, "shards in a lease and in a message at most; 0 adapts")
@@ -26,13 +27,14 @@ void RunOptions::declare(OptionSet& set) {
   set.add("prefetch", prefetch, "leases a rank holds ahead; 0 adapts").at_most(kBatchMax);
   set.add("coordinator", coordinator, "whether rank 0 computes too")
       .one_of({"computes", "dedicated"});
-  set.add("max-attempts", attempts_max, "tries of a shard before it is given up").at_least(1);
-  set.add("vector-clocks", vector_clocks, "vector stamps on messages; auto: up to 64 ranks")
+  set.add("max-attempts", attempts_max, "tries of a shard before it is given up")
+      .at_least(1)
+      .at_most(kAttemptsMax);
+  set.add("vector-clocks", vector_clocks, "vector stamps on messages, with auto up to 64 ranks")
       .one_of({"auto", "on", "off"});
-  set.add("progress", progress, "progress on standard error")
+  set.add("progress", progress, "how progress is shown, on standard error")
       .one_of({"auto", "bar", "plain", "none"});
-  set.add("format", format, "what is printed on standard output at the end")
-      .one_of({"text", "json"});
+  set.add("format", format, "what is printed at the end").one_of({"text", "json"});
   set.add("config", config, "TOML file with options").value_name("FILE");
 }
 

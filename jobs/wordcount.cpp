@@ -3,6 +3,7 @@
 // byte order: what
 //   LC_ALL=C tr -s '[:space:]' '\n' | sort | uniq -c
 // finds, in the order of its counts.
+#include <filesystem>
 #include <fstream>
 
 #include "jobs/byte_ranges.hpp"
@@ -19,13 +20,16 @@ struct WordCount {
   using Before = ByValueDescendingThenKey;
   static constexpr std::string_view kName = "wordcount";
   static constexpr std::string_view kSummary = "how often each word occurs in files";
+  static constexpr std::string_view kDescription =
+      "A word is a run of bytes without ASCII white space. The result has a row for each word, the "
+      "most frequent first and words of one count in byte order.";
 
   void options(OptionSet& set) {
-    set.inputs("FILES", files, "the files to count");
+    set.inputs("FILE", files, "the files to count");
     set.add("files-from", files_from, "a file with more names of files, one a line")
         .value_name("LIST");
     set.add("top", top, "keep only the K most frequent words; 0 keeps all").value_name("K");
-    set.add("min-length", min_length, "count only words of at least this many bytes");
+    set.add("min-length", min_length, "count only words of at least N bytes");
     set.add("ignore-case", ignore_case, "count A to Z as a to z");
     set.add("shard-bytes", shard_bytes,
             "bytes of input in one shard; 0 chooses by the input's size");
@@ -118,13 +122,20 @@ struct WordCount {
   }
 
   static std::expected<std::vector<std::string>, std::string> read_list(const std::string& path) {
+    std::error_code error;
+    if (std::filesystem::is_directory(path, error)) {
+      return std::unexpected(path + ": is a directory; --files-from takes a file with names");
+    }
     std::ifstream list(path);
     if (!list)
-      return std::unexpected(path + ": cannot be read; --files-from takes a list of files");
+      return std::unexpected(path + ": cannot be read; --files-from takes a file with names");
     std::vector<std::string> paths;
     for (std::string line; std::getline(list, line);) {
       if (!line.empty()) paths.push_back(line);
     }
+    if (list.bad())
+      return std::unexpected(path + ": reading it failed; see whether its disk is well");
+    if (paths.empty()) return std::unexpected(path + ": names no file; write one name a line");
     return paths;
   }
 };
