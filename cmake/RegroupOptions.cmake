@@ -2,6 +2,7 @@
 
 option(REGROUP_BUILD_TESTS "Build the tests, the simulator and the benchmarks" ${PROJECT_IS_TOP_LEVEL})
 option(REGROUP_CUDA "Build the CUDA device support" OFF)
+option(REGROUP_FUZZ "Build the libFuzzer programs (clang only; with REGROUP_SANITIZE=address they find more)" OFF)
 option(REGROUP_WERROR "Treat warnings as errors" OFF)
 set(REGROUP_SANITIZE "" CACHE STRING "Sanitizers to build with, as -fsanitize takes them")
 
@@ -33,4 +34,15 @@ if(REGROUP_SANITIZE)
   target_compile_options(regroup_flags INTERFACE -fsanitize=${REGROUP_SANITIZE} -fno-omit-frame-pointer
                                                  -fno-sanitize-recover=all)
   target_link_options(regroup_flags INTERFACE -fsanitize=${REGROUP_SANITIZE})
+endif()
+if(REGROUP_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "REGROUP_FUZZ needs clang: configure with -DCMAKE_CXX_COMPILER=clang++")
+  endif()
+  target_compile_options(regroup_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 19)
+  # GNU's <expected> shows itself only to compilers that claim all of C++20's concepts; these have what it uses.
+  target_compile_options(regroup_flags INTERFACE -Wno-builtin-macro-redefined -Wno-macro-redefined
+                                                 -D__cpp_concepts=202002L)
 endif()

@@ -1,0 +1,253 @@
+// Any bytes at all may reach a rank, as whole frames or as payloads in frames that are in order.
+// Whatever they are: no crash, no broken invariant, no memory beyond a constant times the message,
+// no shard that counts twice (I7), and no honest answer that would not decode.
+//
+// An input is a head of two bytes (which rank in which run) and then actions, each an opcode and
+// its operands; what is missing at the end reads as zero. Kept inputs are in corpus/message/.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "runtime/protocol/check.hpp"
+#include "scheduler/scheduler.hpp"
+#include "tests/fuzz/memory_meter.hpp"
+
+namespace regroup::fuzzing {
+namespace {
+
+constexpr std::uint32_t kRanks = 4;
+constexpr std::size_t kActionsMax = 300;
+// What one step may allocate: a constant, and a constant times what came in.
+constexpr std::size_t kStepBytes = 512 * 1024;
+constexpr std::size_t kBytesPerByte = 64;
+
+class Input {
+ public:
+  explicit Input(std::span<const std::uint8_t> bytes) : left_(bytes) {}
+  bool empty() const { return left_.empty(); }
+  std::uint8_t byte() {
+    if (left_.empty()) return 0;
+    const std::uint8_t value = left_.front();
+    left_ = left_.subspan(1);
+    return value;
+  }
+  std::uint16_t word() {
+    const std::uint16_t low = byte();
+    return static_cast<std::uint16_t>(low | byte() << 8);
+  }
+  std::span<const std::byte> bytes(std::size_t count) {
+    const auto taken = left_.first(std::min(count, left_.size()));
+    left_ = left_.subspan(taken.size());
+    return std::as_bytes(taken);
+  }
+
+ private:
+  std::span<const std::uint8_t> left_;
+};
+
+// Holds I7, and touches every value it is given.
+class CheckingSink : public ResultSink {
+ public:
+  void commit(StageId stage, ShardRange shards, std::uint32_t value_bytes,
+              std::span<const std::byte> values) override {
+    REGROUP_CHECK(values.size() == shards.count * value_bytes, "values of another size");
+    for (const std::byte value : values) sum_ = sum_ + std::to_integer<std::uint64_t>(value);
+    for (ShardId shard = shards.first; shard < shards.end(); ++shard.value) settle(stage, shard);
+  }
+  void skip(StageId stage, ShardId shard, Attempt, RankId, const std::string&) override {
+    settle(stage, shard);
+  }
+
+ private:
+  void settle(StageId stage, ShardId shard) {
+    REGROUP_CHECK(settled_.emplace(stage, shard).second, "a shard counted twice");
+  }
+  std::set<std::pair<StageId, ShardId>> settled_;
+  volatile std::uint64_t sum_ = 0;
+};
+
+std::vector<StagePlan> stages_of(std::uint8_t choice) {
+  switch (choice % 4) {
+    case 0:
+      return {{StageKind::kBag, 100}};
+    case 1:
+      return {{StageKind::kMap, 20}, {StageKind::kReduce, 8}};
+    case 2:
+      return {{StageKind::kBag, 3}, {StageKind::kBag, 0}, {StageKind::kBag, 1000}};
+    default:
+      return {{StageKind::kMap, 5},
+              {StageKind::kReduce, 8},
+              {StageKind::kMap, 9},
+              {StageKind::kReduce, 3}};
+  }
+}
+
+class FuzzedRank {
+ public:
+  explicit FuzzedRank(Input& input) : input_(&input) {
+    const std::uint8_t role = input.byte();
+    const std::uint8_t plan = input.byte();
+    self_ = role % 2 == 0 ? RankId{0} : RankId{1 + (role >> 6 & 1u)};
+    ScheduleOptions options;
+    options.policy = static_cast<Policy>(role >> 1 & 3);
+    options.coordinator_computes = (role >> 3 & 1) == 0;
+    options.batch = (role >> 4 & 3) == 0 ? 0 : 1u << (3 * (role >> 4 & 3));
+    options.attempts_max = 2;
+    stages_ = stages_of(plan);
+    auto scheduler = self_ == RankId{0}
+                         ? std::make_unique<Scheduler>(options, Buffer(std::size_t{16}), sink_)
+                         : std::make_unique<Scheduler>(options);
+    node_ = std::make_unique<Node>(
+        NodeOptions{.self = self_, .ranks = kRanks, .vector_clocks = (plan >> 2 & 1) != 0},
+        std::move(scheduler), pool_);
+    node_->start(0, output_);
+    if ((plan >> 3 & 1) == 0) open();
+  }
+
+  void act() {
+    const std::uint8_t opcode = input_->byte();
+    switch (opcode % 8) {
+      case 0:
+        return raw_frame();
+      case 1:
+      case 2:
+      case 3:
+        return message(input_->byte(), 0);
+      case 4:
+        return message(input_->byte(), input_->byte());
+      case 5:
+        return tick();
+      case 6:
+        return want();
+      case 7:
+        return finish(opcode >> 3);
+    }
+  }
+
+ private:
+  // The job opens here as it would: so most inputs reach what comes after.
+  void open() {
+    if (self_ != RankId{0}) {
+      Buffer payload;
+      Writer(payload).put_string("job");
+      deliver(RankId{0}, MessageKind::kOpen, 0, payload.view());
+    }
+    want();
+    finish(0);
+  }
+
+  void raw_frame() {
+    const RankId from{input_->byte() % kRanks};
+    const auto bytes = input_->bytes(input_->word());
+    step(FrameArrived{from, bytes}, bytes.size());
+  }
+
+  // A frame that is in order but for what `oddity` says.
+  void message(std::uint8_t head, std::uint8_t oddity) {
+    const RankId from{head % kRanks};
+    const auto kind = static_cast<MessageKind>(input_->byte());
+    deliver(from, kind, oddity, input_->bytes(input_->word()));
+  }
+
+  void deliver(RankId from, MessageKind kind, std::uint8_t oddity,
+               std::span<const std::byte> payload) {
+    Buffer frame;
+    frame.resize(kFrameHeaderBytes);
+    frame.append(payload.first(std::min(payload.size(), kFrameBytesMax - kFrameHeaderBytes)));
+    FrameHeader header{.kind = kind,
+                       .flags = static_cast<std::uint8_t>(oddity & 3),
+                       .from = from,
+                       .epoch = Epoch{(oddity & 4) != 0 ? 2u : 1u},
+                       .sequence = sequences_[from.value] + 1,
+                       .lamport = (oddity & 8) != 0 ? ~std::uint64_t{0} : 1};
+    if ((oddity & 16) != 0) {
+      header.sequence += oddity >> 5;  // early
+    } else if (from != self_ && (oddity & 4) == 0) {
+      ++sequences_[from.value];
+    }
+    seal_frame(frame, header);
+    step(FrameArrived{from, frame.view()}, frame.size());
+  }
+
+  void tick() {
+    const Nanoseconds step_nanoseconds = Nanoseconds{1} << input_->byte() % 37;
+    step(Tick{node_->now() + step_nanoseconds}, 0);
+  }
+
+  void want() {
+    if (order_) return;  // the computing part has one order at a time
+    step(WorkWanted{}, 0);
+  }
+
+  void finish(std::uint8_t choice) {
+    if (!order_) return;
+    WorkOrder order = std::move(*order_);
+    order_.reset();
+    WorkResult result;
+    result.restart(order);
+    result.elapsed = Nanoseconds{1} << choice % 30;
+    const bool fails = choice % 4 == 3;
+    if (fails && order.kind != WorkKind::kRun) result.error = "failed";
+    if (order.kind == WorkKind::kOpen) result.stages = stages_;
+    if (order.kind == WorkKind::kRun) run(order, fails, result);
+    step(WorkFinished{&result}, order.input.size() + result.results.bytes.size());
+  }
+
+  void run(const WorkOrder& order, bool fails, WorkResult& result) {
+    const StagePlan& plan = stages_[order.stage.value];
+    REGROUP_CHECK(order.shards.count != 0 && order.shards.end().value <= plan.shards,
+                  "an order beyond the stage");
+    for (ShardId shard = order.shards.first; shard < order.shards.end(); ++shard.value) {
+      if (fails) {
+        result.failures.push_back({shard, "failed"});
+      } else {
+        *result.results.add(shard, 1) = std::byte{7};
+      }
+    }
+    if (fails || plan.kind != StageKind::kMap) return;
+    result.partitions.resize(stages_[order.stage.value + 1u].shards);
+    for (std::size_t p = 0; p < result.partitions.size(); p += 2) result.partitions[p].resize(3);
+  }
+
+  void step(const regroup::Input& input, std::size_t bytes) {
+    const std::size_t before = live_bytes;
+    peak_bytes = live_bytes;
+    node_->step(input, output_);
+    REGROUP_CHECK(peak_bytes - before <= kStepBytes + kBytesPerByte * bytes,
+                  "a step allocated more than its message is worth");
+    for (const OutgoingFrame& frame : output_.frames) {
+      REGROUP_CHECK(frame.to.value < kRanks && frame.to != self_, "a frame to nobody");
+      REGROUP_CHECK(open_frame(frame.bytes.view()).has_value(), "a frame that does not open");
+    }
+    REGROUP_CHECK(output_.orders.size() <= 1, "more than one order at a time");
+    if (!output_.orders.empty()) order_ = std::move(output_.orders.front());
+    output_.clear();
+  }
+
+  Input* input_;
+  RankId self_;
+  std::vector<StagePlan> stages_;
+  CheckingSink sink_;
+  BufferPool pool_;
+  std::unique_ptr<Node> node_;
+  Output output_;
+  std::optional<WorkOrder> order_;
+  std::uint64_t sequences_[kRanks] = {};
+};
+
+}  // namespace
+}  // namespace regroup::fuzzing
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace regroup::fuzzing;  // NOLINT
+  regroup::fuzzing::Input input({data, size});
+  FuzzedRank rank(input);
+  for (std::size_t i = 0; i < kActionsMax && !input.empty(); ++i) rank.act();
+  return 0;
+}

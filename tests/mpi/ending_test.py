@@ -1,0 +1,184 @@
+"""How runs end that do not end well: ranks that are killed, signals, a full disk. Always soon, always with
+the truth in the exit status and in status.json, and without a process left. The base class sees to the
+last."""
+
+import json
+import os
+import signal
+import subprocess
+
+import cli
+
+END_SECONDS_MAX = 20
+
+
+class Status(cli.CliTest):
+    def test_while_running_and_at_the_end(self):
+        words = ["run", "sleeper", "--shards", 120, "--milliseconds", 100, "--dir", "run", "-n", 4]
+        running = self.start([cli.FLAKY_JOB, *words])
+        seen = []
+
+        def over():
+            status = self.status_of("run")
+            if status and (not seen or seen[-1] != status):
+                seen.append(status)
+            return running.popen.poll() is not None
+
+        cli.eventually(over, "the end of the run", 60)
+        ended = running.end()
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        states = [status["state"] for status in seen]
+        self.assertEqual(list(dict.fromkeys(states)), ["starting", "running", "done"])
+        for status in seen[:-1]:
+            self.assertIsNone(status["exit"])
+            self.assertLessEqual(status["shards_done"], status["shards_total"])
+        done = [status["shards_done"] for status in seen]
+        self.assertEqual(done, sorted(done))
+        self.assertGreaterEqual(states.count("running"), 2)
+        middle, last = seen[states.index("running")], seen[-1]
+        for status in (middle, last):
+            self.assertEqual(status["job"], "sleeper")
+            self.assertEqual(status["epoch"], 1)
+            self.assertEqual(status["members"], [0, 1, 2, 3])
+            self.assertEqual(status["shards_total"], 120)
+            self.assertEqual(status["failures_survived"], 0)
+        self.assertEqual((last["exit"], last["shards_done"], last["quarantined"]), (0, 120, 0))
+        self.assertGreaterEqual(last["seconds"], 3)
+
+
+class Ending(cli.CliTest):
+    def failed(self, ended, directory="long", states=("failed",)):
+        """The run must have failed, and say so in one line, in its status and in its exit status."""
+        self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
+        self.assertEqual(ended.out, b"")
+        self.assertEqual(len(ended.own_lines()), 1, ended)
+        status = self.status_of(directory)
+        self.assertIn(status["state"], states)
+        self.assertEqual(status["exit"], cli.EXIT_NOT_RECOVERED)
+        self.assertNotEqual(status["message"], "")
+        self.assertIn(status["message"], ended.own_lines()[0])
+        self.assertFalse((self.folder / directory / "result.h5").exists())
+
+
+class Killed(Ending):
+    def test_a_rank_is_killed(self):
+        for victim in (2, 0):
+            with self.subTest(victim=victim):
+                directory = f"rank-{victim}"
+                running = self.start_long_run(dir=directory)
+                os.kill(self.rank_pids()[victim], signal.SIGKILL)
+                self.failed(running.end(END_SECONDS_MAX), directory)
+
+    def test_a_rank_is_killed_under_mpirun(self):
+        running = self.start_long_run(direct=True)
+        os.kill(self.rank_pids()[3], signal.SIGKILL)
+        ended = running.end(END_SECONDS_MAX)
+        self.assertNotEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertNotEqual(self.status_of("long")["state"], "done")
+
+    def test_a_stopped_rank_ends_with_the_others(self):
+        running = self.start_long_run()
+        pids = self.rank_pids()
+        os.kill(pids[1], signal.SIGSTOP)
+        os.kill(pids[2], signal.SIGKILL)
+        self.failed(running.end(END_SECONDS_MAX))
+
+    def test_mpirun_is_killed(self):
+        running = self.start_long_run()
+        launcher = [pid for pid, line in self.processes().items() if "mpirun -n" in line]
+        self.assertEqual(len(launcher), 1, self.processes())
+        os.kill(launcher[0], signal.SIGKILL)
+        self.failed(running.end(END_SECONDS_MAX), states=("failed", "interrupted"))
+
+    def test_the_supervisor_is_killed(self):
+        running = self.start_long_run()
+        running.popen.kill()
+        running.end()
+        cli.eventually(lambda: not self.processes(), "no process left", END_SECONDS_MAX)
+
+
+class Signals(Ending):
+    def interrupted(self, ended, directory):
+        self.assertNotEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertEqual(ended.out, b"")
+        self.assertGreaterEqual(len(ended.own_lines()), 1, ended)
+        status = self.status_of(directory)
+        self.assertIn(status["state"], ("interrupted", "failed"))
+        self.assertNotEqual(status["exit"], cli.EXIT_DONE)
+
+    def test_a_signal_to_the_supervisor(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(signal=number.name):
+                running = self.start_long_run(dir=number.name)
+                os.kill(running.popen.pid, number)
+                self.interrupted(running.end(END_SECONDS_MAX), number.name)
+
+    def test_interrupt_key_of_a_terminal(self):
+        """It sends the signal to supervisor and mpirun alike."""
+        running = self.start_long_run()
+        os.killpg(running.popen.pid, signal.SIGINT)
+        self.interrupted(running.end(END_SECONDS_MAX), "long")
+
+    def test_a_signal_to_one_rank_alone(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(signal=number.name):
+                running = self.start_long_run(ranks=None, dir=number.name)
+                os.kill(running.popen.pid, number)
+                ended = running.end(END_SECONDS_MAX)
+                self.interrupted(ended, number.name)
+                self.failed(ended, number.name, states=("interrupted",))
+
+    def test_a_signal_to_mpirun(self):
+        running = self.start_long_run(direct=True)
+        os.kill(running.popen.pid, signal.SIGTERM)
+        self.interrupted(running.end(END_SECONDS_MAX), "long")
+
+    def test_a_directory_whose_run_was_interrupted_may_be_used_again(self):
+        running = self.start_long_run(dir="run")
+        os.kill(running.popen.pid, signal.SIGTERM)
+        running.end(END_SECONDS_MAX)
+        self.run_job("montecarlo", "--samples", 1000, dir="run", ranks=2)
+        self.assertEqual(self.status_of("run")["state"], "done")
+
+
+class FullDisk(Ending):
+    """On a file system too small for the result, in a mount namespace that ends with the command."""
+
+    def run_on_disk(self, size, *words):
+        disk = self.folder / "disk"
+        disk.mkdir(exist_ok=True)
+        script = ('mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 || exit 99; "$@"; status=$?; '
+                  'cp disk/run/status.json . ; ls disk/run >listing; exit "$status"')
+        command = ["unshare", "--mount", "bash", "-c", script, "bash", size, disk, cli.REGROUP]
+        return self.start([*command, "run", *words, "--dir", "disk/run"]).end()
+
+    def setUp(self):
+        super().setUp()
+        probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", str(self.folder)]
+        if subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+            self.skipTest("may not mount file systems here")
+
+    def test_no_room_for_the_result(self):
+        self.write("text", b"".join(b"word%d " % number for number in range(200_000)))
+        for launch in ([], ["-n", 4]):
+            with self.subTest(launch=launch):
+                ended = self.run_on_disk("256k", "wordcount", "text", *launch)
+                self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
+                self.assertEqual(len(ended.own_lines()), 1, ended)
+                self.assertIn("disk/run", ended.own_lines()[0])
+                self.assertIn("No space left", ended.own_lines()[0])
+                status = json.loads((self.folder / "status.json").read_bytes())
+                self.assertEqual((status["state"], status["exit"]), ("failed", 3))
+                self.assertNotIn("result.h5", (self.folder / "listing").read_text().split())
+
+    def test_room_for_nothing(self):
+        for launch in ([], ["-n", 2]):
+            with self.subTest(launch=launch):
+                ended = self.run_on_disk("4k", "montecarlo", "--samples", 1000, *launch)
+                self.assertIn(ended.status, (cli.EXIT_BAD_INPUT, cli.EXIT_NOT_RECOVERED), ended)
+                self.assertGreaterEqual(len(ended.own_lines()), 1, ended)
+                self.assertIn("No space left", ended.own_lines()[0])
+
+
+if __name__ == "__main__":
+    cli.main()

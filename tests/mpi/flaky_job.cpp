@@ -1,0 +1,223 @@
+// Jobs that no user would write, for the tests of the whole program: shards that throw at first or
+// always, results of every kind and of sizes from nothing to a megabyte, sums whose bits show the
+// order they were taken in, and a shard that sleeps. Built as a user builds a program of jobs, on
+// the public header alone.
+#include <chrono>
+#include <map>
+#include <stdexcept>
+#include <thread>
+
+#include "jobs/regroup.hpp"
+
+namespace regroup {
+namespace {
+
+constexpr std::size_t kResultBytesMax = std::size_t{1} << 20;
+
+// A size that looks random, from 0 to `most`; the largest comes up at shard 3.
+std::size_t size_of_shard(std::uint64_t shard, std::size_t most) {
+  return shard % 16 == 3 ? most : shard % 8 == 5 ? 0 : shard * 2654435761u % most;
+}
+
+// FNV-1a, 64 bits.
+template <class T>
+std::uint64_t hash_of(const T& values) {
+  std::uint64_t hash = 0xcbf29ce484222325;
+  for (const std::byte byte : std::as_bytes(std::span(values.data(), values.size()))) {
+    hash = (hash ^ std::to_integer<std::uint64_t>(byte)) * 0x100000001b3;
+  }
+  return hash;
+}
+
+struct BagOptions {
+  std::uint64_t count = 64;
+
+  void options(OptionSet& set) { set.add("shards", count, "shards to compute").at_most(1e9); }
+  std::uint64_t shards() const { return count; }
+};
+
+struct Sum {
+  std::uint64_t shards = 0;
+  std::uint64_t numbers = 0;
+  double thirds = 0;  // its bits show the order of the merges
+
+  void operator+=(const Sum& next) {
+    shards += next.shards;
+    numbers += next.numbers;
+    thirds += next.thirds;
+  }
+};
+
+struct SumBag : BagOptions {
+  using Result = Sum;
+
+  static void merge(Result& into, Result&& next) { into += next; }
+  static Result value_of(const ShardContext& shard) {
+    return {1, shard.shard(), 1.0 / static_cast<double>(3 * shard.shard() + 1)};
+  }
+  void report(const Result& total, Report& report) const {
+    report.value("shards", total.shards);
+    report.value("numbers", total.numbers);
+    report.value("thirds", total.thirds);
+  }
+};
+
+// Each shard throws up to twice before it succeeds.
+struct Flaky : SumBag {
+  static constexpr std::string_view kName = "flaky";
+  static constexpr std::string_view kSummary = "shards that fail at first";
+
+  Result run(const ShardContext& shard) const {
+    if (shard.attempt() <= shard.shard() % 3) throw std::runtime_error("not yet");
+    return value_of(shard);
+  }
+};
+
+// Every tenth shard throws whatever one does, shard 5 something that is no exception.
+struct Broken : SumBag {
+  static constexpr std::string_view kName = "broken";
+  static constexpr std::string_view kSummary = "shards that always fail";
+
+  Result run(const ShardContext& shard) const {
+    if (shard.shard() == 5) throw 5;
+    if (shard.shard() % 10 == 7) throw std::runtime_error("broken for good");
+    return value_of(shard);
+  }
+};
+
+struct Hopeless : SumBag {
+  static constexpr std::string_view kName = "hopeless";
+  static constexpr std::string_view kSummary = "no shard succeeds";
+
+  Result run(const ShardContext&) const { throw std::runtime_error("no hope"); }
+};
+
+struct Texts : BagOptions {
+  using Result = std::string;
+  static constexpr std::string_view kName = "texts";
+  static constexpr std::string_view kSummary = "results that are texts of 0 bytes to 1 MiB";
+
+  Result run(const ShardContext& shard) const {
+    const std::size_t bytes = size_of_shard(shard.shard(), kResultBytesMax);
+    std::string text;
+    text.reserve(bytes);
+    for (std::size_t i = 0; i < bytes; ++i) {
+      text += static_cast<char>('a' + (i * i + shard.shard()) % 26);
+    }
+    return text;
+  }
+  void report(const Result& total, Report& report) const {
+    report.value("bytes", std::uint64_t{total.size()});
+    report.value("hash", hash_of(total));
+  }
+};
+
+struct Vectors : BagOptions {
+  using Result = std::vector<double>;
+  static constexpr std::string_view kName = "vectors";
+  static constexpr std::string_view kSummary = "results that are vectors";
+
+  Result run(const ShardContext& shard) const {
+    std::vector<double> values(size_of_shard(shard.shard(), 5000));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] = static_cast<double>(shard.shard()) + 1.0 / static_cast<double>(i + 1);
+    }
+    return values;
+  }
+  void report(const Result& total, Report& report) const {
+    report.columns({{"index", ColumnType::kUint64}, {"value", ColumnType::kFloat64}});
+    std::uint64_t index = 0;
+    for (const double value : total) report.row({index++, value});
+  }
+};
+
+// A result with bytes of its own making.
+struct Histogram {
+  std::map<std::string, std::uint64_t> counts;
+
+  void encode(Writer& writer) const {
+    writer.put(static_cast<std::uint32_t>(counts.size()));
+    for (const auto& [key, count] : counts) {
+      writer.put_string(key);
+      writer.put(count);
+    }
+  }
+  static Histogram decode(Reader& reader) {
+    Histogram histogram;
+    const std::size_t entries = reader.get_count(sizeof(std::uint32_t) + sizeof(std::uint64_t));
+    for (std::size_t i = 0; i < entries; ++i) {
+      const std::string key(reader.get_string());
+      histogram.counts[key] = reader.get<std::uint64_t>();
+    }
+    return histogram;
+  }
+};
+
+struct Structs : BagOptions {
+  using Result = Histogram;
+  static constexpr std::string_view kName = "structs";
+  static constexpr std::string_view kSummary = "results that encode themselves";
+
+  Result run(const ShardContext& shard) const {
+    Histogram histogram;
+    for (std::uint64_t i = 0; i <= shard.shard(); ++i)
+      ++histogram.counts["key" + std::to_string(i % 37)];
+    return histogram;
+  }
+  static void merge(Result& into, Result&& next) {
+    for (const auto& [key, count] : next.counts) into.counts[key] += count;
+  }
+  void report(const Result& total, Report& report) const {
+    report.columns({{"count", ColumnType::kUint64}, {"key", ColumnType::kText}});
+    for (const auto& [key, times] : total.counts) report.row({times, key});
+  }
+};
+
+// Sums of doubles by key: another order of adding gives other bits.
+struct Sums : BagOptions {
+  using Value = double;
+  static constexpr std::string_view kName = "sums";
+  static constexpr std::string_view kSummary = "a map-reduce over doubles";
+  static constexpr std::uint64_t kKeys = 211;
+  static constexpr std::uint64_t kPairs = 500;
+
+  template <class Emit>
+  void map(const ShardContext& shard, Emit&& emit) const {
+    if (shard.attempt() == 1 && shard.shard() % 5 == 2) throw std::runtime_error("not yet");
+    for (std::uint64_t i = 0; i < kPairs; ++i) {
+      const std::uint64_t key = (shard.shard() * 31 + i * 17) % kKeys;
+      emit("key" + std::to_string(key), 1.0 / static_cast<double>(shard.shard() * kPairs + i + 1));
+    }
+  }
+  static void combine(Value& into, const Value& next) { into += next; }
+  template <class Entries>
+  void report(const Entries& entries, Report& report) const {
+    report.columns({{"sum", ColumnType::kFloat64}, {"key", ColumnType::kText}});
+    entries.for_each([&](const Entry<Value>& entry) { report.row({entry.value, entry.key}); });
+  }
+};
+
+// Its shards do nothing but pass time.
+struct Sleeper : SumBag {
+  static constexpr std::string_view kName = "sleeper";
+  static constexpr std::string_view kSummary = "shards that sleep";
+
+  void options(OptionSet& set) {
+    SumBag::options(set);
+    set.add("milliseconds", milliseconds, "how long a shard sleeps");
+  }
+  Result run(const ShardContext& shard) const {
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    return value_of(shard);
+  }
+
+  std::uint64_t milliseconds = 0;
+};
+
+}  // namespace
+}  // namespace regroup
+
+int main(int argc, char** argv) {
+  using namespace regroup;
+  return main_with_job<Flaky, Broken, Hopeless, Texts, Vectors, Structs, Sums, Sleeper>(argc, argv);
+}

@@ -1,0 +1,45 @@
+"""A rank that has nothing to do costs next to nothing: cores are shared with those that compute."""
+
+import os
+import pathlib
+import time
+
+import cli
+
+SLEEP_MILLISECONDS = 4000
+WINDOW_SECONDS = 3
+SHARE_MAX = 0.05 if not cli.IS_SANITIZED else 0.25
+
+
+def cpu_seconds(pid):
+    """User and system time of a process, of all its threads, so far."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Idle(cli.CliTest):
+    def test_cpu_time_of_ranks_without_work(self):
+        words = ["run", "sleeper", "--shards", 1, "--milliseconds", SLEEP_MILLISECONDS]
+        running = self.start([cli.FLAKY_JOB, *words, "--dir", "run", "-n", 4])
+
+        def has_begun():
+            status = self.status_of("run")
+            return status and status["state"] == "running" and status["shards_total"] == 1
+
+        cli.eventually(has_begun, "the run has begun")
+        pids = self.rank_pids()
+        self.assertEqual(sorted(pids), [0, 1, 2, 3])
+        begin, before = time.monotonic(), {rank: cpu_seconds(pid) for rank, pid in pids.items()}
+        cli.eventually(lambda: time.monotonic() - begin >= WINDOW_SECONDS, "the window is over")
+        after = {rank: cpu_seconds(pid) for rank, pid in pids.items()}
+        seconds = time.monotonic() - begin
+        self.assertEqual(running.end().status, cli.EXIT_DONE)
+        shares = {rank: (after[rank] - before[rank]) / seconds for rank in sorted(pids)}
+        text = ", ".join(f"rank {rank} {share:.1%}" for rank, share in shares.items())
+        print(f"CPU time of a core over {seconds:.1f} s without work: {text}")
+        for rank, share in shares.items():
+            self.assertLess(share, SHARE_MAX, f"rank {rank}")
+
+
+if __name__ == "__main__":
+    cli.main()
