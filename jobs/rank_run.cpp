@@ -116,6 +116,8 @@ class RankRun {
   double seconds() const { return std::chrono::duration<double>(Clock::now() - started_).count(); }
 
   void connect();
+  NodeOptions node_options() const;
+  Outcome run_watched(HostLoop& loop);
   RankResources bind();
   std::unique_ptr<Service> make_service();
   std::expected<void, std::string> write_result();
@@ -255,38 +257,40 @@ void RankRun::conclude(const Outcome& outcome) {
   request_.show(summary_);
 }
 
+NodeOptions RankRun::node_options() const {
+  const std::uint32_t ranks = transport_->ranks();
+  const std::string& clocks = request_.options.vector_clocks;
+  const bool by_itself = clocks == "auto" && ranks <= kVectorClockRanksDefaultMax;
+  return {.self = transport_->self(), .ranks = ranks, .vector_clocks = clocks == "on" || by_itself};
+}
+
+// The coordinator's rank: shows and records how the run goes while it goes.
+Outcome RankRun::run_watched(HostLoop& loop) {
+  const std::string& progress = request_.options.progress;
+  display_.emplace(progress == "bar"     ? ProgressStyle::kBar
+                   : progress == "plain" ? ProgressStyle::kPlain
+                                         : ProgressStyle::kNone,
+                   request_.progress_columns);
+  write_status(status(RunState::kStarting));
+  status_written_ = Clock::now();
+  Outcome outcome;
+  {
+    const Repeater looking(kDisplayPeriod, [&] { look(loop); });
+    outcome = loop.run();
+  }
+  look(loop);
+  conclude(outcome);
+  return outcome;
+}
+
 int RankRun::run() {
   connect();
   const RankResources resources = bind();
   JobExecutor executor(*request_.program, resources, [this] { return write_result(); });
-  const std::uint32_t ranks = transport_->ranks();
-  const std::string& clocks = request_.options.vector_clocks;
-  Node node({.self = transport_->self(),
-             .ranks = ranks,
-             .vector_clocks =
-                 clocks == "on" || (clocks == "auto" && ranks <= kVectorClockRanksDefaultMax)},
-            make_service(), pool_);
+  Node node(node_options(), make_service(), pool_);
   HostLoop loop(node, *transport_, executor);
   const StopSignals signals(loop);
-
-  Outcome outcome;
-  if (coordinates()) {
-    const std::string& progress = request_.options.progress;
-    display_.emplace(progress == "bar"     ? ProgressStyle::kBar
-                     : progress == "plain" ? ProgressStyle::kPlain
-                                           : ProgressStyle::kNone,
-                     request_.progress_columns);
-    write_status(status(RunState::kStarting));
-    status_written_ = Clock::now();
-    {
-      const Repeater looking(kDisplayPeriod, [&] { look(loop); });
-      outcome = loop.run();
-    }
-    look(loop);
-    conclude(outcome);
-  } else {
-    outcome = loop.run();
-  }
+  const Outcome outcome = coordinates() ? run_watched(loop) : loop.run();
   if (outcome.alone) {  // the others would wait for this rank in MPI_Finalize
     std::fprintf(stderr, "regroup: rank %u: %s\n", transport_->self().value,
                  outcome.message.c_str());
