@@ -125,7 +125,7 @@ struct Vectors : BagOptions {
     return values;
   }
   void report(const Result& total, Report& report) const {
-    report.columns({{"index", ColumnType::uint64}, {"value", ColumnType::float64}});
+    report.columns({{"index", ColumnType::kUint64}, {"value", ColumnType::kFloat64}});
     std::uint64_t index = 0;
     for (const double value : total) report.row({index++, value});
   }
@@ -168,7 +168,7 @@ struct Structs : BagOptions {
     for (const auto& [key, count] : next.counts) into.counts[key] += count;
   }
   void report(const Result& total, Report& report) const {
-    report.columns({{"count", ColumnType::uint64}, {"key", ColumnType::text}});
+    report.columns({{"count", ColumnType::kUint64}, {"key", ColumnType::kText}});
     for (const auto& [key, times] : total.counts) report.row({times, key});
   }
 };
@@ -192,7 +192,7 @@ struct Sums : BagOptions {
   static void combine(Value& into, const Value& next) { into += next; }
   template <class Entries>
   void report(const Entries& entries, Report& report) const {
-    report.columns({{"sum", ColumnType::float64}, {"key", ColumnType::text}});
+    report.columns({{"sum", ColumnType::kFloat64}, {"key", ColumnType::kText}});
     entries.for_each([&](const Entry<Value>& entry) { report.row({entry.value, entry.key}); });
   }
 };
