@@ -16,6 +16,7 @@ if(REGROUP_CUDA)
 endif()
 
 if(REGROUP_BUILD_TESTS)
+  find_package(CLI11 REQUIRED) # the simulator's command line
   find_package(GTest REQUIRED)
   find_package(benchmark REQUIRED)
   find_package(CLI11 REQUIRED)

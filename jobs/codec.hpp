@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstring>
+#include <ranges>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -13,9 +14,12 @@
 
 namespace regroup {
 
-// Travels as the bytes it has in memory.
+// Travels as the bytes it has in memory, so nothing that only points at them: a string_view or a
+// pointer would be one rank's address on another.
 template <class T>
-concept PlainResult = std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T>;
+concept PlainResult = std::is_trivially_copyable_v<T> && std::is_default_constructible_v<T> &&
+                      !std::is_pointer_v<T> &&
+                      !std::ranges::view<T>;
 
 template <class T>
 concept EncodedResult = requires(const T& value, Writer& writer, Reader& reader) {
@@ -29,7 +33,7 @@ inline constexpr bool kIsSequence = false;
 template <>
 inline constexpr bool kIsSequence<std::string> = true;
 template <PlainResult T>
-inline constexpr bool kIsSequence<std::vector<T>> = true;
+inline constexpr bool kIsSequence<std::vector<T>> = !std::same_as<T, bool>;  // has no data()
 }  // namespace codec_detail
 
 // A std::string, or a std::vector of plain results.

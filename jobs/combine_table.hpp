@@ -123,6 +123,19 @@ class CombineTable {
     for (std::uint32_t p = 0; p < count; ++p) encode_keys(dealt[p], partitions[p]);
   }
 
+  // Whether absorb would take the list.
+  static std::expected<void, std::string> check_list(std::span<const std::byte> bytes) {
+    EntryListReader<Value> list(bytes);
+    std::string_view previous;
+    while (list.next()) {
+      if (list.taken() > 1 && !(previous < list.entry().key))
+        return std::unexpected("entry list is not in the order of its keys at entry " +
+                               std::to_string(list.taken() - 1));
+      previous = list.entry().key;
+    }
+    return list.finish();
+  }
+
   // Combines one entry list in byte order of its keys, as encode makes them, into the table. The
   // list is checked as a whole first: on an error the table is as it was.
   std::expected<void, std::string> absorb(std::span<const std::byte> bytes) {
@@ -226,18 +239,6 @@ class CombineTable {
     });
     EntryListWriter list(out, keys.size());
     for (const KeyOrder& key : keys) list.put(key_of(*key.slot), key.slot->value);
-  }
-
-  static std::expected<void, std::string> check_list(std::span<const std::byte> bytes) {
-    EntryListReader<Value> list(bytes);
-    std::string_view previous;
-    while (list.next()) {
-      if (list.taken() > 1 && !(previous < list.entry().key))
-        return std::unexpected("entry list is not in the order of its keys at entry " +
-                               std::to_string(list.taken() - 1));
-      previous = list.entry().key;
-    }
-    return list.finish();
   }
 
   std::vector<Slot> slots_;  // a power of two, at most three quarters of them taken

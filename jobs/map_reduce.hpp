@@ -111,14 +111,16 @@ class MapReduce : public JobProgram<Job> {
     while (!reader.rest().empty() && !reader.failed()) {
       const auto partition = reader.get<std::uint32_t>();
       const auto list = reader.get_bytes();
-      if (reader.failed() || partition >= kPartitions) break;
+      if (reader.failed() || partition >= kPartitions) {
+        return std::unexpected("parts of a partition are damaged");
+      }
       if constexpr (kExact) {
         if (auto absorbed = partitions_[partition].absorb(list); !absorbed) return absorbed;
       } else {
+        if (auto checked = Table::check_list(list); !checked) return checked;
         parts_[partition].emplace(order.shards.first, Buffer(list));
       }
     }
-    if (!reader.complete()) return std::unexpected("parts of a partition are damaged");
     return {};
   }
 

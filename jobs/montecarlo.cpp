@@ -41,7 +41,9 @@ struct MonteCarlo {
   }
 
   std::expected<void, std::string> prepare() {
-    if (const char* why = kernels::why_invalid(parameters())) return std::unexpected(why);
+    if (const char* why = kernels::why_invalid(parameters())) {
+      return std::unexpected(std::string("--") + why);  // it begins with the option's name
+    }
     if (shards() > kShardsMax) {
       return std::unexpected(
           "--samples gives more than 2^40 shards: give a larger --shard-samples");

@@ -50,7 +50,7 @@ std::expected<void, std::string> Option::set_number(Number& variable, const std:
   std::string wanted = std::is_integral_v<Number> ? "a whole number" : "a number";
   const double low = std::is_unsigned_v<Number> ? std::max(minimum_, 0.0) : minimum_;
   if (parsed.ec == std::errc::result_out_of_range && std::is_integral_v<Number>) {
-    wanted += fmt::format(" that fits {} bits", 8 * sizeof(Number));
+    wanted = fmt::format("a whole {}-bit number", 8 * sizeof(Number));
   }
   return refuse(text, wanted_number(std::move(wanted), low, maximum_));
 }

@@ -8,6 +8,7 @@
 namespace regroup {
 namespace {
 
+constexpr double kSecondsMax = 1e12;  // longer is shown as this
 constexpr int kBarCellsMin = 10;
 constexpr int kBarCellsMax = 40;
 
@@ -15,16 +16,16 @@ constexpr int kBarCellsMax = 40;
 std::string short_number(double value) {
   constexpr const char* kUnits[] = {"", "k", "M", "G", "T"};
   std::size_t unit = 0;
-  while (value >= 1000 && unit + 1 < std::size(kUnits)) {
+  while (value >= 999.5 && unit + 1 < std::size(kUnits)) {
     value /= 1000;
     ++unit;
   }
   if (unit == 0) return fmt::format("{:.0f}", value);
-  return fmt::format("{:.{}f}{}", value, value < 10 ? 2 : value < 100 ? 1 : 0, kUnits[unit]);
+  return fmt::format("{:.{}f}{}", value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0, kUnits[unit]);
 }
 
 std::string short_time(double seconds) {
-  const auto whole = static_cast<std::uint64_t>(seconds + 0.5);
+  const auto whole = static_cast<std::uint64_t>(std::clamp(seconds + 0.5, 0.0, kSecondsMax));
   if (whole >= 86'400) return fmt::format("{}d{:02}h", whole / 86'400, whole / 3600 % 24);
   if (whole >= 3600) return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
   return fmt::format("{}:{:02}", whole / 60, whole % 60);
@@ -60,7 +61,8 @@ std::string bar(double fraction, int cells) {
 std::string progress_text(const RunProgress& progress, double seconds, ProgressStyle style,
                           int columns) {
   const double done = static_cast<double>(progress.done);
-  const double fraction = progress.shards == 0 ? 0 : done / static_cast<double>(progress.shards);
+  const double fraction =
+      progress.shards == 0 ? 0 : std::min(1.0, done / static_cast<double>(progress.shards));
   std::string tail = fmt::format(" {:3.0f}%  {}/{} shards", 100 * fraction, short_number(done),
                                  short_number(static_cast<double>(progress.shards)));
   if (progress.phase != RunPhase::kRunning) {
@@ -71,11 +73,12 @@ std::string progress_text(const RunProgress& progress, double seconds, ProgressS
     tail += fmt::format("  {}/s  {} left", short_number(rate), short_time(left));
   }
   if (progress.quarantined != 0) tail += fmt::format("  {} given up", progress.quarantined);
-  if (style == ProgressStyle::kPlain) return fmt::format("{}{}", short_time(seconds), tail);
-  const int cells = std::min(kBarCellsMax, columns - static_cast<int>(tail.size()) - 3);
-  if (cells < kBarCellsMin) {
-    return tail.substr(1, static_cast<std::size_t>(std::max(0, columns - 1)));
+  const auto width = static_cast<std::size_t>(std::max(0, columns));
+  if (style == ProgressStyle::kPlain) {
+    return fmt::format("regroup: {}{}", short_time(seconds), tail).substr(0, width);
   }
+  const int cells = std::min(kBarCellsMax, columns - static_cast<int>(tail.size()) - 3);
+  if (cells < kBarCellsMin) return tail.substr(1, width == 0 ? 0 : width - 1);
   return fmt::format("│{}│{}", bar(fraction, cells), tail);
 }
 
@@ -88,7 +91,7 @@ void ProgressDisplay::show(const RunProgress& progress, double seconds) {
     drawn_ = true;
   } else {
     if (next_seconds_ != 0) {
-      std::fprintf(stderr, "regroup: %s\n", text.c_str());
+      std::fprintf(stderr, "%s\n", text.c_str());
       plain_pause_ = std::min(2 * plain_pause_, kPlainSecondsMax);
     }
     next_seconds_ = seconds + plain_pause_;

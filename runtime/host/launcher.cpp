@@ -1,6 +1,7 @@
 #include "runtime/host/launcher.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
@@ -48,34 +49,76 @@ bool may_span_nodes() {
   return std::ranges::any_of(kSigns, [](const char* name) { return std::getenv(name) != nullptr; });
 }
 
-volatile std::sig_atomic_t child_pid = 0;
+constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
-void pass_on(int signal) {
-  if (child_pid > 0) kill(static_cast<pid_t>(child_pid), signal);
+// Signals that came, as bits, are noted before the child is looked for, and the child's birth is
+// noted before signals are looked for: one of the two sides sends them on.
+std::atomic<unsigned> signals_to_send = 0;
+std::atomic<pid_t> child_pid = 0;
+static_assert(decltype(signals_to_send)::is_always_lock_free);
+static_assert(decltype(child_pid)::is_always_lock_free);
+
+void send_on() {
+  const pid_t child = child_pid;
+  if (child == 0) return;
+  const unsigned signals = signals_to_send.exchange(0);
+  for (const int signal : kForwarded) {
+    if ((signals & 1u << signal) != 0) kill(child, signal);
+  }
 }
 
-// Passes signals on to the child for as long as it lives.
+// What the terminal sends (ctrl-c) goes to the child as well, and a second one would make mpirun
+// kill its ranks at once.
+void on_signal(int signal, siginfo_t* origin, void*) {
+  if (origin->si_code == SI_KERNEL) return;
+  signals_to_send |= 1u << signal;
+  send_on();
+}
+
+// Passes signals on to the child, from before its birth until it is gone.
 class SignalForwarding {
  public:
   SignalForwarding() {
+    signals_to_send = 0;
     struct sigaction action {};
-    action.sa_handler = pass_on;
+    action.sa_sigaction = on_signal;
+    action.sa_flags = SA_SIGINFO;
     sigemptyset(&action.sa_mask);
-    for (std::size_t i = 0; i < std::size(kSignals); ++i)
-      sigaction(kSignals[i], &action, &before_[i]);
+    for (std::size_t i = 0; i < std::size(kForwarded); ++i) {
+      sigaction(kForwarded[i], &action, &before_[i]);
+    }
   }
   ~SignalForwarding() {
-    for (std::size_t i = 0; i < std::size(kSignals); ++i)
-      sigaction(kSignals[i], &before_[i], nullptr);
     child_pid = 0;
+    for (std::size_t i = 0; i < std::size(kForwarded); ++i) {
+      sigaction(kForwarded[i], &before_[i], nullptr);
+    }
   }
   SignalForwarding(const SignalForwarding&) = delete;
   SignalForwarding& operator=(const SignalForwarding&) = delete;
 
+  void to(pid_t child) {
+    child_pid = child;
+    send_on();
+  }
+
  private:
-  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-  struct sigaction before_[std::size(kSignals)];
+  struct sigaction before_[std::size(kForwarded)];
 };
+
+// The settings, then this process's variables but for those of the same names.
+std::vector<std::string> environment_with(std::vector<std::string> settings) {
+  const std::size_t set = settings.size();
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text = *variable;
+    const std::string_view name_and_equals = text.substr(0, text.find('=') + 1);
+    const bool replaced = std::any_of(
+        settings.begin(), settings.begin() + static_cast<long>(set),
+        [&](const std::string& setting) { return setting.starts_with(name_and_equals); });
+    if (!replaced) settings.emplace_back(text);
+  }
+  return settings;
+}
 
 std::vector<char*> pointers(std::vector<std::string>& strings) {
   std::vector<char*> list;
@@ -124,26 +167,25 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
 
 std::expected<int, std::string> run_in_foreground(const std::vector<std::string>& command,
                                                   const std::vector<std::string>& settings) {
-  std::vector<std::string> arguments = command;
   std::vector<std::string> environment = settings;
-  if (geteuid() == 0)
+  if (geteuid() == 0) {
     environment.insert(environment.end(), std::begin(kAllowRoot), std::end(kAllowRoot));
-  for (char** variable = environ; *variable != nullptr; ++variable)
-    environment.emplace_back(*variable);
-  const auto argument_list = pointers(arguments);
-  const auto environment_list = pointers(environment);
-
-  const SignalForwarding forwarding;
+  }
+  environment = environment_with(std::move(environment));
+  std::vector<std::string> arguments = command;
+  SignalForwarding forwarding;
   pid_t pid = 0;
   const int failed = posix_spawn(&pid, arguments.front().c_str(), nullptr, nullptr,
-                                 argument_list.data(), environment_list.data());
+                                 pointers(arguments).data(), pointers(environment).data());
   if (failed != 0) {
     return std::unexpected(arguments.front() + " cannot be started: " + errno_text(failed));
   }
-  child_pid = pid;
+  forwarding.to(pid);
   int status = 0;
   while (waitpid(pid, &status, 0) < 0) {
-    if (errno != EINTR) return std::unexpected("waiting for mpirun failed: " + errno_text(errno));
+    if (errno != EINTR) {
+      return std::unexpected("waiting for " + command.front() + " failed: " + errno_text(errno));
+    }
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

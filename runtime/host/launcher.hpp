@@ -23,8 +23,9 @@ std::optional<LaunchedRank> launched_rank();
 std::expected<std::vector<std::string>, std::string> mpirun_command(
     std::uint32_t ranks, const std::vector<std::string>& program);
 
-// Runs the command in the foreground, its environment extended by `settings` ("NAME=value"), and
-// passes SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 on to it. Returns its exit status, or 128 + signal.
+// Runs the command in the foreground, in this environment but for `settings` ("NAME=value"), and
+// passes SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 on to it, unless the terminal has sent it to both.
+// Returns its exit status, or 128 + signal. One at a time.
 std::expected<int, std::string> run_in_foreground(const std::vector<std::string>& command,
                                                   const std::vector<std::string>& settings);
 

@@ -1,0 +1,363 @@
+// HostLoop in threads of one process, over MemoryTransport: a small service stands in for the
+// scheduler, and orders that wait for each other stand in for user code. Nothing sleeps: whoever
+// waits, waits for an event, with a deadline that only a broken loop meets.
+#include "runtime/host/host_loop.hpp"
+
+#include <csignal>
+#include <cstdlib>
+#include <functional>
+#include <future>
+#include <memory>
+#include <optional>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/host/memory_transport.hpp"
+
+namespace regroup {
+namespace {
+
+using test::MemoryNetwork;
+using test::MemoryTransport;
+
+constexpr auto kDeadline = std::chrono::seconds(60);
+constexpr RankId kFirst{0};
+constexpr RankId kSecond{1};
+
+// What a test has a rank do; a handler that is empty does nothing.
+struct Script {
+  std::function<void(Context&)> on_start;
+  std::function<void(Context&)> on_tick;
+  std::function<void(Context&, RankId, MessageKind)> on_message;
+  std::function<void(Context&)> on_work_wanted;
+  std::function<void(Context&, WorkResult&)> on_work_finished;
+  std::function<void(WorkOrder&)> execute;
+};
+
+class ScriptedService : public Service {
+ public:
+  explicit ScriptedService(const Script& script) : script_(&script) {}
+  void on_start(Context& context) override { call(script_->on_start, context); }
+  void on_tick(Context& context) override { call(script_->on_tick, context); }
+  bool on_message(Context& context, RankId from, MessageKind kind,
+                  std::span<const std::byte>) override {
+    call(script_->on_message, context, from, kind);
+    return true;
+  }
+  void on_work_wanted(Context& context) override { call(script_->on_work_wanted, context); }
+  void on_work_finished(Context& context, WorkResult& result) override {
+    call(script_->on_work_finished, context, result);
+  }
+  void on_stop(Context& context, const std::string& reason) override {
+    context.finish({3, reason});
+  }
+
+ private:
+  template <class Handler, class... Arguments>
+  static void call(const Handler& handler, Arguments&... arguments) {
+    if (handler) handler(arguments...);
+  }
+  const Script* script_;
+};
+
+class ScriptedExecutor : public Executor {
+ public:
+  explicit ScriptedExecutor(const Script& script) : script_(&script) {}
+  void execute(WorkOrder& order, WorkResult&) override {
+    if (script_->execute) script_->execute(order);
+  }
+
+ private:
+  const Script* script_;
+};
+
+// One rank: everything that a HostLoop drives.
+struct Rank {
+  Rank(MemoryNetwork& network, RankId self, Script rank_script)
+      : script(std::move(rank_script)),
+        transport(network, self),
+        executor(script),
+        node({.self = self, .ranks = network.ranks()}, std::make_unique<ScriptedService>(script),
+             pool),
+        loop(node, transport, executor) {}
+
+  Script script;
+  BufferPool pool;
+  MemoryTransport transport;
+  ScriptedExecutor executor;
+  Node node;
+  HostLoop loop;
+};
+
+void send(Context& context, RankId to, MessageKind kind) {
+  context.begin(to, kind);
+  context.send();
+}
+
+// Gives the rank one order, once.
+auto one_order() {
+  return [given = false](Context& context) mutable {
+    if (!std::exchange(given, true)) context.order({});
+  };
+}
+
+void wait_for(std::future<void> event) {
+  if (event.wait_for(kDeadline) == std::future_status::ready) return;
+  std::fputs("the event that a test waits for did not come\n", stderr);
+  std::abort();
+}
+
+TEST(HostLoop, RunsOrdersAndHandsTheirResultsBack) {
+  constexpr int kOrders = 100;
+  MemoryNetwork network(1);
+  int wanted = 0;
+  std::vector<std::uint64_t> computed;
+  std::vector<std::uint64_t> finished;
+  Rank rank(network, kFirst,
+            {.on_work_wanted =
+                 [&](Context& context) {
+                   WorkOrder order;
+                   order.shards = {ShardId{static_cast<std::uint64_t>(wanted++)}, 1};
+                   context.order(std::move(order));
+                 },
+             .on_work_finished =
+                 [&](Context& context, WorkResult& result) {
+                   finished.push_back(result.shards.first.value);
+                   EXPECT_GE(result.elapsed, 0);
+                   if (finished.size() == kOrders) context.finish({0, "done"});
+                 },
+             .execute = [&](WorkOrder& order) { computed.push_back(order.shards.first.value); }});
+
+  const Outcome outcome = rank.loop.run();
+
+  EXPECT_EQ(outcome.exit_status, 0);
+  EXPECT_EQ(outcome.message, "done");
+  ASSERT_EQ(finished.size(), kOrders);
+  EXPECT_EQ(computed, finished);
+}
+
+TEST(HostLoop, RanksTalkUntilEachHasItsOutcome) {
+  constexpr int kRounds = 200;
+  constexpr std::uint32_t kRanks = 3;
+  MemoryNetwork network(kRanks);
+  int rounds = 0;
+  const auto next_of = [](const Context& context) {
+    return RankId{(context.self().value + 1) % kRanks};
+  };
+  // A token goes round; the first rank counts and in the end sends the finish round.
+  const auto pass_on = [&](Context& context, RankId, MessageKind kind) {
+    if (kind == MessageKind::kFinish) {
+      if (context.self() != kFirst) send(context, next_of(context), kind);
+      context.finish({0, "round"});
+      return;
+    }
+    const bool over = context.self() == kFirst && ++rounds == kRounds;
+    send(context, next_of(context), over ? MessageKind::kFinish : kind);
+  };
+  std::vector<std::unique_ptr<Rank>> ranks;
+  for (std::uint32_t i = 0; i < kRanks; ++i) {
+    ranks.push_back(std::make_unique<Rank>(network, RankId{i}, Script{.on_message = pass_on}));
+  }
+  ranks[0]->script.on_start = [&](Context& context) {
+    send(context, next_of(context), MessageKind::kLease);
+  };
+
+  std::vector<std::future<Outcome>> outcomes;
+  for (auto& rank : ranks) {
+    outcomes.push_back(std::async(std::launch::async, [&] { return rank->loop.run(); }));
+  }
+
+  for (auto& outcome : outcomes) EXPECT_EQ(outcome.get().message, "round");
+  EXPECT_EQ(rounds, kRounds);
+}
+
+TEST(HostLoop, CompanionAnswersWhileAnOrderKeepsTheLeaderBusy) {
+  constexpr int kAnswersWanted = 50;
+  MemoryNetwork network(2);
+  std::promise<void> order_began;
+  std::promise<void> answered;
+  int answers = 0;
+
+  // The first rank's order ends only once the second has had its answers, one after the other.
+  Rank busy(network, kFirst,
+            {.on_message = [](Context& context, RankId from,
+                              MessageKind) { send(context, from, MessageKind::kLease); },
+             .on_work_wanted = one_order(),
+             .on_work_finished =
+                 [](Context& context, WorkResult&) {
+                   send(context, kSecond, MessageKind::kFinish);
+                   context.finish({0, "computed"});
+                 },
+             .execute =
+                 [&](WorkOrder&) {
+                   order_began.set_value();
+                   wait_for(answered.get_future());
+                 }});
+  Rank asking(network, kSecond,
+              {.on_message = [&](Context& context, RankId from, MessageKind kind) {
+                if (kind == MessageKind::kFinish) return context.finish({0, "told"});
+                if (++answers == kAnswersWanted) return answered.set_value();
+                send(context, from, MessageKind::kReady);
+              }});
+  asking.script.on_start = [&](Context& context) {
+    wait_for(order_began.get_future());
+    send(context, kFirst, MessageKind::kReady);
+  };
+
+  auto told = std::async(std::launch::async, [&] { return asking.loop.run(); });
+  const Outcome outcome = busy.loop.run();
+
+  EXPECT_EQ(outcome.message, "computed");
+  EXPECT_EQ(told.get().message, "told");
+  EXPECT_EQ(answers, kAnswersWanted);
+}
+
+TEST(HostLoop, LooksAreTakenWhileAnOrderRuns) {
+  MemoryNetwork network(1);
+  std::promise<void> order_began;
+  std::promise<void> looked;
+  Rank rank(network, kFirst,
+            {.on_work_wanted = one_order(),
+             .on_work_finished =
+                 [](Context& context, WorkResult&) {
+                   context.finish({0, ""});
+                 },
+             .execute =
+                 [&](WorkOrder&) {
+                   order_began.set_value();
+                   wait_for(looked.get_future());
+                 }});
+
+  auto outcome = std::async(std::launch::async, [&] { return rank.loop.run(); });
+  wait_for(order_began.get_future());
+  std::uint64_t epoch = 0;
+  rank.loop.inspect([&](const Node& node) { epoch = node.view().epoch.value; });
+  looked.set_value();
+
+  EXPECT_EQ(outcome.get().exit_status, 0);
+  EXPECT_EQ(epoch, 1u);
+}
+
+TEST(HostLoop, AnOutcomeDuringAnOrderWaitsForTheOrder) {
+  MemoryNetwork network(2);
+  std::promise<void> order_began;
+  std::promise<void> outcome_known;
+  bool order_ended = false;
+  Rank busy(network, kFirst,
+            {.on_message =
+                 [&](Context& context, RankId, MessageKind) {
+                   context.finish({3, "given up"});
+                   outcome_known.set_value();
+                 },
+             .on_work_wanted = one_order(),
+             .execute =
+                 [&](WorkOrder&) {
+                   order_began.set_value();
+                   wait_for(outcome_known.get_future());
+                   order_ended = true;
+                 }});
+  Rank ending(network, kSecond, {.on_start = [&](Context& context) {
+                wait_for(order_began.get_future());
+                send(context, kFirst, MessageKind::kFinish);
+                context.finish({3, "mine"});
+              }});
+
+  auto other = std::async(std::launch::async, [&] { return ending.loop.run(); });
+  const Outcome outcome = busy.loop.run();
+
+  EXPECT_EQ(outcome.exit_status, 3);
+  EXPECT_EQ(outcome.message, "given up");
+  EXPECT_TRUE(order_ended);
+  EXPECT_EQ(other.get().message, "mine");
+}
+
+// An order that never ends must not keep the rank, once it has its outcome.
+void run_endless_order() {
+  MemoryNetwork network(1);
+  std::promise<void> never;
+  Rank rank(network, kFirst, {.on_work_wanted = one_order()});
+  rank.script.execute = [&](WorkOrder&) {
+    rank.loop.request_stop(SIGTERM);
+    never.get_future().wait();
+  };
+  (void)rank.loop.run();
+}
+
+TEST(HostLoopDeathTest, AnEndlessOrderIsCutOffAfterTheEnd) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(run_endless_order(), testing::ExitedWithCode(3),
+              "rank 0 ends in the middle of a shard");
+}
+
+HostLoop* signalled = nullptr;
+
+TEST(HostLoop, ASignalHandlerMayStopIt) {
+  MemoryNetwork network(1);
+  bool raised = false;
+  Rank rank(network, kFirst, {.on_tick = [&](Context&) {
+              if (!std::exchange(raised, true)) std::raise(SIGUSR2);
+            }});
+  signalled = &rank.loop;
+  const auto before = std::signal(SIGUSR2, [](int signal) { signalled->request_stop(signal); });
+
+  const Outcome outcome = rank.loop.run();
+
+  std::signal(SIGUSR2, before);
+  EXPECT_EQ(outcome.exit_status, 3);
+  EXPECT_EQ(outcome.message, std::string(kStoppedBySignal) + std::to_string(SIGUSR2));
+}
+
+TEST(HostLoop, TakesNoOrderWhileTooMuchWaitsToBeSent) {
+  constexpr std::uint64_t kPolls = 200;
+  MemoryNetwork network(1);
+  std::optional<std::uint64_t> polls_before_order;
+  Rank rank(network, kFirst, {.on_work_finished = [](Context& context, WorkResult&) {
+              context.finish({0, ""});
+            }});
+  rank.script.on_work_wanted = [&](Context& context) {
+    EXPECT_LE(rank.transport.backlog_bytes(), HostLoop::kBacklogBytesMax);
+    if (polls_before_order) return;
+    polls_before_order = rank.transport.polls();
+    context.order({});
+  };
+  rank.transport.pretend_backlog(HostLoop::kBacklogBytesMax + 1, kPolls);
+
+  EXPECT_EQ(rank.loop.run().exit_status, 0);
+
+  ASSERT_TRUE(polls_before_order);
+  EXPECT_GE(*polls_before_order, kPolls);
+}
+
+TEST(HostLoop, ABacklogWithinTheBoundHoldsNothingUp) {
+  MemoryNetwork network(1);
+  std::uint64_t polls_at_order = 0;
+  Rank rank(network, kFirst, {.on_work_finished = [](Context& context, WorkResult&) {
+              context.finish({0, ""});
+            }});
+  rank.script.on_work_wanted = [&](Context& context) {
+    polls_at_order = rank.transport.polls();
+    context.order({});
+  };
+  rank.transport.pretend_backlog(HostLoop::kBacklogBytesMax, 100);
+
+  EXPECT_EQ(rank.loop.run().exit_status, 0);
+
+  EXPECT_EQ(polls_at_order, 1u);
+}
+
+TEST(HostLoop, LeavesOnlyOnceItsLastFramesHaveLeft) {
+  constexpr std::uint64_t kPolls = 500;
+  MemoryNetwork network(1);
+  Rank rank(network, kFirst, {.on_start = [](Context& context) { context.finish({0, ""}); }});
+  rank.transport.pretend_backlog(1, kPolls);
+
+  EXPECT_EQ(rank.loop.run().exit_status, 0);
+
+  EXPECT_EQ(rank.transport.backlog_bytes(), 0u);
+  EXPECT_GE(rank.transport.polls(), kPolls);
+}
+
+}  // namespace
+}  // namespace regroup

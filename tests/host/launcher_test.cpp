@@ -1,0 +1,210 @@
+#include "runtime/host/launcher.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "tests/host/scratch.hpp"
+
+namespace regroup {
+namespace {
+
+using test::ScratchDirectory;
+using testing::HasSubstr;
+
+// Variables as a launcher would set them, for the time of a test; empty values are unset.
+class Environment {
+ public:
+  explicit Environment(std::vector<std::pair<std::string, std::string>> settings) {
+    for (const char* name : {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE",
+                             "PMIX_RANK", "SLURM_NTASKS", "SLURM_PROCID"}) {
+      keep(name);
+      ::unsetenv(name);
+    }
+    for (const auto& [name, value] : settings) {
+      keep(name.c_str());
+      ::setenv(name.c_str(), value.c_str(), 1);
+    }
+  }
+  ~Environment() {
+    for (auto kept = before_.rbegin(); kept != before_.rend(); ++kept) {
+      if (kept->second) {
+        ::setenv(kept->first.c_str(), kept->second->c_str(), 1);
+      } else {
+        ::unsetenv(kept->first.c_str());
+      }
+    }
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+
+ private:
+  void keep(const char* name) {
+    const char* const value = std::getenv(name);
+    before_.emplace_back(name, value ? std::optional<std::string>(value) : std::nullopt);
+  }
+  std::vector<std::pair<std::string, std::optional<std::string>>> before_;
+};
+
+void expect_rank(const std::optional<LaunchedRank>& launched, std::uint32_t rank,
+                 std::uint32_t ranks) {
+  ASSERT_TRUE(launched);
+  EXPECT_EQ(launched->rank, rank);
+  EXPECT_EQ(launched->ranks, ranks);
+}
+
+TEST(LaunchedRank, NobodyLaunchedIt) {
+  const Environment environment({});
+  EXPECT_FALSE(launched_rank());
+}
+
+TEST(LaunchedRank, OpenMpiSaysRankAndSize) {
+  const Environment environment({{"OMPI_COMM_WORLD_RANK", "3"}, {"OMPI_COMM_WORLD_SIZE", "8"}});
+  expect_rank(launched_rank(), 3, 8);
+}
+
+TEST(LaunchedRank, PmiSaysRankAndSize) {
+  const Environment environment({{"PMI_RANK", "0"}, {"PMI_SIZE", "2"}});
+  expect_rank(launched_rank(), 0, 2);
+}
+
+TEST(LaunchedRank, PmixTakesTheSizeFromSlurm) {
+  const Environment environment({{"PMIX_RANK", "5"}, {"SLURM_NTASKS", "16"}});
+  expect_rank(launched_rank(), 5, 16);
+}
+
+TEST(LaunchedRank, ABatchScriptOfSlurmIsNoRank) {
+  const Environment environment({{"SLURM_NTASKS", "16"}, {"SLURM_PROCID", "0"}});
+  EXPECT_FALSE(launched_rank());
+}
+
+TEST(LaunchedRank, HalfOrGarbledVariablesAreNone) {
+  for (const auto& settings : std::vector<std::vector<std::pair<std::string, std::string>>>{
+           {{"OMPI_COMM_WORLD_RANK", "3"}},
+           {{"OMPI_COMM_WORLD_RANK", "x"}, {"OMPI_COMM_WORLD_SIZE", "8"}},
+           {{"OMPI_COMM_WORLD_RANK", "3 "}, {"OMPI_COMM_WORLD_SIZE", "8"}},
+           {{"OMPI_COMM_WORLD_RANK", "-1"}, {"OMPI_COMM_WORLD_SIZE", "8"}},
+           {{"PMI_RANK", ""}, {"PMI_SIZE", "2"}},
+           {{"PMIX_RANK", "99999999999"}}}) {
+    const Environment environment(settings);
+    EXPECT_FALSE(launched_rank()) << settings.front().first << "=" << settings.front().second;
+  }
+}
+
+// A PATH with one mpirun, which does nothing.
+class MpirunOnPath {
+ public:
+  MpirunOnPath() {
+    test::write_file(file(), "#!/bin/sh\n");
+    std::filesystem::permissions(file(), std::filesystem::perms::owner_all);
+  }
+  std::filesystem::path file() const { return directory_.path() / "mpirun"; }
+
+ private:
+  ScratchDirectory directory_;
+  Environment environment_{{{"PATH", directory_.path().string()}}};
+};
+
+TEST(MpirunCommand, StartsTheRanksAndLeavesBindingToRegroup) {
+  const MpirunOnPath mpirun;
+  const auto command = mpirun_command(7, {"/opt/program", "run", "job", "-n", "7"});
+  ASSERT_TRUE(command) << command.error();
+  EXPECT_EQ(command->front(), mpirun.file().string());
+  EXPECT_THAT(*command, testing::IsSupersetOf({"-n", "7", "--bind-to", "none", "--oversubscribe"}));
+  const std::vector<std::string> end(command->end() - 5, command->end());
+  EXPECT_THAT(end, testing::ElementsAre("/opt/program", "run", "job", "-n", "7"));
+}
+
+TEST(MpirunCommand, SaysWhatToDoWithoutMpirun) {
+  const ScratchDirectory empty;
+  const Environment environment({{"PATH", empty.path().string()}});
+  const auto command = mpirun_command(2, {"program"});
+  ASSERT_FALSE(command);
+  EXPECT_THAT(command.error(), HasSubstr("mpirun is not on PATH"));
+  EXPECT_THAT(command.error(), HasSubstr("install Open MPI"));
+  EXPECT_THAT(command.error(), Not(HasSubstr("\n")));
+}
+
+std::expected<int, std::string> shell(const std::string& script,
+                                      const std::vector<std::string>& settings = {}) {
+  return run_in_foreground({"/bin/sh", "-c", script}, settings);
+}
+
+TEST(RunInForeground, ReturnsTheExitStatus) {
+  EXPECT_EQ(shell("exit 0"), 0);
+  EXPECT_EQ(shell("exit 75"), 75);
+}
+
+TEST(RunInForeground, ReturnsTheSignalThatEndedTheChild) {
+  EXPECT_EQ(shell("kill -KILL $$"), 128 + SIGKILL);
+  EXPECT_EQ(shell("kill -SEGV $$"), 128 + SIGSEGV);
+}
+
+TEST(RunInForeground, SaysWhatCannotBeStarted) {
+  const auto ended = run_in_foreground({"/nowhere/mpirun", "-n", "2"}, {});
+  ASSERT_FALSE(ended);
+  EXPECT_THAT(ended.error(), HasSubstr("/nowhere/mpirun cannot be started"));
+  EXPECT_THAT(ended.error(), Not(HasSubstr("\n")));
+}
+
+TEST(RunInForeground, SettingsComeBeforeTheOwnEnvironment) {
+  const Environment environment({{"REGROUP_TEST_KEPT", "kept"}, {"REGROUP_TEST_SET", "old"}});
+  EXPECT_EQ(shell("[ \"$REGROUP_TEST_SET\" = new ] && [ \"$REGROUP_TEST_KEPT\" = kept ]",
+                  {"REGROUP_TEST_SET=new"}),
+            0);
+}
+
+TEST(RunInForeground, ArgumentsReachTheChildAsTheyAre) {
+  const auto ended = run_in_foreground(
+      {"/bin/sh", "-c", "[ \"$1\" = 'a b' ] && [ \"$2\" = '' ] && [ \"$3\" = '*' ]", "sh", "a b",
+       "", "*"},
+      {});
+  EXPECT_EQ(ended, 0);
+}
+
+// The child says that its trap is set by making a file; only then is the signal sent to this
+// process.
+int forwarded(int signal, const std::string& name) {
+  const ScratchDirectory scratch;
+  const std::filesystem::path ready = scratch.path() / "ready";
+  std::atomic<bool> child_ended = false;
+  std::thread sender([&] {
+    while (!std::filesystem::exists(ready) && !child_ended) std::this_thread::yield();
+    if (!child_ended) ::kill(::getpid(), signal);
+  });
+  const auto ended = shell("trap 'exit 42' " + name + "; : > '" + ready.string() +
+                           "'; i=0; while [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done");
+  child_ended = true;
+  sender.join();
+  return ended.value_or(-1);
+}
+
+TEST(RunInForeground, PassesSignalsOnToTheChild) {
+  EXPECT_EQ(forwarded(SIGTERM, "TERM"), 42);
+  EXPECT_EQ(forwarded(SIGINT, "INT"), 42);
+  EXPECT_EQ(forwarded(SIGUSR1, "USR1"), 42);
+  EXPECT_EQ(forwarded(SIGUSR2, "USR2"), 42);
+}
+
+std::atomic<int> handled = 0;
+
+TEST(RunInForeground, GivesTheSignalsBackAfterwards) {
+  const auto before = std::signal(SIGUSR1, [](int) { ++handled; });
+  EXPECT_EQ(shell("exit 0"), 0);
+  std::raise(SIGUSR1);
+  std::signal(SIGUSR1, before);
+  EXPECT_EQ(handled, 1);
+}
+
+TEST(OwnProgram, IsThisTest) {
+  EXPECT_TRUE(std::filesystem::equivalent(own_program(), "/proc/self/exe"));
+}
+
+}  // namespace
+}  // namespace regroup

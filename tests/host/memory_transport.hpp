@@ -1,0 +1,77 @@
+// A transport between threads of one process: what a run over MPI looks like to a HostLoop, without
+// MPI. One queue a rank; a frame arrives at once, whole, and in the order of sending.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "runtime/host/transport.hpp"
+
+namespace regroup::test {
+
+// The ranks' mail. Outlives the transports; any thread.
+class MemoryNetwork {
+ public:
+  explicit MemoryNetwork(std::uint32_t ranks) : boxes_(ranks) {}
+
+  std::uint32_t ranks() const { return static_cast<std::uint32_t>(boxes_.size()); }
+  void put(RankId from, RankId to, Buffer frame) {
+    Box& box = boxes_[to.value];
+    const std::lock_guard lock(box.mutex);
+    box.frames.emplace_back(from, std::move(frame));
+  }
+  // Moves the oldest frames out, at most so many.
+  std::vector<std::pair<RankId, Buffer>> take(RankId rank, std::size_t frames_max) {
+    Box& box = boxes_[rank.value];
+    const std::lock_guard lock(box.mutex);
+    std::vector<std::pair<RankId, Buffer>> taken;
+    while (!box.frames.empty() && taken.size() < frames_max) {
+      taken.push_back(std::move(box.frames.front()));
+      box.frames.pop_front();
+    }
+    return taken;
+  }
+
+ private:
+  struct Box {
+    std::mutex mutex;
+    std::deque<std::pair<RankId, Buffer>> frames;
+  };
+  std::vector<Box> boxes_;
+};
+
+class MemoryTransport : public Transport {
+ public:
+  MemoryTransport(MemoryNetwork& network, RankId self) : network_(&network), self_(self) {}
+
+  RankId self() const override { return self_; }
+  std::uint32_t ranks() const override { return network_->ranks(); }
+  void send(RankId to, Buffer frame) override { network_->put(self_, to, std::move(frame)); }
+  std::size_t poll(const FrameHandler& handler, std::size_t frames_max) override {
+    ++polls_;
+    if (polls_ >= backlog_leaves_at_poll_) backlog_bytes_ = 0;
+    const auto frames = network_->take(self_, frames_max);
+    for (const auto& [from, frame] : frames) handler(from, frame.view());
+    return frames.size();
+  }
+  std::size_t backlog_bytes() const override { return backlog_bytes_; }
+
+  // Pretends that so much waits to be sent, until poll() was called so often in all.
+  void pretend_backlog(std::size_t bytes, std::uint64_t polls) {
+    backlog_bytes_ = bytes;
+    backlog_leaves_at_poll_ = polls;
+  }
+  std::uint64_t polls() const { return polls_; }
+
+ private:
+  MemoryNetwork* network_;
+  RankId self_;
+  std::size_t backlog_bytes_ = 0;
+  std::uint64_t polls_ = 0;
+  std::uint64_t backlog_leaves_at_poll_ = 0;
+};
+
+}  // namespace regroup::test

@@ -1,0 +1,188 @@
+#include "jobs/map_reduce.hpp"
+
+#include <cmath>
+#include <map>
+#include <optional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/jobs/error_of.hpp"
+#include "tests/jobs/program_run.hpp"
+
+namespace regroup {
+namespace {
+
+// Each shard emits some keys many times over; the job below gives them values.
+template <class Emit>
+void for_each_pair(std::uint64_t shard, Emit emit) {
+  for (std::uint64_t i = 0; i < 60; ++i) {
+    const std::uint64_t number = (shard * 31 + i * i * 17) % 211;
+    emit("key" + std::to_string(number), shard * 1000 + i);
+  }
+}
+
+struct Counts {
+  using Value = std::uint64_t;
+  static constexpr std::string_view kName = "counts";
+  static constexpr std::string_view kSummary = "how often keys occur";
+
+  std::uint64_t shards() const { return 40; }
+  void map(const ShardContext& shard, auto&& emit) const {
+    if (shard.shard() == 13) throw std::runtime_error("unlucky");
+    for_each_pair(shard.shard(),
+                  [&](const std::string& key, std::uint64_t) { emit(key, Value{1}); });
+  }
+  static void combine(Value& into, const Value& next) { into += next; }
+  static std::optional<Value> reduce(std::string_view key, const Value& value) {
+    if (key.ends_with("0")) return std::nullopt;
+    return 10 * value;
+  }
+  void report(const SortedEntries<Value, ByKey>& entries, Report& report) const {
+    report.value("entries", entries.count());
+    report.columns({{"key", ColumnType::kText}, {"count", ColumnType::kUint64}});
+    std::uint64_t sum = 0;
+    entries.for_each([&](const Entry<Value>& entry) {
+      report.row({entry.key, entry.value});
+      sum += entry.value;
+    });
+    report.value("sum", sum);
+  }
+};
+
+// Values whose combination depends on its order, in every bit.
+struct Chain {
+  using Value = double;
+  static constexpr std::string_view kName = "chain";
+  static constexpr std::string_view kSummary = "order-sensitive sums by key";
+
+  std::uint64_t shards() const { return 40; }
+  void map(const ShardContext& shard, auto&& emit) const {
+    for_each_pair(shard.shard(), [&](const std::string& key, std::uint64_t number) {
+      emit(key,
+           std::sin(static_cast<double>(number)) * std::exp2(static_cast<double>(number % 50)));
+    });
+  }
+  static void combine(Value& into, const Value& next) { into = 1.0000001 * into + next; }
+  void report(const SortedEntries<Value, ByKey>& entries, Report& report) const {
+    double folded = 0;
+    entries.for_each([&](const Entry<Value>& entry) { folded = folded / 3 + entry.value; });
+    report.value("entries", entries.count());
+    report.value("folded", folded);
+  }
+};
+
+template <class Job>
+std::unique_ptr<Program> make_map_reduce() {
+  return std::make_unique<MapReduce<Job>>();
+}
+
+TEST(MapReduce, CountsAreThoseOfAPlainMap) {
+  std::map<std::string, std::uint64_t> counts;
+  for (std::uint64_t shard = 0; shard < 40; ++shard) {
+    if (shard == 13) continue;  // it throws
+    for_each_pair(shard, [&](const std::string& key, std::uint64_t) { counts[key] += 10; });
+  }
+  std::erase_if(counts, [](const auto& entry) { return entry.first.ends_with("0"); });
+  std::uint64_t sum = 0;
+  std::vector<std::vector<ResultValue>> first_rows;
+  for (const auto& [key, count] : counts) {
+    sum += count;
+    if (first_rows.size() < Report::kPreviewRowsMax) first_rows.push_back({key, count});
+  }
+
+  ProgramRun run(make_map_reduce<Counts>, {}, {}, {.ranks = 3, .order_seed = 2});
+  const ReportPicture picture = run.run();
+
+  EXPECT_EQ(picture.row_count, counts.size());
+  EXPECT_EQ(picture.rows, first_rows);
+  EXPECT_EQ(picture.values,
+            (std::vector<NamedValue>{{"entries", std::uint64_t{counts.size()}}, {"sum", sum}}));
+  ASSERT_EQ(run.failures().size(), 1u);
+  EXPECT_EQ(run.failures()[0].shard, ShardId{13});
+  EXPECT_EQ(run.failures()[0].what, "unlucky");
+}
+
+// Combines within a shard in the order of emission, then shard by shard.
+double serial_chain() {
+  std::map<std::string, double> totals;
+  const RankResources resources;
+  for (std::uint64_t shard = 0; shard < 40; ++shard) {
+    std::map<std::string, double> mapped;
+    const auto add = [](std::map<std::string, double>& into, const std::string& key, double value) {
+      const auto [place, is_new] = into.emplace(key, value);
+      if (!is_new) Chain::combine(place->second, value);
+    };
+    Chain().map(ShardContext(ShardId{shard}, Attempt{1}, 1, resources),
+                [&](const std::string& key, double value) { add(mapped, key, value); });
+    for (const auto& [key, value] : mapped) add(totals, key, value);
+  }
+  double folded = 0;
+  for (const auto& [key, value] : totals) folded = folded / 3 + value;
+  return folded;
+}
+
+TEST(MapReduce, OrderSensitiveValuesHaveTheSerialBits) {
+  const double serial = serial_chain();
+  for (std::uint32_t ranks : {1u, 2u, 5u}) {
+    for (std::uint64_t order = 0; order < 5; ++order) {
+      ProgramRun run(make_map_reduce<Chain>, {}, {}, {.ranks = ranks, .order_seed = order});
+      EXPECT_EQ(run.run().values.at(1).value, ResultValue(serial))
+          << ranks << " ranks, order " << order;
+    }
+  }
+}
+
+TEST(MapReduce, StagesDoNotDependOnTheRanks) {
+  EXPECT_EQ(MapReduce<Counts>().stages(),
+            (std::vector<StagePlan>{{StageKind::kMap, 40}, {StageKind::kReduce, 128}}));
+}
+
+template <class Job>
+class DamagedParts : public testing::Test {};
+using BothKinds = testing::Types<Counts, Chain>;
+TYPED_TEST_SUITE(DamagedParts, BothKinds);
+
+template <class Job>
+std::string error_of_parts(const Buffer& input) {
+  MapReduce<Job> program;
+  WorkOrder order{.kind = WorkKind::kAbsorb, .input = Buffer(input.view())};
+  return error_of(program.absorb(order));
+}
+
+TYPED_TEST(DamagedParts, AreRefusedAtEveryLength) {
+  Buffer list;
+  EntryListWriter entries(list, 2);
+  entries.put("a", typename TypeParam::Value(1));
+  entries.put("b", typename TypeParam::Value(2));
+  Buffer input;
+  Writer(input).put(std::uint32_t{127});
+  Writer(input).put_bytes(list.view());
+
+  EXPECT_EQ(error_of_parts<TypeParam>(input), "");
+  EXPECT_EQ(error_of_parts<TypeParam>({}), "");
+  for (std::size_t length = 1; length < input.size(); ++length) {
+    EXPECT_NE(error_of_parts<TypeParam>(Buffer(input.view().first(length))), "") << length;
+  }
+}
+
+TYPED_TEST(DamagedParts, OfAPartitionThatIsNoneOrOfListsThatAreNone) {
+  Buffer list;
+  EntryListWriter entries(list, 2);
+  entries.put("b", typename TypeParam::Value(1));
+  entries.put("a", typename TypeParam::Value(2));
+  Buffer unsorted;
+  Writer(unsorted).put(std::uint32_t{0});
+  Writer(unsorted).put_bytes(list.view());
+  EXPECT_NE(error_of_parts<TypeParam>(unsorted), "");
+
+  Buffer empty_list;
+  EntryListWriter(empty_list, 0);
+  Buffer elsewhere;
+  Writer(elsewhere).put(MapReduce<TypeParam>::kPartitions);
+  Writer(elsewhere).put_bytes(empty_list.view());
+  EXPECT_EQ(error_of_parts<TypeParam>(elsewhere), "parts of a partition are damaged");
+}
+
+}  // namespace
+}  // namespace regroup
