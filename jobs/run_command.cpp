@@ -244,8 +244,7 @@ int RunCommand::judge(int mpirun_status, const std::optional<RunStatus>& before)
         fmt::format("the ranks ended before the run began (mpirun returned {})", mpirun_status),
         kExitNotRecovered);
   }
-  if (status->exit) return *status->exit;
-  auto claimed = claim_after_ranks(options_.dir);
+  auto claimed = claim_after_ranks(options_.dir);  // a run is over when its directory is free
   if (auto last = read_status(options_.dir)) status = std::move(last);
   if (status->exit) return *status->exit;
   status->state = RunState::kFailed;
