@@ -19,5 +19,4 @@ if(REGROUP_BUILD_TESTS)
   find_package(CLI11 REQUIRED) # the simulator's command line
   find_package(GTest REQUIRED)
   find_package(benchmark REQUIRED)
-  find_package(CLI11 REQUIRED)
 endif()

@@ -70,6 +70,11 @@ int jobs_command(const Invocation& invocation) {
   set.inputs("JOB", names, "the job whose options to show").at_most(1);
   CommandParser parser(invocation.program + " jobs", "Lists the jobs, or one job's options.");
   parser.add("Options", set);
+  const auto& jobs = invocation.registry->factories();
+  if (!jobs.empty()) {
+    parser.examples(fmt::format("Examples:\n  {0} jobs\n  {0} jobs {1}\n", invocation.program,
+                                jobs.begin()->first));
+  }
   if (const auto status = parse_or_exit(parser, invocation)) return *status;
   const int columns = terminal_columns(STDOUT_FILENO);
   if (names.empty()) {
@@ -133,6 +138,8 @@ int doctor_command(const Invocation& invocation) {
   CommandParser parser(invocation.program + " doctor",
                        "Says what this machine can do for a run, and what is missing.");
   parser.add("Options", set);
+  parser.examples(
+      fmt::format("Examples:\n  {0} doctor\n  {0} doctor --format json\n", invocation.program));
   if (const auto status = parse_or_exit(parser, invocation)) return *status;
   const DoctorReport report = examine({mpi_description(), hdf5_description()});
   if (format == "json") {

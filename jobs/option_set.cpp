@@ -59,6 +59,7 @@ std::expected<void, std::string> Option::set(const std::string& text) {
   if (!choices_.empty() && std::ranges::find(choices_, text) == choices_.end()) {
     return refuse(text, choice_list());
   }
+  if (text.empty() && !may_be_empty_) return refuse(text, "a name");
   return std::visit(
       Overloaded{[&](bool* variable) -> std::expected<void, std::string> {
                    if (text != "true" && text != "false" && text != "1" && text != "0") {

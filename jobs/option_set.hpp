@@ -38,6 +38,11 @@ class Option {
     choices_ = std::move(choices);
     return *this;
   }
+  // An empty text is refused. Not for a job's options, whose defaults travel through set().
+  Option& not_empty() {
+    may_be_empty_ = false;
+    return *this;
+  }
   // What the help calls the value, e.g. "SECONDS".
   Option& value_name(std::string name) {
     value_name_ = std::move(name);
@@ -74,6 +79,7 @@ class Option {
   double minimum_ = -std::numeric_limits<double>::infinity();
   double maximum_ = std::numeric_limits<double>::infinity();
   std::vector<std::string> choices_;
+  bool may_be_empty_ = true;
 };
 
 class OptionSet {

@@ -1,8 +1,10 @@
 #include "jobs/run_command.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -28,6 +30,12 @@ constexpr const char* kStatuses =
     "Exit status: 0 done; 1 done, but some shards were given up; 2 bad input, nothing was written; "
     "3 the run could not be completed.";
 
+// How long a rank that refuses its input lets the first rank speak, and mpirun end it in silence.
+constexpr auto kFirstRankSpeaks = std::chrono::seconds(5);
+// How long ranks whose mpirun has ended may take to end as well, and how often that is looked at.
+constexpr auto kRanksEnd = std::chrono::seconds(10);
+constexpr auto kRanksEndLook = std::chrono::milliseconds(20);
+
 int fail(const std::string& message, int exit_status = kExitBadInput) {
   std::fprintf(stderr, "regroup: %s\n", message.c_str());
   return exit_status;
@@ -43,6 +51,18 @@ void show(const RunSummary& summary, bool json, const std::string& program) {
   const std::string text = json ? summary_json(summary) + "\n" : summary_text(summary, program);
   std::fputs(text.c_str(), stdout);
   std::fflush(stdout);
+}
+
+// Takes over the directory of a run whose ranks are about to end. Empty if they do not.
+std::optional<RunDirectory> claim_after_ranks(const std::filesystem::path& path) {
+  const auto deadline = std::chrono::steady_clock::now() + kRanksEnd;
+  while (true) {
+    auto claimed = RunDirectory::claim(path);
+    if (claimed) return std::move(*claimed);
+    const bool in_use = claimed.error().kind == RunDirectoryError::Kind::kInUse;
+    if (!in_use || std::chrono::steady_clock::now() >= deadline) return std::nullopt;
+    std::this_thread::sleep_for(kRanksEndLook);
+  }
 }
 
 // One invocation of `regroup run`.
@@ -63,6 +83,7 @@ class RunCommand {
   std::expected<void, std::string> check_ranks();
   int supervise();
   int judge(int mpirun_status, const std::optional<RunStatus>& before);
+  int refuse(const std::string& message) const;
   int run_one_rank();
   void set_up_progress(RankRunRequest& request) const;
   bool speaks() const { return !launched_ || launched_->rank == 0; }
@@ -108,7 +129,8 @@ RunCommand::Parsed RunCommand::without_job() const {
   for (const auto& [name, make] : invocation_.registry->factories()) {
     say(help_line(name, make()->summary(), terminal_columns(STDOUT_FILENO)));
   }
-  say(fmt::format("\n'{} JOB --help' shows all options of one.\n", run_words()));
+  say(fmt::format("\n'{0} JOB --help' shows all options of one.\n\nExample:\n  {0} {1} -n 4\n",
+                  run_words(), invocation_.registry->factories().begin()->first));
   return CommandParser::Outcome::kHelpWanted;
 }
 
@@ -158,9 +180,18 @@ std::expected<void, std::string> RunCommand::check_ranks() {
       options_.ranks, launched_->ranks));
 }
 
+// Of several ranks with the same arguments the first one says what is wrong with them. The others
+// wait for that: mpirun ends a launch when one rank fails, and would end the first before it spoke.
+// A rank that is still there afterwards was given other arguments.
+int RunCommand::refuse(const std::string& message) const {
+  if (speaks()) return fail(message);
+  std::this_thread::sleep_for(kFirstRankSpeaks);
+  return fail(fmt::format("rank {}: {}", launched_->rank, message));
+}
+
 int RunCommand::run() {
   const auto parsed = parse();
-  if (!parsed) return speaks() ? fail(parsed.error()) : kExitBadInput;
+  if (!parsed) return refuse(parsed.error());
   if (*parsed == CommandParser::Outcome::kHelpWanted) return kExitDone;
   const auto ranks = check_ranks();
   const auto schedule = options_.schedule_options();
@@ -168,7 +199,7 @@ int RunCommand::run() {
   for (const auto* error :
        {ranks ? nullptr : &ranks.error(), schedule ? nullptr : &schedule.error(),
         binding ? nullptr : &binding.error()}) {
-    if (error != nullptr) return speaks() ? fail(*error) : kExitBadInput;
+    if (error != nullptr) return refuse(*error);
   }
   schedule_ = *schedule;
   binding_ = *binding;
@@ -213,14 +244,14 @@ int RunCommand::judge(int mpirun_status, const std::optional<RunStatus>& before)
         fmt::format("the ranks ended before the run began (mpirun returned {})", mpirun_status),
         kExitNotRecovered);
   }
+  auto claimed = claim_after_ranks(options_.dir);  // a run is over when its directory is free
+  if (auto last = read_status(options_.dir)) status = std::move(last);
   if (status->exit) return *status->exit;
   status->state = RunState::kFailed;
   status->exit = kExitNotRecovered;
   status->message =
       fmt::format("the ranks ended in the middle of the run (mpirun returned {})", mpirun_status);
-  if (auto claimed = RunDirectory::claim(options_.dir); claimed) {
-    (void)claimed->write_status(*status);
-  }
+  if (claimed) (void)claimed->write_status(*status);
   return fail(status->message, kExitNotRecovered);
 }
 

@@ -15,7 +15,7 @@ void RunOptions::declare(OptionSet& set) {
       .at_least(1)
       .at_most(kRanksMax)
       .value_name("N");
-  set.add("dir", dir, "run directory; if not given, JOB-<UTC time>").value_name("DIR");
+  set.add("dir", dir, "run directory; if not given, JOB-<UTC time>").value_name("DIR").not_empty();
   set.add("seed", seed, "seed of every random stream");
   set.add("threads", threads, "threads a rank; 0: one a core of its share").at_most(kThreadsMax);
   set.add("bind", bind, "where ranks are pinned").one_of({"auto", "core", "numa", "none"});
@@ -35,7 +35,7 @@ void RunOptions::declare(OptionSet& set) {
   set.add("progress", progress, "how progress is shown, on standard error")
       .one_of({"auto", "bar", "plain", "none"});
   set.add("format", format, "what is printed at the end").one_of({"text", "json"});
-  set.add("config", config, "TOML file with options").value_name("FILE");
+  set.add("config", config, "TOML file with options").value_name("FILE").not_empty();
 }
 
 std::expected<ScheduleOptions, std::string> RunOptions::schedule_options() const {

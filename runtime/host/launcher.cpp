@@ -10,7 +10,8 @@
 #include <filesystem>
 #include <string_view>
 
-#include <spawn.h>
+#include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -127,6 +128,35 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
   return list;
 }
 
+// Starts the program, to be ended by SIGTERM should this process die before it, even by SIGKILL:
+// ranks must not run on with nobody to judge them. (posix_spawn cannot ask for that.)
+std::expected<pid_t, int> start_tied_to_us(const std::vector<char*>& arguments,
+                                           const std::vector<char*>& environment) {
+  int failure[2];  // carries the errno of execve, or is closed by its success
+  if (pipe2(failure, O_CLOEXEC) != 0) return std::unexpected(errno);
+  const pid_t self = getpid();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != self) _exit(1);
+    execve(arguments.front(), arguments.data(), environment.data());
+    const int error = errno;
+    (void)!write(failure[1], &error, sizeof error);
+    _exit(1);
+  }
+  int error = pid < 0 ? errno : 0;
+  close(failure[1]);
+  if (pid > 0) {
+    ssize_t count = 0;
+    do count = read(failure[0], &error, sizeof error);
+    while (count < 0 && errno == EINTR);
+    if (count > 0) waitpid(pid, nullptr, 0);
+  }
+  close(failure[0]);
+  if (error != 0) return std::unexpected(error);
+  return pid;
+}
+
 }  // namespace
 
 std::optional<LaunchedRank> launched_rank() {
@@ -174,15 +204,13 @@ std::expected<int, std::string> run_in_foreground(const std::vector<std::string>
   environment = environment_with(std::move(environment));
   std::vector<std::string> arguments = command;
   SignalForwarding forwarding;
-  pid_t pid = 0;
-  const int failed = posix_spawn(&pid, arguments.front().c_str(), nullptr, nullptr,
-                                 pointers(arguments).data(), pointers(environment).data());
-  if (failed != 0) {
-    return std::unexpected(arguments.front() + " cannot be started: " + errno_text(failed));
+  const auto pid = start_tied_to_us(pointers(arguments), pointers(environment));
+  if (!pid) {
+    return std::unexpected(arguments.front() + " cannot be started: " + errno_text(pid.error()));
   }
-  forwarding.to(pid);
+  forwarding.to(*pid);
   int status = 0;
-  while (waitpid(pid, &status, 0) < 0) {
+  while (waitpid(*pid, &status, 0) < 0) {
     if (errno != EINTR) {
       return std::unexpected("waiting for " + command.front() + " failed: " + errno_text(errno));
     }

@@ -38,7 +38,7 @@ class BadInput(cli.CliTest):
         self.refused_everywhere(["run", "no-such-job"], "no-such-job")
         self.refused(["run"], "job")
         self.refused(["jobs", "no-such-job"], "no-such-job")
-        self.refused(["jobs", "montecarlo", "wordcount"], "one job")
+        self.refused(["jobs", "montecarlo", "wordcount"], "too many")
 
     def test_options(self):
         job = ["run", "montecarlo"]
@@ -54,6 +54,7 @@ class BadInput(cli.CliTest):
             self.refused([*job, flag, value], flag, f"'{value}'")
         self.refused([*job, "--dir", ""], "--dir")
         self.refused([*job, "--dir", ""], "--dir", launch="with -n")
+        self.refused([*job, "--samples", 10, "--samples", 20], "--samples", "twice")
         self.refused([*job, "surplus"], "surplus")
         self.refused(["run", "wordcount"], "no input")
 
@@ -128,7 +129,7 @@ class BadInput(cli.CliTest):
         self.refused([*job, "--dir", "no/such/parent"], "no/such")
         for directory in ("no-such-run", "foreign", "file"):
             self.refused(["results", directory], directory)
-        self.refused(["results"], "run directory")
+        self.refused(["results"], "DIR")
         self.refused(["results", "finished", "--format", "xml"], "--format", "xml")
 
     def test_a_run_directory_in_use(self):
@@ -170,6 +171,14 @@ class BadInput(cli.CliTest):
         self.refused([*job], "no-such.toml", env={"REGROUP_CONFIG": "no-such.toml"})
         self.write("folder/file", b"")
         self.refused([*job, "--config", "folder"], "folder")
+
+    def test_a_rank_that_was_given_other_options(self):
+        script = """if ((OMPI_COMM_WORLD_RANK == 2)); then set -- --samples many; fi
+          exec "$0" run montecarlo --dir "$PWD/run" "$@" """
+        ended = self.start_mpirun(4, "bash", "-c", script, cli.REGROUP).end()
+        self.assertEqual(ended.status, cli.EXIT_BAD_INPUT, ended)
+        self.assertEqual(len(ended.own_lines()), 1, ended)
+        self.assertIn("rank 2: --samples", ended.own_lines()[0])
 
     def test_ranks_that_were_given_other_jobs(self):
         script = """if ((OMPI_COMM_WORLD_RANK == 1)); then set -- montecarlo; else set -- wordcount text; fi

@@ -204,14 +204,14 @@ class CliTest(unittest.TestCase):
         except FileNotFoundError:
             return None
 
-    def start_long_run(self, ranks=4, direct=False, dir="long", samples=10**13, extra=()):
+    def start_long_run(self, ranks=4, direct=False, dir="long", **settings):
         """A run that would take hours, once it has finished a shard."""
-        words = ["run", "montecarlo", "--samples", samples, "--shard-samples", 20000]
-        words += ["--dir", dir, *extra]
+        words = ["run", "montecarlo", "--samples", 10**13, "--shard-samples", 20000, "--dir", dir]
         if direct:
-            running = self.start_mpirun(ranks, REGROUP, *words)
+            running = self.start_mpirun(ranks, REGROUP, *words, **settings)
         else:
-            running = self.start([REGROUP, *words, *(["-n", ranks] if ranks else [])])
+            words += ["-n", ranks] if ranks else []
+            running = self.start([REGROUP, *words], **settings)
         self.addCleanup(lambda: running.popen.poll() is None and running.popen.terminate())
 
         def is_running():

@@ -56,9 +56,6 @@ class Settings(cli.CliTest):
         self.assertTrue((by_variable / "result.h5").read_bytes() == expected)
         self.assertFalse((by_default / "result.h5").read_bytes() == expected)
 
-    def test_the_last_of_two_flags_wins(self):
-        self.assertEqual(self.samples("--samples", 10, "--samples", 20), 20)
-
 
 class Printed(cli.CliTest):
     def test_json_is_one_object_with_the_agreed_keys(self):
@@ -142,7 +139,7 @@ class Terminal(cli.CliTest):
                 pass
             return drawn
 
-        cli.eventually(lambda: read().count(b"/s  ") >= 3, "three drawings of progress")
+        cli.eventually(lambda: read().count(b"%") >= 3, "three drawings of progress")
         running.popen.terminate()
         while running.popen.poll() is None:
             read()
@@ -244,8 +241,7 @@ class Verbs(cli.CliTest):
 
     def test_jobs(self):
         ended = self.regroup("jobs")
-        self.assertEqual([line.split()[0] for line in ended.out.splitlines()],
-                         [b"montecarlo", b"wordcount"])
+        self.assertEqual(re.findall(rb"(?m)^ *(\w+)  ", ended.out), [b"montecarlo", b"wordcount"])
         ended = self.regroup("jobs", "wordcount")
         self.assertEqual(ended.status, 0, ended)
         for option in (b"--files-from", b"--top", b"--min-length", b"--ignore-case", b"--shard-bytes"):
@@ -256,7 +252,7 @@ class Verbs(cli.CliTest):
         for ranks in range(1, 9):
             ended = self.regroup("topology", "-n", ranks, "--format", "json")
             self.assertEqual(ended.status, 0, ended)
-            plan = json.loads(ended.out)
+            plan = json.loads(ended.out)["plan"]
             self.assertEqual(len(plan["ranks"]), ranks)
             for rank in plan["ranks"]:
                 self.assertTrue(1 <= rank["threads"] <= cores, rank)

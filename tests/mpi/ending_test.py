@@ -2,10 +2,12 @@
 the truth in the exit status and in status.json, and without a process left. The base class sees to the
 last."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
+import termios
 
 import cli
 
@@ -114,7 +116,16 @@ class Signals(Ending):
                 self.interrupted(running.end(END_SECONDS_MAX), number.name)
 
     def test_interrupt_key_of_a_terminal(self):
-        """It sends the signal to supervisor and mpirun alike."""
+        """The key sends its signal to the supervisor and to mpirun alike."""
+        master, slave = os.openpty()
+        self.addCleanup(os.close, master)
+        take_terminal = lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        running = self.start_long_run(stdin=slave, preexec_fn=take_terminal)
+        os.close(slave)
+        os.write(master, b"\x03")
+        self.interrupted(running.end(END_SECONDS_MAX), "long")
+
+    def test_a_signal_to_the_whole_process_group(self):
         running = self.start_long_run()
         os.killpg(running.popen.pid, signal.SIGINT)
         self.interrupted(running.end(END_SECONDS_MAX), "long")

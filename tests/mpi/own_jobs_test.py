@@ -6,8 +6,8 @@ import json
 import cli
 
 SHARDS = 64
-LAUNCHES = ((1, "dynamic"), (2, "dynamic"), (4, "dynamic"), (8, "dynamic"), (4, "affinity"),
-            (4, "static"), (4, "peer"), (8, "peer"))
+LAUNCHES = ((1, "dynamic"), (2, "peer"), (4, "dynamic"), (4, "affinity"), (4, "static"),
+            (8, "dynamic"), (8, "peer"))
 
 
 class OwnJobs(cli.CliTest):
