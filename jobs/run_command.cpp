@@ -55,7 +55,8 @@ void show_json(const RunSummary& summary) {
   const nlohmann::ordered_json object = {
       {"job", summary.job},       {"dir", summary.dir},
       {"shards", summary.shards}, {"quarantined", summary.quarantined},
-      {"seconds", summary.seconds}, {"ranks", summary.ranks},
+      {"seconds", summary.seconds}, {"run_seconds", summary.run_seconds},
+      {"ranks", summary.ranks},
       {"epoch", summary.epoch},   {"failures_survived", summary.failures_survived},
       {"exit", summary.exit_status}, {"message", summary.message},
       {"result", std::move(result)}};
