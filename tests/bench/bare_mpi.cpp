@@ -1,19 +1,20 @@
-// The yardstick for Regroup's dispatch: a master/worker in plain MPI, as fast as one writes it by hand.
-// Rank 0 hands out ranges of `batch` shards and adds up their 8-byte results, with `pipeline` messages
-// under way to each worker, receives posted ahead, and no blocking call; nothing is checked, ordered,
-// retried or survived. It prints one line of JSON about the part between two barriers. Without
-// MPI, `alone` computes all shards in this one process, which is what the core has to give, and
-// `calibrate` measures how fast this core does busy_work().
+// The yardstick for Regroup's dispatch: a master/worker in plain MPI, as fast as one writes it by
+// hand. Rank 0 hands out ranges of `batch` shards and adds up their 8-byte results, with `pipeline`
+// messages under way to each worker, receives posted ahead, and no blocking call; nothing is
+// checked, ordered, retried or survived. It prints one line of JSON about the part between two
+// barriers. Without MPI, `alone` computes all shards in this one process, which is what the core
+// has to give, and `calibrate` measures how fast this core does busy_work().
 #define OMPI_SKIP_MPICXX 1
-#include <mpi.h>
-
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
 #include <vector>
+
+#include <mpi.h>
 
 #include "tests/bench/busy_work.hpp"
 
@@ -28,8 +29,7 @@ struct Options {
   std::uint64_t shards = 1'000'000;
   std::uint64_t batch = 1;
   std::size_t pipeline = 1;
-  double shard_ns = 0;
-  double iterations_per_ns = 1;
+  std::uint64_t iterations = 0;
   bool master_computes = false;
   bool alone = false;
   bool calibrate = false;
@@ -42,7 +42,9 @@ struct Header {
 };
 constexpr std::size_t kHeaderWords = 2;
 
-Header read_header(const std::uint64_t* words) { return {words[0], words[1]}; }
+Header read_header(const std::uint64_t* words) {
+  return {words[0], words[1]};
+}
 
 void write_header(Header header, std::uint64_t* words) {
   words[0] = header.first;
@@ -57,7 +59,8 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Receives from one rank, posted as a ring: messages of one rank arrive in order, so the head is next.
+// Receives from one rank, posted as a ring: messages of one rank arrive in order, so the head is
+// next.
 class Ring {
  public:
   Ring(int peer, std::size_t slots, std::size_t words) : words_(words), values_(slots * words) {
@@ -119,8 +122,7 @@ class Outbox {
 
 class Master {
  public:
-  Master(const Options& options, int workers)
-      : options_(options), iterations_(iterations_for(options.shard_ns, options.iterations_per_ns)) {
+  Master(const Options& options, int workers) : options_(options) {
     for (int worker = 1; worker <= workers; ++worker) {
       replies_.emplace_back(worker, options.pipeline, kHeaderWords + options.batch);
       outboxes_.emplace_back(worker, options.pipeline, kHeaderWords);
@@ -170,7 +172,8 @@ class Master {
     int count = 0;
     MPI_Testsome(static_cast<int>(heads_.size()), heads_.data(), &count, ready_.data(),
                  MPI_STATUSES_IGNORE);
-    for (int i = 0; i < count; ++i) take_in(static_cast<std::size_t>(ready_[static_cast<std::size_t>(i)]));
+    for (int i = 0; i < count; ++i)
+      take_in(static_cast<std::size_t>(ready_[static_cast<std::size_t>(i)]));
     return count > 0;
   }
 
@@ -187,12 +190,12 @@ class Master {
 
   void compute_batch() {
     const Header range = take();
-    for (std::uint64_t i = 0; i < range.count; ++i) sum_ += compute(range.first + i, iterations_);
+    for (std::uint64_t i = 0; i < range.count; ++i)
+      sum_ += compute(range.first + i, options_.iterations);
     done_ += range.count;
   }
 
   Options options_;
-  std::uint64_t iterations_;
   std::vector<Ring> replies_;
   std::vector<Outbox> outboxes_;
   std::vector<MPI_Request> heads_;
@@ -203,7 +206,6 @@ class Master {
 };
 
 void work(const Options& options) {
-  const std::uint64_t iterations = iterations_for(options.shard_ns, options.iterations_per_ns);
   Ring orders(0, options.pipeline, kHeaderWords);
   Outbox replies(0, options.pipeline, kHeaderWords + options.batch);
   MPI_Barrier(MPI_COMM_WORLD);
@@ -218,7 +220,7 @@ void work(const Options& options) {
     std::uint64_t* const reply = replies.data(slot);
     write_header(range, reply);
     for (std::uint64_t i = 0; i < range.count; ++i) {
-      reply[kHeaderWords + i] = compute(range.first + i, iterations);
+      reply[kHeaderWords + i] = compute(range.first + i, options.iterations);
     }
     replies.send(slot, kHeaderWords + range.count);
   }
@@ -228,9 +230,10 @@ void work(const Options& options) {
 }
 
 void print(const Options& options, double seconds, std::uint64_t sum) {
-  std::printf("{\"shards\": %llu, \"run_seconds\": %.9f, \"shards_per_second\": %.1f, \"sum\": %llu}\n",
-              static_cast<unsigned long long>(options.shards), seconds,
-              static_cast<double>(options.shards) / seconds, static_cast<unsigned long long>(sum));
+  std::printf(
+      "{\"shards\": %llu, \"run_seconds\": %.9f, \"shards_per_second\": %.1f, \"sum\": %llu}\n",
+      static_cast<unsigned long long>(options.shards), seconds,
+      static_cast<double>(options.shards) / seconds, static_cast<unsigned long long>(sum));
 }
 
 void lead(const Options& options, int ranks) {
@@ -244,26 +247,26 @@ void lead(const Options& options, int ranks) {
 }
 
 void compute_alone(const Options& options) {
-  const std::uint64_t iterations = iterations_for(options.shard_ns, options.iterations_per_ns);
   const Clock::time_point start = Clock::now();
   std::uint64_t sum = 0;
-  for (std::uint64_t shard = 0; shard < options.shards; ++shard) sum += compute(shard, iterations);
+  for (std::uint64_t shard = 0; shard < options.shards; ++shard)
+    sum += compute(shard, options.iterations);
   print(options, seconds_since(start), sum);
 }
 
-// The fastest of many short runs: what the core does when nobody else has it.
+// The median of many short runs: most of them have the core to themselves, and its interrupts.
 void calibrate() {
   constexpr std::uint64_t kIterations = 2'000'000;
-  constexpr int kRuns = 200;
-  double fastest_seconds = 1;
+  std::array<double, 201> seconds;
   std::uint64_t value = 1;
-  for (int run = 0; run < kRuns; ++run) {
+  for (double& taken : seconds) {
     const Clock::time_point start = Clock::now();
     value = busy_work(kIterations, value);
-    fastest_seconds = std::min(fastest_seconds, seconds_since(start));
+    taken = seconds_since(start);
   }
+  std::ranges::nth_element(seconds, seconds.begin() + seconds.size() / 2);
   std::printf("{\"iterations_per_ns\": %.6f, \"value\": %llu}\n",
-              static_cast<double>(kIterations) / (fastest_seconds * 1e9),
+              static_cast<double>(kIterations) / (seconds[seconds.size() / 2] * 1e9),
               static_cast<unsigned long long>(value));
 }
 
@@ -290,10 +293,8 @@ bool parse(int argc, char** argv, Options& options) {
       options.batch = static_cast<std::uint64_t>(std::max(1.0, value));
     } else if (name == "--pipeline") {
       options.pipeline = static_cast<std::size_t>(std::max(1.0, value));
-    } else if (name == "--shard-ns") {
-      options.shard_ns = value;
-    } else if (name == "--iterations-per-ns") {
-      options.iterations_per_ns = value;
+    } else if (name == "--iterations") {
+      options.iterations = static_cast<std::uint64_t>(value);
     } else {
       return false;
     }
@@ -305,8 +306,8 @@ int run(int argc, char** argv) {
   Options options;
   if (!parse(argc, argv, options)) {
     std::fprintf(stderr,
-                 "bare_mpi: [--shards N] [--batch K] [--pipeline D] [--shard-ns T] "
-                 "[--iterations-per-ns R] [--master-computes] [--alone] [--calibrate]\n");
+                 "bare_mpi: [--shards N] [--batch K] [--pipeline D] [--iterations I] "
+                 "[--master-computes] [--alone] [--calibrate]\n");
     return 2;
   }
   if (options.calibrate) {
@@ -336,4 +337,6 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace regroup::bench
 
-int main(int argc, char** argv) { return regroup::bench::run(argc, argv); }
+int main(int argc, char** argv) {
+  return regroup::bench::run(argc, argv);
+}

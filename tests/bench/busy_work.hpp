@@ -1,8 +1,8 @@
-// Work of a known cost in CPU cycles, for benchmarks that share cores: a chain of dependent arithmetic
-// that takes as long on a core that it has half of the time as twice that. It never looks at a clock.
+// Work of a known cost in CPU cycles, for benchmarks that share cores: a chain of dependent
+// arithmetic that takes as long on a core that it has half of the time as twice that. It never
+// looks at a clock.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
 namespace regroup::bench {
@@ -15,11 +15,6 @@ inline std::uint64_t busy_work(std::uint64_t iterations, std::uint64_t seed) {
     asm volatile("" : "+r"(value));
   }
   return value;
-}
-
-// Iterations that take this long on an idle core, given how many it does in a nanosecond.
-inline std::uint64_t iterations_for(double nanoseconds, double iterations_per_ns) {
-  return static_cast<std::uint64_t>(std::llround(nanoseconds * iterations_per_ns));
 }
 
 }  // namespace regroup::bench

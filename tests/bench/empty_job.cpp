@@ -1,5 +1,5 @@
-// What dispatch.py measures Regroup with: a bag whose shards do nothing, or busy work of a stated cost,
-// and give 8 bytes each.
+// What dispatch.py measures Regroup with: a bag whose shards do nothing, or busy work of a stated
+// cost, and give 8 bytes each.
 #include <chrono>
 
 #include "jobs/regroup.hpp"
@@ -17,16 +17,15 @@ struct Empty {
 
   void options(OptionSet& set) {
     set.add("shards", shard_count, "number of shards").at_least(1).at_most(0x1p40);
-    set.add("shard-ns", shard_ns, "work of a shard in nanoseconds of an idle core").at_least(0);
-    set.add("iterations-per-ns", iterations_per_ns, "how fast that core is: bare_mpi --calibrate");
-    set.add("stamp", stamp, "for one shard: its result is when it ran, in nanoseconds of UNIX time");
+    set.add("iterations", iterations, "work of a shard; bare_mpi --calibrate tells what one takes");
+    set.add("stamp", stamp,
+            "for one shard: its result is when it ran, in nanoseconds of UNIX time");
   }
 
   std::uint64_t shards() const { return shard_count; }
 
   Result run(const ShardContext& shard) const {
     if (stamp) return {unix_nanoseconds()};
-    const std::uint64_t iterations = iterations_for(shard_ns, iterations_per_ns);
     return {shard.shard() + busy_work(iterations, shard.shard()) % 2};
   }
 
@@ -41,8 +40,7 @@ struct Empty {
   }
 
   std::uint64_t shard_count = 1'000'000;
-  double shard_ns = 0;
-  double iterations_per_ns = 1;
+  std::uint64_t iterations = 0;
   bool stamp = false;
 };
 
