@@ -1,8 +1,8 @@
 // Drives one rank's Node in the real world. The calling thread computes and, between orders, makes
-// progress (leader); a companion thread makes progress instead while an order keeps the leader busy, so
-// that a shard of an hour delays no message. A rank with nothing to do spins briefly, then yields, then
-// sleeps, since ranks often share cores. Whoever makes progress holds one lock, under which alone MPI and
-// the Node are touched; user code runs without it.
+// progress (leader); a companion thread makes progress instead while an order keeps the leader
+// busy, so that a shard of an hour delays no message. A rank with nothing to do spins briefly, then
+// yields, then sleeps, since ranks often share cores. Whoever makes progress holds one lock, under
+// which alone MPI and the Node are touched; user code runs without it.
 #pragma once
 
 #include <atomic>
@@ -30,6 +30,8 @@ class HostLoop {
   static constexpr Nanoseconds kPauseMax = kMillisecond;
   // How often the companion looks whether the leader is held up.
   static constexpr Nanoseconds kCompanionPeriod = kMillisecond;
+  // Short orders follow each other for this long before the leader looks at the network again.
+  static constexpr Nanoseconds kWorkTime = 50 * kMicrosecond;
   // Frames taken in at a time, so that one round stays short.
   static constexpr std::size_t kFramesMax = 256;
   // No new order while more than this waits to be sent.
@@ -66,7 +68,8 @@ class HostLoop {
   bool take_order();
   void stop_if_asked();
 
-  void compute(WorkResult& result);
+  bool work(WorkResult& result, std::unique_lock<std::mutex>& lock);
+  Nanoseconds compute(WorkResult& result);
   void pause(Nanoseconds idle_since);
   void companion();
   void leave();

@@ -35,11 +35,16 @@ std::uint64_t checksum(std::span<const std::byte> frame) {
 
 const char* describe(FrameError error) {
   switch (error) {
-    case FrameError::kTruncated: return "truncated";
-    case FrameError::kOversized: return "oversized";
-    case FrameError::kForeign: return "not a frame of Regroup";
-    case FrameError::kVersion: return "of another version";
-    case FrameError::kChecksum: return "damaged";
+    case FrameError::kTruncated:
+      return "truncated";
+    case FrameError::kOversized:
+      return "oversized";
+    case FrameError::kForeign:
+      return "not a frame of Regroup";
+    case FrameError::kVersion:
+      return "of another version";
+    case FrameError::kChecksum:
+      return "damaged";
   }
   return "unknown";
 }
@@ -61,6 +66,13 @@ void seal_frame(Buffer& frame, const FrameHeader& header) {
   std::memcpy(frame.data(), &raw, sizeof raw);
   raw.checksum = checksum(frame.view());
   std::memcpy(frame.data(), &raw.checksum, sizeof raw.checksum);
+}
+
+std::size_t leading_frame_bytes(std::span<const std::byte> bytes) {
+  if (bytes.size() < kFrameHeaderBytes) return bytes.size();
+  std::uint32_t length = 0;
+  std::memcpy(&length, bytes.data() + offsetof(RawHeader, length), sizeof length);
+  return length < kFrameHeaderBytes || length > bytes.size() ? bytes.size() : length;
 }
 
 std::expected<Frame, FrameError> open_frame(std::span<const std::byte> bytes) {

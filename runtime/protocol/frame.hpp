@@ -1,7 +1,8 @@
-// The unit that crosses the network: a fixed header, a payload and an optional vector-clock trailer.
-// Versioned, bounded and checksummed: a frame that is truncated, oversized, of another version or has a
-// flipped bit is refused with the reason, never trusted. A message larger than a frame travels as
-// several frames of one link, all but the last marked as having more to follow. Layout: docs/wire-format.md.
+// The unit that crosses the network: a fixed header, a payload and an optional vector-clock
+// trailer. Versioned, bounded and checksummed: a frame that is truncated, oversized, of another
+// version or has a flipped bit is refused with the reason, never trusted. A message larger than a
+// frame travels as several frames of one link, all but the last marked as having more to follow.
+// Layout: docs/wire-format.md.
 #pragma once
 
 #include <cstddef>
@@ -67,5 +68,8 @@ const char* describe(FrameError error);
 // Fills in the header of a frame whose payload was written after kFrameHeaderBytes reserved bytes.
 void seal_frame(Buffer& frame, const FrameHeader& header);
 std::expected<Frame, FrameError> open_frame(std::span<const std::byte> bytes);
+// Of frames that lie back to back: the bytes of the first, as its header has it. All of them when
+// that makes no sense, so that open_frame refuses what cannot be parted. `bytes` must not be empty.
+std::size_t leading_frame_bytes(std::span<const std::byte> bytes);
 
 }  // namespace regroup
