@@ -29,7 +29,7 @@ class HostLoop {
   static constexpr Nanoseconds kPauseMin = 20 * kMicrosecond;
   static constexpr Nanoseconds kPauseMax = kMillisecond;
   // How often the companion looks whether the leader is held up.
-  static constexpr Nanoseconds kCompanionPeriod = kMillisecond;
+  static constexpr Nanoseconds kCompanionPeriod = 2 * kMillisecond;
   // Short orders follow each other for this long before the leader looks at the network again.
   static constexpr Nanoseconds kWorkTime = 50 * kMicrosecond;
   // Frames taken in at a time, so that one round stays short.
