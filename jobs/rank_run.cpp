@@ -253,6 +253,7 @@ void RankRun::conclude(const Outcome& outcome) {
   summary_.ranks = transport_->ranks();
   summary_.epoch = last.epoch;
   summary_.seconds = last.seconds;
+  summary_.run_seconds = static_cast<double>(progress_.run_time) / static_cast<double>(kSecond);
   summary_.quarantine_log = sink_.log();
   request_.show(summary_);
 }

@@ -90,6 +90,7 @@ std::string summary_json(const RunSummary& summary) {
                        {"shards", summary.shards},
                        {"quarantined", summary.quarantined},
                        {"seconds", summary.seconds},
+                       {"run_seconds", summary.run_seconds},
                        {"ranks", summary.ranks},
                        {"epoch", summary.epoch},
                        {"failures_survived", summary.failures_survived},

@@ -103,6 +103,7 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
 // ---- stages ----
 
 void Coordinator::begin_stage(Context& context) {
+  if (state_ == RunPhase::kOpening) running_since_ = context.now();
   state_ = RunPhase::kRunning;
   state_since_ = context.now();
   const StagePlan& plan = stages_[stage_.value];
@@ -128,6 +129,7 @@ void Coordinator::end_stage_if_settled(Context& context) {
     }
     state_ = RunPhase::kFinalizing;
     state_since_ = context.now();
+    run_time_ = context.now() - running_since_;
     own_worker_->add_control_order({.kind = WorkKind::kFinalize});
   }
 }
@@ -510,7 +512,8 @@ RunProgress Coordinator::progress() const {
                        .stages = static_cast<std::uint32_t>(stages_.size()),
                        .quarantined = quarantined_,
                        .retries = retry_count_,
-                       .duplicates = duplicates_};
+                       .duplicates = duplicates_,
+                       .run_time = run_time_};
   for (const StagePlan& stage : stages_) progress.shards += stage.shards;
   progress.done = settled_before_;
   if (table_ && !table_->settled()) {

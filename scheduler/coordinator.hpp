@@ -38,6 +38,7 @@ struct RunProgress {
   std::uint64_t quarantined = 0;
   std::uint64_t retries = 0;
   std::uint64_t duplicates = 0;  // results that had been committed before
+  Nanoseconds run_time = 0;      // from the first lease to the last commit; 0 before that
 };
 
 class Coordinator {
@@ -130,6 +131,8 @@ class Coordinator {
   RunPhase state_ = RunPhase::kOpening;
   Nanoseconds state_since_ = 0;
   Nanoseconds opening_since_ = 0;
+  Nanoseconds running_since_ = 0;
+  Nanoseconds run_time_ = 0;
   bool all_ready_ = false;
   std::vector<Peer> peers_;  // by rank
   std::vector<RankId> workers_;

@@ -29,6 +29,7 @@ Outcome HostLoop::run() {
     const std::lock_guard lock(mutex_);
     node_->start(now(), output_);
     drain();
+    transport_->flush();
   }
   std::thread companion_thread([this] { companion(); });
 
@@ -38,16 +39,9 @@ Outcome HostLoop::run() {
   while (!outcome_) {
     const bool heard = make_progress();
     if (outcome_) break;
-    if (take_order()) {
-      lock.unlock();
-      compute(result);
-      lock.lock();
-      node_->step(WorkFinished{&result}, output_);
-      drain();
-      idle_since = now();
-      continue;
-    }
-    if (heard) idle_since = now();
+    const bool worked = work(result, lock);
+    if (heard || worked) idle_since = now();
+    if (worked) continue;
     lock.unlock();
     pause(idle_since);
     lock.lock();
@@ -63,6 +57,24 @@ Outcome HostLoop::run() {
   return *outcome_;
 }
 
+// Computes until there is nothing to do or it is time to look at the network. What it has to send
+// meanwhile waits for that look, which the companion takes if an order lasts.
+bool HostLoop::work(WorkResult& result, std::unique_lock<std::mutex>& lock) {
+  Nanoseconds time = now();
+  const Nanoseconds until = time + kWorkTime;
+  bool worked = false;
+  while (!outcome_ && time < until && take_order()) {
+    lock.unlock();
+    time = compute(result);
+    lock.lock();
+    node_->step(WorkFinished{&result}, output_);
+    drain();
+    worked = true;
+  }
+  if (!worked) transport_->flush();
+  return worked;
+}
+
 bool HostLoop::make_progress() {
   rounds_.fetch_add(1, std::memory_order_relaxed);
   stop_if_asked();
@@ -74,6 +86,7 @@ bool HostLoop::make_progress() {
   node_->step(Tick{now()}, output_);
   const bool spoke = !output_.frames.empty();
   drain();
+  transport_->flush();
   return frames != 0 || spoke;
 }
 
@@ -101,16 +114,18 @@ bool HostLoop::take_order() {
   return order_.has_value();
 }
 
-void HostLoop::compute(WorkResult& result) {
+// Returns when it ended.
+Nanoseconds HostLoop::compute(WorkResult& result) {
   WorkOrder order = std::move(*order_);
   order_.reset();
   result.restart(order);
   computing_.store(true, std::memory_order_relaxed);
-  const Clock::time_point begin = Clock::now();
+  const Nanoseconds begin = now();
   executor_->execute(order, result);
-  result.elapsed =
-      std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
+  const Nanoseconds end = now();
+  result.elapsed = end - begin;
   computing_.store(false, std::memory_order_relaxed);
+  return end;
 }
 
 void HostLoop::pause(Nanoseconds idle_since) {

@@ -29,7 +29,9 @@ class HostLoop {
   static constexpr Nanoseconds kPauseMin = 20 * kMicrosecond;
   static constexpr Nanoseconds kPauseMax = kMillisecond;
   // How often the companion looks whether the leader is held up.
-  static constexpr Nanoseconds kCompanionPeriod = kMillisecond;
+  static constexpr Nanoseconds kCompanionPeriod = 2 * kMillisecond;
+  // Short orders follow each other for this long before the leader looks at the network again.
+  static constexpr Nanoseconds kWorkTime = 50 * kMicrosecond;
   // Frames taken in at a time, so that one round stays short.
   static constexpr std::size_t kFramesMax = 256;
   // No new order while more than this waits to be sent.
@@ -66,7 +68,8 @@ class HostLoop {
   bool take_order();
   void stop_if_asked();
 
-  void compute(WorkResult& result);
+  bool work(WorkResult& result, std::unique_lock<std::mutex>& lock);
+  Nanoseconds compute(WorkResult& result);
   void pause(Nanoseconds idle_since);
   void companion();
   void leave();

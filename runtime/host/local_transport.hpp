@@ -11,6 +11,7 @@ class LocalTransport : public Transport {
   RankId self() const override { return RankId{0}; }
   std::uint32_t ranks() const override { return 1; }
   void send(RankId, Buffer) override { REGROUP_CHECK(false, "a lone rank sends to nobody"); }
+  void flush() override {}
   std::size_t poll(const FrameHandler&, std::size_t) override { return 0; }
   std::size_t backlog_bytes() const override { return 0; }
 };

@@ -31,6 +31,9 @@ void mpi::check(int code, const char* call) {
 MpiSession::MpiSession() : handles_(std::make_unique<Handles>()) {
   using mpi::check;
   std::signal(SIGPIPE, SIG_IGN);  // a send to a dead peer must not end the sender
+  // Open MPI yields the core at every look in vain when ranks outnumber cores. The host loop knows
+  // better when it has nothing to do; a user's own choice holds.
+  setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0);
   int provided = 0;
   check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_SERIALIZED) {

@@ -1,6 +1,6 @@
 #include "runtime/host/mpi_transport.hpp"
 
-#include <deque>
+#include <array>
 #include <vector>
 
 #include "runtime/host/mpi_wrapper.hpp"
@@ -11,8 +11,6 @@ namespace {
 
 constexpr int kSmallTag = 1;
 constexpr int kLargeTag = 2;
-// Pending sends looked at in one poll.
-constexpr std::size_t kSendsTestedMax = 64;
 
 // Receives that are posted in a ring: MPI matches them in the order of posting, so the head
 // completes first.
@@ -37,19 +35,16 @@ class ReceiveRing {
   ReceiveRing(const ReceiveRing&) = delete;
   ReceiveRing& operator=(const ReceiveRing&) = delete;
 
-  // Hands on the frame at the head of the ring, if it has arrived.
-  bool take(const Transport::FrameHandler& handler) {
-    MPI_Status status;
-    int arrived = 0;
-    mpi::check(MPI_Test(&requests_[head_], &arrived, &status), "MPI_Test");
-    if (!arrived) return false;
+  MPI_Request head() const { return requests_[head_]; }
+  // Of the head, once it has completed.
+  std::span<const std::byte> message(const MPI_Status& status) {
     int count = 0;
     mpi::check(MPI_Get_count(&status, MPI_BYTE, &count), "MPI_Get_count");
-    handler(RankId{static_cast<std::uint32_t>(status.MPI_SOURCE)},
-            {data(head_), static_cast<std::size_t>(count)});
+    return {data(head_), static_cast<std::size_t>(count)};
+  }
+  void post_head_again() {
     mpi::check(MPI_Start(&requests_[head_]), "MPI_Start");
     head_ = (head_ + 1) % requests_.size();
-    return true;
   }
 
  private:
@@ -61,6 +56,19 @@ class ReceiveRing {
   std::size_t head_ = 0;
 };
 
+// Hands on the frames of a message, one by one.
+std::size_t unpack(RankId from, std::span<const std::byte> message,
+                   const Transport::FrameHandler& handler) {
+  std::size_t frames = 0;
+  while (!message.empty()) {
+    const auto frame = message.first(leading_frame_bytes(message));
+    handler(from, frame);
+    message = message.subspan(frame.size());
+    ++frames;
+  }
+  return frames;
+}
+
 }  // namespace
 
 class MpiTransport::Implementation {
@@ -70,67 +78,118 @@ class MpiTransport::Implementation {
         self_(session.rank()),
         ranks_(session.ranks()),
         pool_(&pool),
-        small_(communicator_, kSmallTag, kSmallReceives, kSmallFrameBytes),
-        large_(communicator_, kLargeTag, kLargeReceives, kFrameBytesMax) {}
+        rings_{{{communicator_, kSmallTag, kSmallReceives, kSmallFrameBytes},
+                {communicator_, kLargeTag, kLargeReceives, kFrameBytesMax}}},
+        packs_(ranks_) {
+    packed_.reserve(ranks_);
+  }
 
   RankId self() const { return self_; }
   std::uint32_t ranks() const { return ranks_; }
   std::size_t backlog_bytes() const { return backlog_bytes_; }
 
   void send(RankId to, Buffer frame) {
-    Pending pending{.request = MPI_REQUEST_NULL, .frame = std::move(frame)};
-    const int tag = pending.frame.size() <= kSmallFrameBytes ? kSmallTag : kLargeTag;
-    mpi::check(MPI_Isend(pending.frame.data(), static_cast<int>(pending.frame.size()), MPI_BYTE,
-                         static_cast<int>(to.value), tag, communicator_, &pending.request),
-               "MPI_Isend");
-    if (has_left(pending)) return pool_->give(std::move(pending.frame));
-    backlog_bytes_ += pending.frame.size();
-    pending_.push_back(std::move(pending));
+    backlog_bytes_ += frame.size();
+    Buffer& pack = packs_[to.value];
+    if (pack.size() + frame.size() > kSmallFrameBytes) send_pack(to);
+    if (!pack.empty()) {
+      pack.append(frame.view());
+      pool_->give(std::move(frame));
+    } else if (frame.size() <= kSmallFrameBytes) {
+      pack = std::move(frame);
+      packed_.push_back(to);
+    } else {
+      send_message(to, kLargeTag, std::move(frame));
+    }
+  }
+
+  void flush() {
+    for (const RankId to : packed_) {
+      if (!packs_[to.value].empty()) send_message(to, kSmallTag, std::move(packs_[to.value]));
+    }
+    packed_.clear();
   }
 
   std::size_t poll(const FrameHandler& handler, std::size_t frames_max) {
+    flush();
     std::size_t frames = 0;
-    while (frames < frames_max && small_.take(handler)) ++frames;
-    while (frames < frames_max && large_.take(handler)) ++frames;
+    while (frames < frames_max) {
+      const std::size_t taken = take_message(handler);
+      if (taken == 0) break;
+      frames += taken;
+    }
     release_sent();
     return frames;
   }
 
  private:
-  struct Pending {
-    MPI_Request request;
-    Buffer frame;
-  };
+  void send_pack(RankId to) {
+    if (packs_[to.value].empty()) return;
+    send_message(to, kSmallTag, std::move(packs_[to.value]));
+    std::erase(packed_, to);
+  }
 
-  static bool has_left(Pending& pending) {
-    int left = 0;
-    mpi::check(MPI_Test(&pending.request, &left, MPI_STATUS_IGNORE), "MPI_Test");
-    return left != 0;
+  void send_message(RankId to, int tag, Buffer message) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    mpi::check(MPI_Isend(message.data(), static_cast<int>(message.size()), MPI_BYTE,
+                         static_cast<int>(to.value), tag, communicator_, &request),
+               "MPI_Isend");
+    sending_.push_back(std::move(message));
+    requests_.push_back(request);
+  }
+
+  // The frames of the next message that has arrived; 0 if there is none. One look for both rings,
+  // since each look in vain makes MPI progress.
+  std::size_t take_message(const FrameHandler& handler) {
+    std::array<MPI_Request, 2> heads{rings_[0].head(), rings_[1].head()};
+    int index = 0;
+    int arrived = 0;
+    MPI_Status status;
+    mpi::check(MPI_Testany(static_cast<int>(heads.size()), heads.data(), &index, &arrived, &status),
+               "MPI_Testany");
+    if (!arrived) return 0;
+    ReceiveRing& ring = rings_[static_cast<std::size_t>(index)];
+    const std::size_t frames = unpack(RankId{static_cast<std::uint32_t>(status.MPI_SOURCE)},
+                                      ring.message(status), handler);
+    ring.post_head_again();
+    return frames;
   }
 
   void release_sent() {
-    for (std::size_t i = 0; i < kSendsTestedMax && !pending_.empty(); ++i) {
-      if (!has_left(pending_.front())) {
-        // Sends to different ranks overtake each other: let the next one have its turn.
-        if (pending_.size() > 1) {
-          pending_.push_back(std::move(pending_.front()));
-          pending_.pop_front();
-        }
+    if (requests_.empty()) return;
+    int count = 0;
+    sent_.resize(requests_.size());
+    mpi::check(MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &count,
+                            sent_.data(), MPI_STATUSES_IGNORE),
+               "MPI_Testsome");
+    if (count == MPI_UNDEFINED || count == 0) return;
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < requests_.size(); ++i) {
+      if (requests_[i] == MPI_REQUEST_NULL) {
+        backlog_bytes_ -= sending_[i].size();
+        pool_->give(std::move(sending_[i]));
         continue;
       }
-      backlog_bytes_ -= pending_.front().frame.size();
-      pool_->give(std::move(pending_.front().frame));
-      pending_.pop_front();
+      if (kept != i) {
+        requests_[kept] = requests_[i];
+        sending_[kept] = std::move(sending_[i]);
+      }
+      ++kept;
     }
+    requests_.resize(kept);
+    sending_.resize(kept);
   }
 
   MPI_Comm communicator_;
   RankId self_;
   std::uint32_t ranks_;
   BufferPool* pool_;
-  ReceiveRing small_;
-  ReceiveRing large_;
-  std::deque<Pending> pending_;
+  std::array<ReceiveRing, 2> rings_;
+  std::vector<Buffer> packs_;          // by rank: small frames that leave together
+  std::vector<RankId> packed_;         // whose pack holds something
+  std::vector<Buffer> sending_;        // messages under way,
+  std::vector<MPI_Request> requests_;  // and their requests
+  std::vector<int> sent_;
   std::size_t backlog_bytes_ = 0;
 };
 
@@ -145,6 +204,9 @@ std::uint32_t MpiTransport::ranks() const {
 }
 void MpiTransport::send(RankId to, Buffer frame) {
   implementation_->send(to, std::move(frame));
+}
+void MpiTransport::flush() {
+  implementation_->flush();
 }
 std::size_t MpiTransport::poll(const FrameHandler& handler, std::size_t frames_max) {
   return implementation_->poll(handler, frames_max);

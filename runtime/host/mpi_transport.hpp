@@ -1,7 +1,7 @@
 // Frames over MPI point-to-point messages, non-blocking calls only: a ring of receives is always
 // posted for small frames and another for large ones, so that a frame that arrives has a place to
-// go, and sends are tested until they have left. Frames of up to kSmallFrameBytes stay under the
-// usual eager limit.
+// go, and sends are tested until they have left. Small frames to one rank leave together, back to
+// back in one message of up to kSmallFrameBytes, which stays under the usual eager limit.
 #pragma once
 
 #include <memory>
@@ -26,6 +26,7 @@ class MpiTransport : public Transport {
   RankId self() const override;
   std::uint32_t ranks() const override;
   void send(RankId to, Buffer frame) override;
+  void flush() override;
   std::size_t poll(const FrameHandler& handler, std::size_t frames_max) override;
   std::size_t backlog_bytes() const override;
 

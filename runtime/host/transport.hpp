@@ -21,9 +21,14 @@ class Transport {
 
   virtual RankId self() const = 0;
   virtual std::uint32_t ranks() const = 0;
-  // Takes the frame over; its memory goes back to the pool once it has left.
+  // Takes the frame over; its memory goes back to the pool once it has left. A small frame may wait
+  // for company to the same rank until flush() or poll().
   virtual void send(RankId to, Buffer frame) = 0;
-  // Hands on at most `frames_max` arrived frames, and moves pending sends along. Returns how many.
+  // Lets the frames that wait go.
+  virtual void flush() = 0;
+  // Flushes, hands on frames that have arrived until there are no more or `frames_max` is reached
+  // (frames that travelled together are not parted), and moves pending sends along. Returns how
+  // many.
   virtual std::size_t poll(const FrameHandler& handler, std::size_t frames_max) = 0;
   // Bytes handed over that have not left yet.
   virtual std::size_t backlog_bytes() const = 0;

@@ -68,6 +68,13 @@ void seal_frame(Buffer& frame, const FrameHeader& header) {
   std::memcpy(frame.data(), &raw.checksum, sizeof raw.checksum);
 }
 
+std::size_t leading_frame_bytes(std::span<const std::byte> bytes) {
+  if (bytes.size() < kFrameHeaderBytes) return bytes.size();
+  std::uint32_t length = 0;
+  std::memcpy(&length, bytes.data() + offsetof(RawHeader, length), sizeof length);
+  return length < kFrameHeaderBytes || length > bytes.size() ? bytes.size() : length;
+}
+
 std::expected<Frame, FrameError> open_frame(std::span<const std::byte> bytes) {
   if (bytes.size() < kFrameHeaderBytes) return std::unexpected(FrameError::kTruncated);
   if (bytes.size() > kFrameBytesMax) return std::unexpected(FrameError::kOversized);

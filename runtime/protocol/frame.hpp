@@ -68,5 +68,8 @@ const char* describe(FrameError error);
 // Fills in the header of a frame whose payload was written after kFrameHeaderBytes reserved bytes.
 void seal_frame(Buffer& frame, const FrameHeader& header);
 std::expected<Frame, FrameError> open_frame(std::span<const std::byte> bytes);
+// Of frames that lie back to back: the bytes of the first, as its header has it. All of them when
+// that makes no sense, so that open_frame refuses what cannot be parted. `bytes` must not be empty.
+std::size_t leading_frame_bytes(std::span<const std::byte> bytes);
 
 }  // namespace regroup

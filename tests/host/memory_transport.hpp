@@ -50,6 +50,7 @@ class MemoryTransport : public Transport {
   RankId self() const override { return self_; }
   std::uint32_t ranks() const override { return network_->ranks(); }
   void send(RankId to, Buffer frame) override { network_->put(self_, to, std::move(frame)); }
+  void flush() override {}
   std::size_t poll(const FrameHandler& handler, std::size_t frames_max) override {
     ++polls_;
     if (polls_ >= backlog_leaves_at_poll_) backlog_bytes_ = 0;
