@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <deque>
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include "jobs/config_file.hpp"
@@ -54,60 +56,82 @@ std::expected<CommandParser::Outcome, std::string> CommandParser::parse(
 
 // ---- flags and inputs ----
 
+// CLI11 parts the arguments; what they mean, and every word to the user, is ours.
 CommandParser::Checked CommandParser::take_arguments(const std::vector<std::string>& arguments) {
-  bool inputs_only = false;
-  for (std::size_t place = 0; place < arguments.size(); ++place) {
-    const std::string& argument = arguments[place];
-    if (!inputs_only && argument == "--") {
-      inputs_only = true;
-      continue;
+  struct Part {
+    Option* option;
+    CLI::Option* place;
+    std::vector<std::string> values;
+  };
+  CLI::App app;
+  app.set_help_flag();
+  app.allow_extras();
+  std::deque<Part> parts;  // CLI11 keeps the addresses of the values
+  for (const Section& section : sections_) {
+    for (Option& option : section.set->options()) {
+      Part& part = parts.emplace_back(Part{&option, nullptr, {}});
+      part.place = option.is_flag() ? app.add_flag(spellings_of(option))
+                                    : app.add_option(spellings_of(option), part.values);
+      part.place->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      if (!option.is_flag()) part.place->expected(1)->allow_extra_args(false);
     }
-    const bool is_option = !inputs_only && argument.size() > 1 && argument.front() == '-';
-    auto taken = is_option ? take_option(arguments, place) : take_input(argument);
-    if (!taken) return taken;
+  }
+  if (Option* const list = inputs()) {
+    Part& part = parts.emplace_back(Part{list, nullptr, {}});
+    part.place = app.add_option(list->name(), part.values);
+  }
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::ArgumentMismatch& mismatch) {
+    return std::unexpected(needs_a_value(mismatch.what()));
+  } catch (const CLI::ParseError& error) {
+    return std::unexpected(error.what() + hint());
+  }
+  for (const std::string& extra : app.remaining()) {
+    if (extra != "--") return std::unexpected(not_expected(extra));
+  }
+  for (const Part& part : parts) {
+    const auto& texts = part.option->is_flag() ? part.place->results() : part.values;
+    if (auto taken = take_values(*part.option, texts); !taken) return taken;
   }
   return check_inputs();
 }
 
-// --name VALUE, --name=VALUE, -n VALUE or -nVALUE; `place` moves on over a value of its own.
-CommandParser::Checked CommandParser::take_option(const std::vector<std::string>& arguments,
-                                                  std::size_t& place) {
-  const std::string& argument = arguments[place];
-  std::string name = argument.substr(2);
-  std::optional<std::string> value;
-  if (argument.starts_with("--")) {
-    if (const std::size_t equals = name.find('='); equals != std::string::npos) {
-      value = name.substr(equals + 1);
-      name.resize(equals);
+CommandParser::Checked CommandParser::take_values(Option& option,
+                                                  const std::vector<std::string>& texts) {
+  if (texts.empty()) return {};
+  if (texts.size() > 1 && !option.is_list()) {
+    return std::unexpected(fmt::format("--{} is given twice; give it once", option.name()));
+  }
+  given_.push_back(option.name());
+  for (const std::string& text : texts) {
+    // CLI11 takes the next option for the value of one that has none.
+    if (text.starts_with("--") && &option != inputs()) {
+      return std::unexpected(needs_a_value("--" + option.name()));
     }
-  } else {
-    if (!name.empty()) value = name;
-    const auto found = std::ranges::find(shorts_, argument[1], &Short::letter);
-    name = found == shorts_.end() ? "" : found->name;
+    if (auto set = option.set(text); !set) return set;
   }
-  Option* const option = find(name);
-  if (option == nullptr) return std::unexpected(unknown_option(argument));
-  if (is_given(name) && !option->is_list()) {
-    return std::unexpected(fmt::format("--{} is given twice; give it once", name));
-  }
-  if (!value && option->is_flag()) value = "true";
-  if (!value && place + 1 < arguments.size() && !arguments[place + 1].starts_with("--")) {
-    value = arguments[++place];
-  }
-  if (!value) {
-    return std::unexpected(
-        fmt::format("--{} needs a value: {}{}", name, help_name(*option), hint()));
-  }
-  given_.push_back(name);
-  return option->set(*value);
+  return {};
 }
 
-CommandParser::Checked CommandParser::take_input(const std::string& text) {
-  Option* const list = inputs();
-  if (list == nullptr) {
-    return std::unexpected(fmt::format("unexpected argument '{}'{}", text, hint()));
-  }
-  return list->set(text);
+// "--ranks,-n", as CLI11 wants them.
+std::string CommandParser::spellings_of(const Option& option) const {
+  const auto found = std::ranges::find(shorts_, option.name(), &Short::name);
+  const std::string name = "--" + option.name();
+  return found == shorts_.end() ? name : fmt::format("{},-{}", name, found->letter);
+}
+
+// `complaint` begins with the option's name and a colon.
+std::string CommandParser::needs_a_value(const std::string& complaint) const {
+  const std::string name = complaint.substr(0, complaint.find(':'));
+  const Option* const option = name.starts_with("--") ? find(name.substr(2)) : nullptr;
+  if (option == nullptr) return complaint + hint();
+  return fmt::format("{} needs a value: {}{}", name, help_name(*option), hint());
+}
+
+std::string CommandParser::not_expected(const std::string& argument) const {
+  if (argument.starts_with("-") && argument.size() > 1) return unknown_option(argument);
+  return fmt::format("unexpected argument '{}'{}", argument, hint());
 }
 
 CommandParser::Checked CommandParser::check_inputs() {

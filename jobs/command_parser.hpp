@@ -52,8 +52,7 @@ class CommandParser {
   using Checked = std::expected<void, std::string>;
 
   Checked take_arguments(const std::vector<std::string>& arguments);
-  Checked take_option(const std::vector<std::string>& arguments, std::size_t& place);
-  Checked take_input(const std::string& text);
+  Checked take_values(Option& option, const std::vector<std::string>& texts);
   Checked check_inputs();
   Checked apply_environment();
   Checked apply_config(const std::string& path);
@@ -64,6 +63,9 @@ class CommandParser {
   bool is_given(std::string_view name) const;
   std::string usage() const;
   std::string names_of(const Option& option) const;
+  std::string spellings_of(const Option& option) const;
+  std::string needs_a_value(const std::string& complaint) const;
+  std::string not_expected(const std::string& argument) const;
   std::string unknown_option(const std::string& argument) const;
   std::string hint() const { return "; see '" + command_ + " --help'"; }
 

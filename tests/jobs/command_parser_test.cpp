@@ -109,7 +109,7 @@ TEST(CommandParser, AMissingValueIsNamed) {
   EXPECT_EQ(error({"--top"}), kTop);
   EXPECT_EQ(error({"--top", "--verbose"}), kTop);
   EXPECT_EQ(error({"-n"}), "--ranks needs a value: --ranks N; see 'tool run count --help'");
-  EXPECT_EQ(error({"--top="}), "--top takes a whole number of 0 or more, not ''");
+  EXPECT_EQ(error({"--top="}), kTop);
 }
 
 TEST(CommandParser, UnknownOptionsAreNamedAndGuessedAt) {
