@@ -112,9 +112,15 @@ class Bag : public JobProgram<Job> {
   }
   void commit(StageId, ShardRange shards, std::uint32_t value_bytes,
               std::span<const std::byte> values) override {
-    decoded_.clear();
-    for (std::uint64_t i = 0; i < shards.count; ++i) {
-      decoded_.push_back(decode_result<Result>(values.subspan(i * value_bytes, value_bytes)));
+    if constexpr (PlainResult<Result> && !EncodedResult<Result>) {
+      REGROUP_CHECK(value_bytes == sizeof(Result), "a result of another size than its type");
+      decoded_.resize(shards.count);
+      std::memcpy(decoded_.data(), values.data(), values.size());
+    } else {
+      decoded_.clear();
+      for (std::uint64_t i = 0; i < shards.count; ++i) {
+        decoded_.push_back(decode_result<Result>(values.subspan(i * value_bytes, value_bytes)));
+      }
     }
     merge_->add(shards.first, decoded_);
   }
