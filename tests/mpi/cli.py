@@ -98,7 +98,10 @@ def clean_environment():
 
 
 class CliTest(unittest.TestCase):
+    current = None  # the test under way, for who must end it from outside
+
     def setUp(self):
+        CliTest.current = self
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="regroup-cli-"))
         self.environment = clean_environment() | {MARK: str(self.folder)}
         self._dirs = 0
@@ -106,10 +109,17 @@ class CliTest(unittest.TestCase):
 
     def _remove(self):
         left = self._wait_for_leftovers()
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.abandon()
         self.assertEqual(left, {}, "processes outlived the test")
+
+    def abandon(self):
+        """Kills every process of the test and removes its folder."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def processes(self):
         """Commands of all processes that this test started and that live, by process id."""
@@ -238,8 +248,16 @@ class CliTest(unittest.TestCase):
         }
 
 
+def stop(*_):
+    if CliTest.current is not None:
+        CliTest.current.abandon()
+    os._exit(1)
+
+
 def main():
     """Runs the module's tests; a status of its own says that all of them were skipped."""
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     program = unittest.main(module="__main__", verbosity=2, exit=False)
     result = program.result
     if result.wasSuccessful() and len(result.skipped) == result.testsRun > 0:
