@@ -102,7 +102,9 @@ class CliTest(unittest.TestCase):
 
     def setUp(self):
         CliTest.current = self
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="regroup-cli-"))
+        self._root = pathlib.Path(tempfile.mkdtemp(prefix="regroup-cli-"))
+        self.folder = self._root / "work"
+        self.folder.mkdir()
         self.environment = clean_environment() | {MARK: str(self.folder)}
         self._dirs = 0
         self.addCleanup(self._remove)
@@ -119,7 +121,7 @@ class CliTest(unittest.TestCase):
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self._root, ignore_errors=True)
 
     def processes(self):
         """Commands of all processes that this test started and that live, by process id."""
@@ -157,12 +159,13 @@ class CliTest(unittest.TestCase):
         captured = {}
         for stream in ("stdout", "stderr"):
             if stream not in settings:
-                file = tempfile.NamedTemporaryFile(prefix="regroup-cli-")
-                self.addCleanup(file.close)
-                settings[stream], captured[stream] = file, pathlib.Path(file.name)
+                handle, path = tempfile.mkstemp(dir=self._root)
+                settings[stream], captured[stream] = handle, pathlib.Path(path)
         command = [str(word) for word in command]
         popen = subprocess.Popen(
             command, env=self.environment | (env or {}), start_new_session=True, **settings)
+        for stream in captured:
+            os.close(settings[stream])
         return Running(command, popen, captured.get("stdout"), captured.get("stderr"))
 
     def regroup(self, *words, program=REGROUP, seconds_max=COMMAND_SECONDS_MAX, **settings):
