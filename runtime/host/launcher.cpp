@@ -50,6 +50,19 @@ bool may_span_nodes() {
   return std::ranges::any_of(kSigns, [](const char* name) { return std::getenv(name) != nullptr; });
 }
 
+// On one node shared memory is all that is needed. Looking for anything else takes most of the time
+// that starting takes (measured with Open MPI 4.1.4 and 4 ranks: 0.16 s so, 0.33 s without, 1.4 s
+// with no more than TCP left out, since a list replaces the one that the system had), and Open MPI
+// 5 complains about interfaces that TCP cannot pair. A user who has set one of these keeps it.
+void append_one_node_settings(std::vector<std::string>& command) {
+  constexpr std::pair<const char*, const char*> kSettings[] = {
+      {"pml", "ob1"}, {"btl", "^tcp,uct,openib,ofi,usnic"}};
+  for (const auto& [name, value] : kSettings) {
+    if (std::getenv((std::string("OMPI_MCA_") + name).c_str()) != nullptr) continue;
+    command.insert(command.end(), {"--mca", name, value});
+  }
+}
+
 constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
 // Signals that came, as bits, are noted before the child is looked for, and the child's birth is
@@ -189,8 +202,7 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
                                       // on a node, and the safer one when a peer dies
                                       "--mca", "btl_vader_single_copy_mechanism", "none", "--mca",
                                       "btl_sm_single_copy_mechanism", "none"};
-  // On one node TCP is of no use, and Open MPI 5 complains about interfaces it cannot pair.
-  if (!may_span_nodes()) command.insert(command.end(), {"--mca", "btl", "^tcp"});
+  if (!may_span_nodes()) append_one_node_settings(command);
   command.insert(command.end(), program.begin(), program.end());
   return command;
 }

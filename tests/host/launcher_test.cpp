@@ -1,5 +1,6 @@
 #include "runtime/host/launcher.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -21,9 +22,12 @@ using testing::HasSubstr;
 // Variables as a launcher would set them, for the time of a test; empty values are unset.
 class Environment {
  public:
-  explicit Environment(std::vector<std::pair<std::string, std::string>> settings) {
-    for (const char* name : {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE",
-                             "PMIX_RANK", "SLURM_NTASKS", "SLURM_PROCID"}) {
+  using Settings = std::vector<std::pair<std::string, std::string>>;
+
+  explicit Environment(Settings settings) {
+    for (const char* name :
+         {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE", "PMIX_RANK",
+          "SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID", "OMPI_MCA_pml", "OMPI_MCA_btl"}) {
       keep(name);
       ::unsetenv(name);
     }
@@ -119,6 +123,38 @@ TEST(MpirunCommand, StartsTheRanksAndLeavesBindingToRegroup) {
   EXPECT_THAT(*command, testing::IsSupersetOf({"-n", "7", "--bind-to", "none", "--oversubscribe"}));
   const std::vector<std::string> end(command->end() - 5, command->end());
   EXPECT_THAT(end, testing::ElementsAre("/opt/program", "run", "job", "-n", "7"));
+}
+
+// The value that follows "--mca NAME", "" if nothing does.
+std::string mca_value(const std::vector<std::string>& command, const std::string& name) {
+  const auto found = std::ranges::find(command, name);
+  return found == command.end() || found + 1 == command.end() ? "" : *(found + 1);
+}
+
+TEST(MpirunCommand, LooksForSharedMemoryAloneOnOneNode) {
+  const MpirunOnPath mpirun;
+  const Environment one_node({});
+  const auto command = mpirun_command(2, {"program"});
+  ASSERT_TRUE(command) << command.error();
+  EXPECT_EQ(mca_value(*command, "pml"), "ob1");
+  // The list replaces the system's own: whatever that leaves out must be left out here as well.
+  EXPECT_EQ(mca_value(*command, "btl"), "^tcp,uct,openib,ofi,usnic");
+}
+
+TEST(MpirunCommand, LeavesTheUsersOwnTransportAlone) {
+  const MpirunOnPath mpirun;
+  const Environment chosen(Environment::Settings{{"OMPI_MCA_pml", "ucx"}});
+  const auto command = mpirun_command(2, {"program"});
+  ASSERT_TRUE(command) << command.error();
+  EXPECT_EQ(mca_value(*command, "pml"), "");
+}
+
+TEST(MpirunCommand, LeavesTheTransportToMpirunWhereThereMayBeMoreNodes) {
+  const MpirunOnPath mpirun;
+  const Environment allocation(Environment::Settings{{"SLURM_JOB_ID", "7"}});
+  const auto command = mpirun_command(2, {"program"});
+  ASSERT_TRUE(command) << command.error();
+  EXPECT_EQ(mca_value(*command, "btl") + mca_value(*command, "pml"), "");
 }
 
 TEST(MpirunCommand, SaysWhatToDoWithoutMpirun) {
