@@ -87,12 +87,13 @@ CommandParser::Checked CommandParser::take_arguments(const std::vector<std::stri
   } catch (const CLI::ParseError& error) {
     return std::unexpected(error.what() + hint());
   }
-  for (const std::string& extra : app.remaining()) {
-    if (extra != "--") return std::unexpected(not_expected(extra));
-  }
+  // Values first: "--samples -n 4" leaves 4 over, but what is wrong is the value of --samples.
   for (const Part& part : parts) {
     const auto& texts = part.option->is_flag() ? part.place->results() : part.values;
     if (auto taken = take_values(*part.option, texts); !taken) return taken;
+  }
+  for (const std::string& extra : app.remaining()) {
+    if (extra != "--") return std::unexpected(not_expected(extra));
   }
   return check_inputs();
 }
