@@ -94,6 +94,7 @@ class BadInput(cli.CliTest):
         if os.geteuid() == 0:
             # The superuser may read anything: be somebody else, if that user reaches the program.
             user = NOBODY
+            self.folder.parent.chmod(0o755)
             os.chown(self.folder, NOBODY, NOBODY)
             probe = self.start(["test", "-x", cli.REGROUP], user=user)
             if probe.end().status != 0:

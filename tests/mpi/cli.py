@@ -98,18 +98,30 @@ def clean_environment():
 
 
 class CliTest(unittest.TestCase):
+    current = None  # the test under way, for who must end it from outside
+
     def setUp(self):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="regroup-cli-"))
+        CliTest.current = self
+        self._root = pathlib.Path(tempfile.mkdtemp(prefix="regroup-cli-"))
+        self.folder = self._root / "work"
+        self.folder.mkdir()
         self.environment = clean_environment() | {MARK: str(self.folder)}
         self._dirs = 0
         self.addCleanup(self._remove)
 
     def _remove(self):
         left = self._wait_for_leftovers()
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.abandon()
         self.assertEqual(left, {}, "processes outlived the test")
+
+    def abandon(self):
+        """Kills every process of the test and removes its folder."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        shutil.rmtree(self._root, ignore_errors=True)
 
     def processes(self):
         """Commands of all processes that this test started and that live, by process id."""
@@ -147,12 +159,13 @@ class CliTest(unittest.TestCase):
         captured = {}
         for stream in ("stdout", "stderr"):
             if stream not in settings:
-                file = tempfile.NamedTemporaryFile(prefix="regroup-cli-")
-                self.addCleanup(file.close)
-                settings[stream], captured[stream] = file, pathlib.Path(file.name)
+                handle, path = tempfile.mkstemp(dir=self._root)
+                settings[stream], captured[stream] = handle, pathlib.Path(path)
         command = [str(word) for word in command]
         popen = subprocess.Popen(
             command, env=self.environment | (env or {}), start_new_session=True, **settings)
+        for stream in captured:
+            os.close(settings[stream])
         return Running(command, popen, captured.get("stdout"), captured.get("stderr"))
 
     def regroup(self, *words, program=REGROUP, seconds_max=COMMAND_SECONDS_MAX, **settings):
@@ -238,8 +251,16 @@ class CliTest(unittest.TestCase):
         }
 
 
+def stop(*_):
+    if CliTest.current is not None:
+        CliTest.current.abandon()
+    os._exit(1)
+
+
 def main():
     """Runs the module's tests; a status of its own says that all of them were skipped."""
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     program = unittest.main(module="__main__", verbosity=2, exit=False)
     result = program.result
     if result.wasSuccessful() and len(result.skipped) == result.testsRun > 0:
