@@ -23,9 +23,9 @@ if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 add_library(regroup_flags INTERFACE)
-# -ffp-contract=off: results are the same bits on every instruction set.
+# -Wno-restrict: GCC 12 warns of its own std::string. -ffp-contract=off: results are the same bits on every instruction set.
 target_compile_options(regroup_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
-                                               -Wno-missing-field-initializers
+                                               -Wno-missing-field-initializers -Wno-restrict
                                                -ffp-contract=off)
 if(REGROUP_WERROR)
   target_compile_options(regroup_flags INTERFACE -Werror)

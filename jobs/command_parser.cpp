@@ -107,7 +107,7 @@ CommandParser::Checked CommandParser::take_values(Option& option,
   given_.push_back(option.name());
   for (const std::string& text : texts) {
     // CLI11 takes the next option for the value of one that has none.
-    if (text.starts_with("--") && &option != inputs()) {
+    if (is_spelling(text) && &option != inputs()) {
       return std::unexpected(needs_a_value("--" + option.name()));
     }
     if (auto set = option.set(text); !set) return set;
@@ -120,6 +120,13 @@ std::string CommandParser::spellings_of(const Option& option) const {
   const auto found = std::ranges::find(shorts_, option.name(), &Short::name);
   const std::string name = "--" + option.name();
   return found == shorts_.end() ? name : fmt::format("{},-{}", name, found->letter);
+}
+
+// "--" and anything, or "-n".
+bool CommandParser::is_spelling(const std::string& text) const {
+  if (text.starts_with("--")) return true;
+  return text.size() == 2 && text.front() == '-' &&
+         std::ranges::find(shorts_, text.back(), &Short::letter) != shorts_.end();
 }
 
 // `complaint` begins with the option's name and a colon.

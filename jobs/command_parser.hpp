@@ -63,6 +63,7 @@ class CommandParser {
   bool is_given(std::string_view name) const;
   std::string usage() const;
   std::string names_of(const Option& option) const;
+  bool is_spelling(const std::string& text) const;
   std::string spellings_of(const Option& option) const;
   std::string needs_a_value(const std::string& complaint) const;
   std::string not_expected(const std::string& argument) const;

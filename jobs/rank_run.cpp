@@ -59,21 +59,37 @@ class LoggingSink : public ResultSink {
   explicit LoggingSink(Program& program) : program_(&program) {}
   void commit(StageId stage, ShardRange shards, std::uint32_t value_bytes,
               std::span<const std::byte> values) override {
-    program_->commit(stage, shards, value_bytes, values);
+    guard([&] { program_->commit(stage, shards, value_bytes, values); });
   }
   void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
             const std::string& what) override {
-    program_->skip(stage, shard, attempts, rank, what);
+    guard([&] { program_->skip(stage, shard, attempts, rank, what); });
     if (log_.size() == kQuarantineLogMax) return;
     log_.push_back(
         fmt::format("shard {} of stage {} given up after {} attempts, the last on rank {}: {}",
                     shard.value, stage.value, attempts.value, rank.value, what));
   }
   const std::vector<std::string>& log() const { return log_; }
+  // The first thing that the job threw while merging: there is no result then.
+  const std::expected<void, std::string>& merged() const { return merged_; }
 
  private:
+  template <class Merge>
+  void guard(Merge merge) {
+    if (!merged_) return;
+    try {
+      merge();
+    } catch (const std::exception& error) {
+      merged_ = std::unexpected(std::string("merging results failed: ") + error.what());
+    } catch (...) {
+      merged_ =
+          std::unexpected("merging results failed: threw something that is no std::exception");
+    }
+  }
+
   Program* program_;
   std::vector<std::string> log_;
+  std::expected<void, std::string> merged_;
 };
 
 // Calls a function now and then on a thread of its own, until it is destroyed.
@@ -184,6 +200,7 @@ std::unique_ptr<Service> RankRun::make_service() {
 }
 
 std::expected<void, std::string> RankRun::write_result() {
+  if (!sink_.merged()) return sink_.merged();
   auto file = ResultFileWriter::create(request_.directory->path());
   if (!file) return std::unexpected(file.error());
   if (auto kept = file->attribute("job", std::string(request_.program->name())); !kept) return kept;

@@ -108,6 +108,7 @@ TEST(CommandParser, AMissingValueIsNamed) {
   constexpr const char* kTop = "--top needs a value: --top K; see 'tool run count --help'";
   EXPECT_EQ(error({"--top"}), kTop);
   EXPECT_EQ(error({"--top", "--verbose"}), kTop);
+  EXPECT_EQ(error({"--top", "-n", "4"}), kTop);
   EXPECT_EQ(error({"-n"}), "--ranks needs a value: --ranks N; see 'tool run count --help'");
   EXPECT_EQ(error({"--top="}), kTop);
 }

@@ -92,6 +92,15 @@ struct Hopeless : SumBag {
   Result run(const ShardContext&) const { throw std::runtime_error("no hope"); }
 };
 
+// Shards succeed, and their results cannot be merged.
+struct Unmergeable : SumBag {
+  static constexpr std::string_view kName = "unmergeable";
+  static constexpr std::string_view kSummary = "merging throws";
+
+  Result run(const ShardContext& shard) const { return value_of(shard); }
+  static void merge(Result&, Result&&) { throw std::runtime_error("they do not fit"); }
+};
+
 struct Texts : BagOptions {
   using Result = std::string;
   static constexpr std::string_view kName = "texts";
@@ -219,5 +228,6 @@ struct Sleeper : SumBag {
 
 int main(int argc, char** argv) {
   using namespace regroup;
-  return main_with_job<Flaky, Broken, Hopeless, Texts, Vectors, Structs, Sums, Sleeper>(argc, argv);
+  return main_with_job<Flaky, Broken, Hopeless, Unmergeable, Texts, Vectors, Structs, Sums,
+                       Sleeper>(argc, argv);
 }

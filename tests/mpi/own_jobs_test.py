@@ -68,6 +68,14 @@ class OwnJobs(cli.CliTest):
             "hopeless", "--shards", 12, "--max-attempts", 1, expected=cli.EXIT_QUARANTINED)
         self.assertEqual((summary["quarantined"], summary["result"]["shards"]), (12, 0))
 
+    def test_results_that_cannot_be_merged(self):
+        directory, summary, ended = self.run_own(
+            "unmergeable", "--shards", 12, expected=cli.EXIT_NOT_RECOVERED)
+        self.assertIn("they do not fit", summary["message"])
+        self.assertIn(b"they do not fit", ended.err)
+        self.assertEqual(self.status_of(directory)["state"], "failed")
+        self.assertFalse((self.folder / directory / "result.h5").exists())
+
     def test_a_job_without_shards(self):
         _, summary = self.same_everywhere("flaky", "--shards", 0)
         self.assertEqual(summary["result"]["shards"], 0)

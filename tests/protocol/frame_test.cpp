@@ -146,6 +146,35 @@ TEST(Frame, RandomBytesNeverOpen) {
   }
 }
 
+TEST(Frame, FramesBackToBackArePartedByTheirHeaders) {
+  Buffer first;
+  first.resize(kFrameHeaderBytes + 5);
+  seal_frame(first, sample_header());
+  Buffer second;
+  second.resize(kFrameHeaderBytes);
+  seal_frame(second, sample_header());
+  Buffer both(first.view());
+  both.append(second.view());
+
+  ASSERT_EQ(leading_frame_bytes(both.view()), first.size());
+  EXPECT_EQ(leading_frame_bytes(both.view().subspan(first.size())), second.size());
+}
+
+TEST(Frame, WhatCannotBePartedIsOneFrameThatDoesNotOpen) {
+  Buffer frame;
+  frame.resize(kFrameHeaderBytes + 5);
+  seal_frame(frame, sample_header());
+
+  const auto cut = frame.view().first(frame.size() - 1);
+  EXPECT_EQ(leading_frame_bytes(cut), cut.size());
+  EXPECT_FALSE(open_frame(cut).has_value());
+  const auto stump = frame.view().first(kFrameHeaderBytes - 1);
+  EXPECT_EQ(leading_frame_bytes(stump), stump.size());
+  constexpr std::size_t kLengthOffset = 16;
+  std::memset(frame.data() + kLengthOffset, 0, sizeof(std::uint32_t));
+  EXPECT_EQ(leading_frame_bytes(frame.view()), frame.size());
+}
+
 TEST(Frame, EveryErrorHasAName) {
   for (std::size_t i = 0; i < kFrameErrors; ++i) {
     EXPECT_STRNE(describe(static_cast<FrameError>(i)), "unknown") << i;
