@@ -25,19 +25,20 @@ function(regroup_add_test name)
     PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS})
 endfunction()
 
-# regroup_add_cli_test(NAME SCRIPT file.py [CASE class] [RANKS n] [LABELS ...] [TIMEOUT seconds] [ALONE])
-# One Python script, or one class of its tests, that runs the programs as a user does, on up to `n` ranks
-# at a time. ALONE: it measures, so no other test may run beside it. Its status 77 means skipped.
+# regroup_add_cli_test(NAME SCRIPT file.py [CASE class] [PROCESSORS n] [LABELS ...] [TIMEOUT seconds] [ALONE])
+# One Python script, or one class of its tests, that runs the programs as a user does. PROCESSORS: how many
+# it keeps busy; one that mostly waits for ranks to start and to end needs fewer than it has ranks. ALONE: it
+# measures, so no other test may run beside it. Its status 77 means skipped.
 function(regroup_add_cli_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "ALONE" "SCRIPT;CASE;RANKS;TIMEOUT" "LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "ALONE" "SCRIPT;CASE;PROCESSORS;TIMEOUT" "LABELS")
   if(NOT arg_LABELS)
     set(arg_LABELS mpi)
   endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 180)
   endif()
-  if(NOT arg_RANKS)
-    set(arg_RANKS 1)
+  if(NOT arg_PROCESSORS)
+    set(arg_PROCESSORS 1)
   endif()
   set(environment "REGROUP_PROGRAM=$<TARGET_FILE:regroup_cli>" "FLAKY_JOB_PROGRAM=$<TARGET_FILE:flaky_job>"
                   "PYTHONDONTWRITEBYTECODE=1")
@@ -49,6 +50,6 @@ function(regroup_add_cli_test name)
   add_test(NAME mpi.${name} COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/${arg_SCRIPT}" ${arg_CASE})
   set_tests_properties(
     mpi.${name}
-    PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_RANKS} ENVIRONMENT "${environment}"
+    PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS} ENVIRONMENT "${environment}"
                SKIP_RETURN_CODE 77 RUN_SERIAL "${arg_ALONE}")
 endfunction()
