@@ -113,6 +113,8 @@ void Coordinator::begin_stage(Context& context) {
   for (Peer& peer : peers_) {
     peer.outstanding = 0;
     peer.shard_nanoseconds = 0;
+    peer.shards_ahead = 0;
+    peer.lease_shards = 1;
     peer.recall_pending = false;
     peer.knows_stage = false;
   }
@@ -153,7 +155,7 @@ bool Coordinator::on_results(Context& context, RankId from, Reader& reader) {
     shards += entry->shards.count;
   }
   Peer& peer = peers_[from.value];
-  peer.shard_nanoseconds = std::min(shard_nanoseconds, static_cast<std::uint64_t>(kShardTimeMax));
+  peer.take_report(shard_nanoseconds);
   peer.outstanding -= std::min(peer.outstanding, shards);
   peer.recall_pending = false;
   top_up(context, from);
@@ -343,35 +345,33 @@ void Coordinator::top_up(Context& context, RankId rank) {
     return;
   }
   for (std::uint64_t left = source_->left_for(rank); left != 0; left = source_->left_for(rank)) {
-    const std::uint64_t batch = batch_for(peer);
-    if (peer.outstanding != 0 && peer.outstanding + batch > outstanding_max(peer, batch)) return;
-    lease(context, rank, batch);
+    const Allowance allowed = allowance(peer);
+    if (peer.outstanding != 0 && peer.outstanding + allowed.batch > allowed.outstanding_max) return;
+    lease(context, rank, allowed.batch);
   }
   if (peer.outstanding == 0) balance_tail(context);
 }
 
-// Guided self-scheduling (Polychronopoulos and Kuck 1987): a share of what is left, so that batches
-// shrink towards the end, but no more than a lease's time is worth.
-std::uint64_t Coordinator::batch_for(const Peer& peer) const {
-  const std::uint64_t guided = std::max<std::uint64_t>(1, source_->left() / (2 * workers_.size()));
-  if (options_.batch != 0) return std::min<std::uint64_t>(options_.batch, guided);
-  if (peer.shard_nanoseconds == 0) return 1;
-  const std::uint64_t fitting = static_cast<std::uint64_t>(kLeaseTime) / peer.shard_nanoseconds;
-  return std::min(guided, std::clamp<std::uint64_t>(fitting, 1, kLeaseShardsMax));
+void Coordinator::Peer::take_report(std::uint64_t nanoseconds) {
+  shard_nanoseconds = std::min(nanoseconds, static_cast<std::uint64_t>(kShardTimeMax));
+  if (shard_nanoseconds == 0) return;
+  shards_ahead = static_cast<std::uint64_t>(kLatencyHidden) / shard_nanoseconds;
+  lease_shards =
+      std::clamp<std::uint64_t>(shards_ahead / (kLatencyHidden / kLeaseTime), 1, kLeaseShardsMax);
 }
 
-std::uint64_t Coordinator::outstanding_max(const Peer& peer, std::uint64_t batch) const {
-  const std::uint64_t share = std::max<std::uint64_t>(1, source_->left() / workers_.size());
-  std::uint64_t leases = options_.prefetch;
-  if (leases == 0) {
-    leases = kPrefetchMin;
-    if (options_.batch != 0 && peer.shard_nanoseconds != 0) {
-      leases =
-          std::clamp(static_cast<std::uint64_t>(kLatencyHidden) / peer.shard_nanoseconds / batch,
-                     kPrefetchMin, kPrefetchMax);
-    }
-  }
-  return std::min(share, leases * batch);
+// Guided self-scheduling (Polychronopoulos and Kuck 1987): a share of what is left, so that batches
+// shrink towards the end, but no more than a lease's time is worth.
+Coordinator::Allowance Coordinator::allowance(const Peer& peer) const {
+  const std::uint64_t share = source_->left() / workers_.size();
+  const std::uint64_t guided = std::max<std::uint64_t>(1, share / 2);
+  const std::uint64_t batch =
+      std::min<std::uint64_t>(options_.batch != 0 ? options_.batch : peer.lease_shards, guided);
+  const std::uint64_t ahead =
+      options_.prefetch != 0
+          ? options_.prefetch * batch
+          : std::clamp(peer.shards_ahead, kPrefetchMin * batch, kPrefetchMax * batch);
+  return {batch, std::min({std::max<std::uint64_t>(1, share), ahead, kAheadShardsMax})};
 }
 
 // Leases up to `shards` shards to `rank` in one message.

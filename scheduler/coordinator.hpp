@@ -43,14 +43,17 @@ struct RunProgress {
 
 class Coordinator {
  public:
-  // Work that a lease gives, and what a rank holds ahead, when the batch adapts.
+  // Work that a lease gives when the batch adapts.
   static constexpr Nanoseconds kLeaseTime = 2 * kMillisecond;
-  static constexpr std::uint64_t kLeaseShardsMax = 65'536;
+  static constexpr std::uint64_t kLeaseShardsMax = 16'384;
   static constexpr std::size_t kLeaseRangesMax = 64;
-  // Leases held ahead with a fixed batch: what hides this much latency, within these bounds.
-  static constexpr Nanoseconds kLatencyHidden = kMillisecond;
+  // Leases held ahead: what hides this much latency, within these bounds. Ranks that share a core
+  // wait for several time slices of the kernel until their turn comes.
+  static constexpr Nanoseconds kLatencyHidden = 16 * kMillisecond;
   static constexpr std::uint64_t kPrefetchMin = 2;
-  static constexpr std::uint64_t kPrefetchMax = 64;
+  static constexpr std::uint64_t kPrefetchMax = 1024;
+  // No more than this, since values that come out of order wait for those before them.
+  static constexpr std::uint64_t kAheadShardsMax = 4 * kLeaseShardsMax;
   // Taking shards back from a busy rank pays only if they would wait this long there.
   static constexpr Nanoseconds kRecallWorth = 2 * kMillisecond;
   // A rank's report of what a shard costs is believed up to this.
@@ -80,9 +83,18 @@ class Coordinator {
     std::vector<StagePlan> stages;
     std::uint64_t outstanding = 0;        // shards leased and not heard of again
     std::uint64_t shard_nanoseconds = 0;  // as it reports; 0: not known
+    std::uint64_t shards_ahead = 0;       // what hides the latency; 0: not known
+    std::uint64_t lease_shards = 1;       // in a lease of an adapting batch
     Nanoseconds heard_at = 0;
     bool recall_pending = false;  // asked, and nothing new heard of what it holds
     bool knows_stage = false;     // a rank without a share must know where to steal
+
+    void take_report(std::uint64_t nanoseconds);  // of what a shard costs it
+  };
+  // What a rank may be given: shards in the next lease, and in all that it holds.
+  struct Allowance {
+    std::uint64_t batch = 1;
+    std::uint64_t outstanding_max = 1;
   };
 
   bool on_ready(Context& context, RankId from, Reader& reader);
@@ -110,8 +122,7 @@ class Coordinator {
 
   void top_up_all(Context& context);
   void top_up(Context& context, RankId rank);
-  std::uint64_t batch_for(const Peer& peer) const;
-  std::uint64_t outstanding_max(const Peer& peer, std::uint64_t batch) const;
+  Allowance allowance(const Peer& peer) const;
   void lease(Context& context, RankId rank, std::uint64_t shards);
   std::uint64_t put_leases(Context& context, Writer& writer, RankId rank, ShardRange range,
                            std::uint32_t& leases);

@@ -1,12 +1,16 @@
 #include "runtime/host/host_loop.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <string>
+#include <system_error>
 #include <thread>
+#include <utility>
 
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "runtime/protocol/check.hpp"
@@ -23,6 +27,20 @@ void sleep_nanoseconds(Nanoseconds duration) {
 
 }  // namespace
 
+HostLoop::HostLoop(Node& node, Transport& transport, Executor& executor)
+    : node_(&node),
+      transport_(&transport),
+      executor_(&executor),
+      companion_timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)) {
+  if (companion_timer_ < 0) {
+    throw std::system_error(errno, std::generic_category(), "a rank's timer");
+  }
+}
+
+HostLoop::~HostLoop() {
+  close(companion_timer_);
+}
+
 Outcome HostLoop::run() {
   prctl(PR_SET_TIMERSLACK, kTimerSlackNanoseconds, 0, 0, 0);
   {
@@ -34,24 +52,22 @@ Outcome HostLoop::run() {
   std::thread companion_thread([this] { companion(); });
 
   WorkResult result;
-  Nanoseconds idle_since = now();
+  time_ = idle_since_ = now();
   std::unique_lock lock(mutex_);
   while (!outcome_) {
     const bool heard = make_progress();
     if (outcome_) break;
+    time_ = node_->now();
     const bool worked = work(result, lock);
-    if (heard || worked) idle_since = now();
+    if (heard || worked) busy_again();
     if (worked) continue;
     lock.unlock();
-    pause(idle_since);
+    pause();
     lock.lock();
   }
   lock.unlock();
-  {
-    const std::lock_guard done(companion_mutex_);
-    companion_done_ = true;
-  }
-  companion_wake_.notify_one();
+  companion_done_.store(true, std::memory_order_relaxed);
+  set_companion_timer(1, 0);
   companion_thread.join();
   leave();
   return *outcome_;
@@ -60,12 +76,12 @@ Outcome HostLoop::run() {
 // Computes until there is nothing to do or it is time to look at the network. What it has to send
 // meanwhile waits for that look, which the companion takes if an order lasts.
 bool HostLoop::work(WorkResult& result, std::unique_lock<std::mutex>& lock) {
-  Nanoseconds time = now();
-  const Nanoseconds until = time + kWorkTime;
+  const Nanoseconds until = time_ + kWorkTime;
   bool worked = false;
-  while (!outcome_ && time < until && take_order()) {
+  while (!outcome_ && time_ < until && take_order()) {
     lock.unlock();
-    time = compute(result);
+    if (!worked) hold_companion_off();
+    compute(result);
     lock.lock();
     node_->step(WorkFinished{&result}, output_);
     drain();
@@ -76,7 +92,6 @@ bool HostLoop::work(WorkResult& result, std::unique_lock<std::mutex>& lock) {
 }
 
 bool HostLoop::make_progress() {
-  rounds_.fetch_add(1, std::memory_order_relaxed);
   stop_if_asked();
   const std::size_t frames = transport_->poll(
       [this](RankId from, std::span<const std::byte> bytes) {
@@ -114,46 +129,67 @@ bool HostLoop::take_order() {
   return order_.has_value();
 }
 
-// Returns when it ended.
-Nanoseconds HostLoop::compute(WorkResult& result) {
+// The order's time includes the way to it since the last look at the clock, which is short.
+void HostLoop::compute(WorkResult& result) {
   WorkOrder order = std::move(*order_);
   order_.reset();
   result.restart(order);
   computing_.store(true, std::memory_order_relaxed);
-  const Nanoseconds begin = now();
   executor_->execute(order, result);
-  const Nanoseconds end = now();
-  result.elapsed = end - begin;
   computing_.store(false, std::memory_order_relaxed);
-  return end;
+  const Nanoseconds begin = std::exchange(time_, now());
+  result.elapsed = time_ - begin;
 }
 
-void HostLoop::pause(Nanoseconds idle_since) {
-  const Nanoseconds idle = now() - idle_since;
-  if (idle < kSpinTime) return;
-  if (idle < kYieldTime) {
+void HostLoop::busy_again() {
+  const Nanoseconds idle = time_ - std::exchange(idle_since_, time_);
+  if (idle > kPatienceMax) {
+    patience_ = std::max(patience_ / 2, kPatienceMin);
+  } else {
+    patience_ = std::min(patience_ * 2, kPatienceMax);
+  }
+}
+
+void HostLoop::pause() {
+  const Nanoseconds idle = time_ - idle_since_;
+  if (idle < std::min(kSpinTime, patience_)) return;
+  if (idle < patience_) {
     sched_yield();
     return;
   }
+  if (companion_due_ != 0) set_companion_timer(0, 0);
+  companion_due_ = 0;
   // Sleep about as long as it has been idle already, within bounds.
-  sleep_nanoseconds(std::clamp((idle - kYieldTime) / 4, kPauseMin, kPauseMax));
+  sleep_nanoseconds(std::clamp((idle - patience_) / 2, kPauseMin, kPauseMax));
+}
+
+void HostLoop::hold_companion_off() {
+  if (companion_due_ - time_ >= kCompanionPeriod) return;
+  set_companion_timer(2 * kCompanionPeriod, kCompanionPeriod);
+  companion_due_ = time_ + 2 * kCompanionPeriod;
+}
+
+// Goes off after `first`, or never if that is 0, and then every `then`.
+void HostLoop::set_companion_timer(Nanoseconds first, Nanoseconds then) {
+  const itimerspec times{
+      .it_interval = {.tv_sec = then / kSecond, .tv_nsec = then % kSecond},
+      .it_value = {.tv_sec = first / kSecond, .tv_nsec = first % kSecond},
+  };
+  REGROUP_CHECK(timerfd_settime(companion_timer_, 0, &times, nullptr) == 0,
+                "a rank's timer cannot be set");
 }
 
 void HostLoop::companion() {
-  prctl(PR_SET_TIMERSLACK, kTimerSlackNanoseconds, 0, 0, 0);
-  std::uint64_t rounds_seen = 0;
   Nanoseconds ended_at = 0;
-  std::unique_lock waiting(companion_mutex_);
-  while (!companion_done_) {
-    companion_wake_.wait_for(waiting, std::chrono::nanoseconds(kCompanionPeriod));
-    const std::uint64_t rounds = rounds_.load(std::memory_order_relaxed);
-    const bool held_up = rounds == rounds_seen && computing_.load(std::memory_order_relaxed);
-    rounds_seen = rounds;
-    if (!held_up || companion_done_) continue;
+  while (true) {
+    std::uint64_t times = 0;
+    const ssize_t got = read(companion_timer_, &times, sizeof times);
+    REGROUP_CHECK(got == sizeof times || errno == EINTR, "a rank's timer cannot be read");
+    if (companion_done_.load(std::memory_order_relaxed)) return;
+    if (!computing_.load(std::memory_order_relaxed)) continue;
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) continue;
     make_progress();
-    rounds_seen = rounds_.load(std::memory_order_relaxed);
     if (!outcome_) continue;
     if (ended_at == 0) ended_at = now();
     if (now() - ended_at < kLeaveTimeout) continue;

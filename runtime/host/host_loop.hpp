@@ -1,13 +1,13 @@
 // Drives one rank's Node in the real world. The calling thread computes and, between orders, makes
 // progress (leader); a companion thread makes progress instead while an order keeps the leader
 // busy, so that a shard of an hour delays no message. A rank with nothing to do spins briefly, then
-// yields, then sleeps, since ranks often share cores. Whoever makes progress holds one lock, under
-// which alone MPI and the Node are touched; user code runs without it.
+// yields, then sleeps, since ranks often share cores; it waits awake only as long as that has been
+// paying off. Whoever makes progress holds one lock, under which alone MPI and the Node are
+// touched; user code runs without it.
 #pragma once
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -23,12 +23,16 @@ inline constexpr std::string_view kStoppedBySignal = "stopped by signal ";
 
 class HostLoop {
  public:
-  // An idle rank spins this long, then yields until, then sleeps up to the pause at most.
+  // An idle rank spins this long, then yields until its patience ends, then sleeps up to the pause
+  // at most. Patience halves with every idle time that outlasts the most of it, and doubles with
+  // every one that does not.
   static constexpr Nanoseconds kSpinTime = 10 * kMicrosecond;
-  static constexpr Nanoseconds kYieldTime = 200 * kMicrosecond;
+  static constexpr Nanoseconds kPatienceMin = 5 * kMicrosecond;
+  static constexpr Nanoseconds kPatienceMax = 200 * kMicrosecond;
   static constexpr Nanoseconds kPauseMin = 20 * kMicrosecond;
   static constexpr Nanoseconds kPauseMax = kMillisecond;
-  // How often the companion looks whether the leader is held up.
+  // How often the companion makes progress while an order holds up the leader, which pushes the
+  // companion's timer ahead, by twice this, for as long as it is not held up.
   static constexpr Nanoseconds kCompanionPeriod = 2 * kMillisecond;
   // Short orders follow each other for this long before the leader looks at the network again.
   static constexpr Nanoseconds kWorkTime = 50 * kMicrosecond;
@@ -39,9 +43,11 @@ class HostLoop {
   // After the end: to let the last frames leave, and to let an order under way finish.
   static constexpr Nanoseconds kLeaveTimeout = 2 * kSecond;
 
-  // All outlive it.
-  HostLoop(Node& node, Transport& transport, Executor& executor)
-      : node_(&node), transport_(&transport), executor_(&executor) {}
+  // All outlive it. Throws std::system_error if the system has no timer to give.
+  HostLoop(Node& node, Transport& transport, Executor& executor);
+  ~HostLoop();
+  HostLoop(const HostLoop&) = delete;
+  HostLoop& operator=(const HostLoop&) = delete;
 
   // Runs the rank to its end. Once, and not from several threads.
   Outcome run();
@@ -69,8 +75,11 @@ class HostLoop {
   void stop_if_asked();
 
   bool work(WorkResult& result, std::unique_lock<std::mutex>& lock);
-  Nanoseconds compute(WorkResult& result);
-  void pause(Nanoseconds idle_since);
+  void compute(WorkResult& result);
+  void busy_again();
+  void pause();
+  void hold_companion_off();
+  void set_companion_timer(Nanoseconds first, Nanoseconds then);
   void companion();
   void leave();
 
@@ -85,13 +94,16 @@ class HostLoop {
   std::optional<Outcome> outcome_;
   bool stopped_ = false;
 
-  std::atomic<int> stop_signal_ = 0;
-  std::atomic<std::uint64_t> rounds_ = 0;  // of progress, by the leader
-  std::atomic<bool> computing_ = false;
+  // The leader's own.
+  Nanoseconds time_ = 0;  // of its last look at the clock
+  Nanoseconds idle_since_ = 0;
+  Nanoseconds patience_ = kPatienceMax;
+  Nanoseconds companion_due_ = 0;  // 0: its timer is off
 
-  std::mutex companion_mutex_;
-  std::condition_variable companion_wake_;
-  bool companion_done_ = false;
+  std::atomic<int> stop_signal_ = 0;
+  std::atomic<bool> computing_ = false;
+  std::atomic<bool> companion_done_ = false;
+  int companion_timer_ = -1;
 };
 
 }  // namespace regroup

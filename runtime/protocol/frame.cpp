@@ -52,20 +52,23 @@ const char* describe(FrameError error) {
 void seal_frame(Buffer& frame, const FrameHeader& header) {
   REGROUP_CHECK(frame.size() >= kFrameHeaderBytes && frame.size() <= kFrameBytesMax,
                 "a frame outside its bounds");
-  RawHeader raw{.checksum = 0,
-                .magic = kFrameMagic,
-                .version = kFrameVersion,
-                .kind = static_cast<std::uint8_t>(header.kind),
-                .flags = header.flags,
-                .reserved = 0,
-                .length = static_cast<std::uint32_t>(frame.size()),
-                .from = header.from.value,
-                .epoch = header.epoch.value,
-                .sequence = header.sequence,
-                .lamport = header.lamport};
-  std::memcpy(frame.data(), &raw, sizeof raw);
-  raw.checksum = checksum(frame.view());
-  std::memcpy(frame.data(), &raw.checksum, sizeof raw.checksum);
+  // RawHeader by words, as the checksum reads it back at once: a processor forwards what it has
+  // just stored only to loads that are no wider.
+  const std::uint64_t words[] = {
+      kFrameMagic | std::uint64_t{kFrameVersion} << 32 |
+          static_cast<std::uint64_t>(header.kind) << 40 | std::uint64_t{header.flags} << 48,
+      frame.size() | std::uint64_t{header.from.value} << 32,
+      header.epoch.value,
+      header.sequence,
+      header.lamport,
+  };
+  std::byte* to = frame.data() + sizeof(RawHeader::checksum);
+  for (const std::uint64_t word : words) {
+    std::memcpy(to, &word, sizeof word);
+    to += sizeof word;
+  }
+  const std::uint64_t sum = checksum(frame.view());
+  std::memcpy(frame.data(), &sum, sizeof sum);
 }
 
 std::size_t leading_frame_bytes(std::span<const std::byte> bytes) {

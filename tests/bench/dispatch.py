@@ -110,23 +110,31 @@ class Bench:
                               *(["--master-computes"] if computes else []))
         return json.loads(self.output_of(command))["run_seconds"]
 
-    def alone(self, shards, shard_ns):
-        """Seconds that one process a core takes for its share, without any MPI: what there is to have."""
-        share = self.work_arguments(shards / self.cores, shard_ns)
-        running = [subprocess.Popen(["taskset", "-c", core, self.program("bare_mpi"), "--alone", *share],
-                                    stdout=subprocess.PIPE, text=True)
-                   for core in expand_cores(self.options.cores)]
+    def alone(self, shards, shard_ns, processes):
+        """Seconds that so many processes, placed by the kernel, take for their shares without any MPI:
+        what there is to have."""
+        share = self.work_arguments(shards / processes, shard_ns)
+        running = [subprocess.Popen(["taskset", "-c", self.options.cores, self.program("bare_mpi"),
+                                     "--alone", *share], stdout=subprocess.PIPE, text=True)
+                   for _ in range(processes)]
         return statistics.mean(
             json.loads(process.communicate()[0])["run_seconds"] for process in running)
 
-    def regroup_command(self, shards, shard_ns=0, batch=0, computes=True, stamp=False):
+    def regroup_command(self, shards, supervised=False, **settings):
+        """By mpirun with the options that all programs get, or as a user starts it: `run -n`."""
+        run = [self.program("empty_job"), "run", *self.regroup_arguments(shards, **settings)]
+        if not supervised:
+            return self.mpirun(*run)
+        return ["taskset", "-c", self.options.cores, *run, "-n", str(self.options.ranks)]
+
+    def regroup_arguments(self, shards, shard_ns=0, batch=0, computes=True, stamp=False):
         self.runs += 1
-        return self.mpirun(
-            self.program("empty_job"), "run", "empty", "--dir", str(self.scratch / str(self.runs)),
+        return [
+            "empty", "--dir", str(self.scratch / str(self.runs)),
             *self.work_arguments(shards, shard_ns), "--batch", str(batch),
             "--coordinator", "computes" if computes else "dedicated",
             "--schedule", self.options.schedule, "--format", "json", "--progress", "none",
-            *(["--stamp"] if stamp else []))
+            *(["--stamp"] if stamp else [])]
 
     def regroup(self, shards, **settings):
         """Seconds that Regroup takes for the shards."""
@@ -213,7 +221,9 @@ def measure_efficiency(bench, results, shard_ns=1e6):
     shards = int(4 * bench.options.seconds * 1e9 / shard_ns) * bench.cores
     busy = shards * shard_ns / 1e9 / bench.cores
     found = interleaved({
-        "no MPI, one process a core": lambda: busy / bench.alone(shards, shard_ns),
+        "no MPI, one process a core": lambda: busy / bench.alone(shards, shard_ns, bench.cores),
+        "no MPI, as many processes as ranks": lambda: busy / bench.alone(
+            shards, shard_ns, bench.options.ranks),
         "bare, one shard a message, pipeline 4": lambda: busy / bench.bare(shards, shard_ns),
         "bare, the master computes too": lambda: busy / bench.bare(shards, shard_ns, computes=True),
         "Regroup": lambda: busy / bench.regroup(shards, shard_ns=shard_ns),
@@ -264,21 +274,30 @@ def seconds_of(action):
 
 
 def measure_start(bench, results):
-    def first_shard():
+    ranks = bench.options.ranks
+
+    def first_shard(supervised):
         start = time.time()
-        output = json.loads(bench.output_of(bench.regroup_command(1, stamp=True)))
-        return output["result"]["sum"] / 1e9 - start
+        command = bench.regroup_command(1, supervised=supervised, stamp=True)
+        return json.loads(bench.output_of(command))["result"]["sum"] / 1e9 - start
 
     found = interleaved({
         "true": lambda: seconds_of(lambda: bench.output_of(bench.mpirun("true"))),
-        "whole": lambda: seconds_of(lambda: bench.regroup(1)),
-        "first": first_shard,
+        "whole": lambda: seconds_of(
+            lambda: bench.output_of(bench.regroup_command(1, supervised=True))),
+        "run -n": lambda: first_shard(True),
+        "mpirun": lambda: first_shard(False),
     }, bench.options.repeats)
     base = found["true"].median
-    whole = Sample([value - base for value in found["whole"].values])
-    results.add("e", f"mpirun -n {bench.options.ranks} true", found["true"], "s")
-    results.add("e", "one-shard job, beyond that", whole, "s", judged=whole.median)
-    results.add("e", "launch to first shard, all of it", found["first"], "s")
+
+    def beyond(name):
+        return Sample([value - base for value in found[name].values])
+
+    results.add("e", f"mpirun -n {ranks} true", found["true"], "s")
+    results.add("e", f"regroup run -n {ranks}, first shard, beyond that", beyond("run -n"), "s",
+                judged=beyond("run -n").median)
+    results.add("e", f"regroup run -n {ranks} of one shard, to its end", beyond("whole"), "s")
+    results.add("e", "mpirun with its own defaults, first shard", beyond("mpirun"), "s")
 
 
 def cpu_seconds(pid):

@@ -197,7 +197,8 @@ TEST(Coordinator, StartsWithSingleShardsAndGrowsBatchesToTheCostOfAShard) {
   const auto fitting = static_cast<std::uint64_t>(Coordinator::kLeaseTime / kMicrosecond);
   ASSERT_FALSE(lines.empty());
   EXPECT_EQ(lines[0], "1 lease 0: 2+" + std::to_string(fitting));
-  EXPECT_LE(leased_to(1, lines), 2 * fitting) << "at most a lease ahead";
+  const auto latency_worth = static_cast<std::uint64_t>(Coordinator::kLatencyHidden / kMicrosecond);
+  EXPECT_LE(leased_to(1, lines), latency_worth) << "no more ahead than the latency is worth";
 }
 
 TEST(Coordinator, AFixedBatchIsTheMostOfOneLease) {
@@ -228,11 +229,11 @@ TEST(Coordinator, APrefetchOfOneHoldsNothingAhead) {
 TEST(Coordinator, PrefetchHidesLatencyOfCheapShardsWithinBounds) {
   ScheduleOptions options = only_others();
   options.batch = 1;
-  OpenedRun run(2, {bag(100'000)}, options);
+  OpenedRun run(2, {bag(1'000'000)}, options);
   EXPECT_EQ(leased_to(1, run.sent()), Coordinator::kPrefetchMin);
-  run.results(1, {{{0, 1}}}, 100 * kMicrosecond);
+  run.results(1, {{{0, 1}}}, Coordinator::kLatencyHidden / 10);
   EXPECT_EQ(leased_to(1, run.sent()), 10u - (Coordinator::kPrefetchMin - 1))
-      << "ten shards of 100 us make up the latency";
+      << "ten shards of a tenth of it make up the latency";
   run.results(1, {{{1, 1}}}, 1);
   EXPECT_EQ(leased_to(1, run.sent()), Coordinator::kPrefetchMax - 9u);
 }
