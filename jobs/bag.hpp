@@ -110,6 +110,7 @@ class Bag : public JobProgram<Job> {
   std::expected<void, std::string> absorb(const WorkOrder&) override {
     return std::unexpected("a bag has no partitions");
   }
+  void forget_parts() override {}
   void commit(StageId, ShardRange shards, std::uint32_t value_bytes,
               std::span<const std::byte> values) override {
     if constexpr (PlainResult<Result> && !EncodedResult<Result>) {

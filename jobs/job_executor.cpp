@@ -41,6 +41,9 @@ void JobExecutor::execute(WorkOrder& order, WorkResult& result) {
       case WorkKind::kAbsorb:
         outcome = program_->absorb(order);
         break;
+      case WorkKind::kForget:
+        program_->forget_parts();
+        break;
       case WorkKind::kFinalize:
         outcome = finalize_();
         break;

@@ -124,6 +124,11 @@ class MapReduce : public JobProgram<Job> {
     return {};
   }
 
+  void forget_parts() override {
+    partitions_.clear();
+    parts_.clear();
+  }
+
   void commit(StageId stage, ShardRange shards, std::uint32_t value_bytes,
               std::span<const std::byte> values) override {
     if (stage != kReduceStage) return;

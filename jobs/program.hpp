@@ -41,6 +41,8 @@ class Program : public ResultSink {
   virtual void run(const WorkOrder& order, std::uint64_t seed, const RankResources& resources,
                    WorkResult& result) = 0;
   virtual std::expected<void, std::string> absorb(const WorkOrder& order) = 0;
+  // What was absorbed is void: it will come again.
+  virtual void forget_parts() = 0;
 
   // Coordinator: every shard was committed or skipped.
   virtual void report(Report& report) = 0;

@@ -33,12 +33,15 @@ void Coordinator::on_start(Context& context) {
   state_since_ = context.now();
   opening_since_ = context.now();
   workers_ = computing_ranks(context.view(), options_);
-  peers_.resize(context.view().members.back().value + 1u);
-  for (const RankId rank : context.view().members) {
-    Writer writer = context.begin(rank, MessageKind::kOpen);
-    writer.put_bytes(job_description_.view());
-    context.send();
-  }
+  peers_.resize(context.view().members.list().back().value + 1u);
+  members_ = context.view().members;
+  for (const RankId rank : members_) send_open(context, rank);
+}
+
+void Coordinator::send_open(Context& context, RankId rank) {
+  Writer writer = context.begin(rank, MessageKind::kOpen);
+  writer.put_bytes(job_description_.view());
+  context.send();
 }
 
 bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Reader& reader) {
@@ -52,6 +55,8 @@ bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Re
       return on_failures(context, from, reader);
     case MessageKind::kReturned:
       return on_returned(context, from, reader);
+    case MessageKind::kAnnounce:
+      return on_announce(context, from, reader);
     case MessageKind::kGoodbye:
       return on_goodbye(from, reader);
     default:
@@ -80,7 +85,7 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
   const bool was_complete = std::exchange(
       all_ready_,
       std::ranges::all_of(workers_, [&](RankId rank) { return peers_[rank.value].ready; }));
-  if (from == context.self()) {
+  if (from == context.self() && state_ == RunPhase::kOpening) {
     stages_ = peer.stages;
     REGROUP_CHECK(!stages_.empty(), "a job without stages");
     begin_stage(context);
@@ -106,9 +111,19 @@ void Coordinator::begin_stage(Context& context) {
   if (state_ == RunPhase::kOpening) running_since_ = context.now();
   state_ = RunPhase::kRunning;
   state_since_ = context.now();
-  const StagePlan& plan = stages_[stage_.value];
-  table_ = std::make_unique<TaskTable>(plan.shards);
-  source_ = make_shard_source(plan, options_.policy, workers_);
+  if (const auto kept = given_.find(stage_);
+      kept != given_.end() && stages_[stage_.value].kind == StageKind::kReduce) {
+    table_ = std::move(kept->second);  // a reduced partition needs no parts again
+    given_.erase(kept);
+  } else {
+    table_ = std::make_unique<TaskTable>(stages_[stage_.value].shards);
+  }
+  lay_out_stage(context);
+}
+
+// Everything that is pending goes to the ranks of now.
+void Coordinator::lay_out_stage(Context& context) {
+  source_ = make_shard_source(stages_[stage_.value], options_.policy, workers_);
   retries_.clear();
   for (Peer& peer : peers_) {
     peer.outstanding = 0;
@@ -126,6 +141,9 @@ void Coordinator::end_stage_if_settled(Context& context) {
   while (state_ == RunPhase::kRunning && table_->settled()) {
     settled_before_ += stages_[stage_.value].shards;
     if (stage_.value + 1u < stages_.size()) {
+      if (stages_[stage_.value].kind == StageKind::kMap && !given_[stage_]) {
+        given_[stage_] = std::move(table_);  // it may have to run again
+      }
       ++stage_.value;
       return begin_stage(context);
     }
@@ -136,15 +154,115 @@ void Coordinator::end_stage_if_settled(Context& context) {
   }
 }
 
+// ---- views ----
+
+void Coordinator::on_view(Context& context) {
+  const RankSet before = std::exchange(members_, context.view().members);
+  workers_ = computing_ranks(context.view(), options_);
+  opening_since_ = context.now();
+  for (std::uint32_t i = 0; i < peers_.size(); ++i) {
+    const RankId rank{i};
+    const bool stays =
+        members_.contains(rank) && before.contains(rank) && !context.view().joined.contains(rank);
+    if (!stays) peers_[i] = {};
+    peers_[i].announced = false;
+    peers_[i].outstanding = 0;
+  }
+  all_ready_ = std::ranges::all_of(workers_, [&](RankId rank) { return peers_[rank.value].ready; });
+  for (const RankId rank : members_) {
+    if (state_ == RunPhase::kClosing || state_ == RunPhase::kOver) {
+      if (!peers_[rank.value].said_goodbye) send_finish(context, rank);
+    } else if (!peers_[rank.value].ready) {
+      send_open(context, rank);
+    }
+  }
+  if (state_ != RunPhase::kRunning) return;
+  RankSet lost = before;
+  lost.erase_all(members_);
+  lost.insert_all(context.view().joined);
+  for (ShardRange run = table_->next_run(ShardState::kLeased, ShardId{0}, table_->shards());
+       run.count != 0; run = table_->next_run(ShardState::kLeased, run.end(), table_->shards())) {
+    table_->release(run, Charge::kNone);
+    context.event(EventKind::kReturn, context.self(), run.first.value, run.count);
+  }
+  if (lost_parts(lost)) return begin_round(context);
+  lay_out_stage(context);
+}
+
+// Any rank that computes may own partitions.
+bool Coordinator::lost_parts(const RankSet& lost) const {
+  return !lost.empty() && stages_[stage_.value].kind != StageKind::kBag;
+}
+
+// Parts are held by their owners alone, so that the map shards that made them are run again; what
+// the sink was given stays given.
+void Coordinator::begin_round(Context& context) {
+  ++round_;
+  std::unique_ptr<TaskTable> held = std::move(table_);
+  if (stages_[stage_.value].kind == StageKind::kReduce) {
+    settled_before_ -= stages_[stage_.value - 1u].shards;
+    given_.insert_or_assign(stage_, std::move(held));
+    --stage_.value;
+    held = std::move(given_[stage_]);
+  } else if (given_[stage_]) {
+    held = std::move(given_[stage_]);
+  }
+  table_ = std::make_unique<TaskTable>(stages_[stage_.value].shards);
+  if (held) {
+    for (ShardRange run = held->next_run(ShardState::kQuarantined, ShardId{0}, held->shards());
+         run.count != 0;
+         run = held->next_run(ShardState::kQuarantined, run.end(), held->shards())) {
+      for (ShardId shard = run.first; shard < run.end(); ++shard.value) table_->quarantine(shard);
+    }
+  }
+  given_[stage_] = std::move(held);
+  context.event(EventKind::kRound, context.self(), stage_.value, round_);
+  lay_out_stage(context);
+}
+
+bool Coordinator::on_announce(Context& context, RankId from, Reader& reader) {
+  const auto stage = reader.get<StageId>();
+  const ShardRange running = reader.get_range();
+  const auto attempt = reader.get<Attempt>();
+  if (!reader.complete()) return false;
+  Peer& peer = peers_[from.value];
+  if (running.count != 0) {
+    if (attempt.value == 0 || !was_begun(stage)) return false;
+    if (in_stage(stage)) {
+      if (!within_stage(running)) return false;
+      ShardRange left = running;
+      while (left.count != 0) {
+        const ShardRange run = table_->next_run(ShardState::kPending, left.first, left.count);
+        if (run.count == 0 || run.first >= left.end()) break;
+        const ShardRange cut{run.first, std::min(run.count, left.end().value - run.first.value)};
+        table_->lease(cut);
+        context.event(EventKind::kLease, from, cut.first.value, cut.count);
+        peer.outstanding += cut.count;
+        left = {cut.end(), left.end().value - cut.end().value};
+      }
+    }
+  }
+  peer.announced = true;
+  if (state_ == RunPhase::kRunning) {
+    top_up(context, from);
+    end_stage_if_settled(context);
+  }
+  return true;
+}
+
 // ---- results ----
 
 bool Coordinator::on_results(Context& context, RankId from, Reader& reader) {
   const auto stage = reader.get<StageId>();
+  const auto round = reader.get<std::uint32_t>();
+  const auto report = reader.get<std::uint64_t>();
   const auto shard_nanoseconds = reader.get<std::uint64_t>();
   const auto entries = reader.get<std::uint32_t>();
-  if (reader.failed() || !was_begun(stage)) return false;
-  if (!in_stage(stage)) {  // it has settled
-    ++duplicates_;
+  if (reader.failed() || !was_begun(stage) || round > round_) return false;
+  Peer& peer = peers_[from.value];
+  if (!in_stage(stage) || (round != round_ && stages_[stage.value].kind != StageKind::kBag)) {
+    peer.reports = std::max(peer.reports, report);
+    ++duplicates_;  // it has settled, or is run again
     return true;
   }
   if (!results_make_sense(reader, entries)) return false;
@@ -154,11 +272,16 @@ bool Coordinator::on_results(Context& context, RankId from, Reader& reader) {
     if (!entry || !commit(context, *entry)) return false;
     shards += entry->shards.count;
   }
-  Peer& peer = peers_[from.value];
+  peer.reports = std::max(peer.reports, report);
   peer.take_report(shard_nanoseconds);
   peer.outstanding -= std::min(peer.outstanding, shards);
   peer.recall_pending = false;
   top_up(context, from);
+  if (from != context.self() && peer.reports - peer.acknowledged >= kReportsUntoldMax) {
+    peer.acknowledged = peer.reports;
+    context.begin(from, MessageKind::kAcknowledge).put(peer.reports);
+    context.send();
+  }
   end_stage_if_settled(context);
   return true;
 }
@@ -192,11 +315,21 @@ bool Coordinator::commit(Context& context, const ResultEntry& entry) {
   newly_done_.clear();
   const auto counts = table_->commit(entry.shards, entry.attempt, newly_done_);  // I7
   if (!counts) return false;
+  for (const ShardRange done : newly_done_) {
+    context.event(EventKind::kCommit, context.self(), done.first.value, done.count);
+  }
+  const auto given = given_.find(stage_);
+  if (given != given_.end() && given->second) {  // the sink gets each shard once
+    newly_given_.clear();
+    for (const ShardRange done : newly_done_) {
+      (void)given->second->commit(done, Attempt{1}, newly_given_);
+    }
+    newly_done_.swap(newly_given_);
+  }
   for (const ShardRange fresh : newly_done_) {
     const std::size_t offset = (fresh.first.value - entry.shards.first.value) * entry.value_bytes;
     sink_->commit(stage_, fresh, entry.value_bytes,
                   entry.values.subspan(offset, fresh.count * entry.value_bytes));
-    context.event(EventKind::kCommit, context.self(), fresh.first.value, fresh.count);
   }
   duplicates_ += counts->duplicates;
   return true;
@@ -253,7 +386,10 @@ void Coordinator::fail_shard(Context& context, RankId rank, ShardId shard, Attem
   if (attempt.value >= options_.attempts_max) {
     table_->quarantine(shard);
     ++quarantined_;
-    sink_->skip(stage_, shard, attempt, rank, what);
+    const auto given = given_.find(stage_);
+    const bool was_given =
+        given != given_.end() && given->second && !given->second->quarantine(shard);
+    if (!was_given) sink_->skip(stage_, shard, attempt, rank, what);
     context.event(EventKind::kQuarantine, rank, shard.value, attempt.value);
     return;
   }
@@ -333,7 +469,7 @@ void Coordinator::top_up_all(Context& context) {
 
 void Coordinator::top_up(Context& context, RankId rank) {
   Peer& peer = peers_[rank.value];
-  if (state_ != RunPhase::kRunning || !peer.ready) return;
+  if (state_ != RunPhase::kRunning || !peer.ready || !peer.announced) return;
   // A part of a partition needs an owner that has opened the job.
   if (stages_[stage_.value].kind == StageKind::kMap && !all_ready_) return;
   if (source_->peers_steal() && !peer.knows_stage) {
@@ -379,6 +515,10 @@ void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
   Writer writer = context.begin(rank, MessageKind::kLease);
   writer.put(stage_);
   writer.put(static_cast<std::uint8_t>(source_->peers_steal()));
+  writer.put(round_);
+  Peer& peer = peers_[rank.value];
+  peer.acknowledged = peer.reports;
+  writer.put(peer.acknowledged);
   const std::size_t count_offset = writer.buffer().size();
   writer.put(std::uint32_t{0});
   std::uint32_t leases = 0;
@@ -390,7 +530,7 @@ void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
   }
   std::memcpy(writer.buffer().data() + count_offset, &leases, sizeof leases);
   context.send();
-  peers_[rank.value].outstanding += leased;
+  peer.outstanding += leased;
 }
 
 // Leases what is pending of a range: a shard given back may have been committed by an earlier
@@ -498,12 +638,14 @@ void Coordinator::close(Context& context, int exit_status, std::string message) 
   state_ = RunPhase::kClosing;
   state_since_ = context.now();
   outcome_ = {exit_status, std::move(message)};
-  for (const RankId rank : context.view().members) {
-    Writer writer = context.begin(rank, MessageKind::kFinish);
-    writer.put(static_cast<std::int32_t>(exit_status));
-    writer.put_string(outcome_.message);
-    context.send();
-  }
+  for (const RankId rank : context.view().members) send_finish(context, rank);
+}
+
+void Coordinator::send_finish(Context& context, RankId rank) {
+  Writer writer = context.begin(rank, MessageKind::kFinish);
+  writer.put(static_cast<std::int32_t>(outcome_.exit_status));
+  writer.put_string(outcome_.message);
+  context.send();
 }
 
 RunProgress Coordinator::progress() const {

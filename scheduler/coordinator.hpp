@@ -54,6 +54,8 @@ class Coordinator {
   static constexpr std::uint64_t kPrefetchMax = 1024;
   // No more than this, since values that come out of order wait for those before them.
   static constexpr std::uint64_t kAheadShardsMax = 4 * kLeaseShardsMax;
+  // A rank is told that its reports were taken in with a lease, or when there are as many.
+  static constexpr std::uint64_t kReportsUntoldMax = 16;
   // Taking shards back from a busy rank pays only if they would wait this long there.
   static constexpr Nanoseconds kRecallWorth = 2 * kMillisecond;
   // A rank's report of what a shard costs is believed up to this.
@@ -70,6 +72,8 @@ class Coordinator {
 
   void on_start(Context& context);
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
+  // After some ranks were lost, or came back: what they held is leased to others.
+  void on_view(Context& context);
   void on_tick(Context& context);
   void on_finalized(Context& context, const WorkResult& result);
   void on_stop(Context& context, const std::string& reason);
@@ -79,6 +83,7 @@ class Coordinator {
  private:
   struct Peer {
     bool ready = false;
+    bool announced = true;  // has said what it holds, in this view
     bool said_goodbye = false;
     std::vector<StagePlan> stages;
     std::uint64_t outstanding = 0;        // shards leased and not heard of again
@@ -86,8 +91,10 @@ class Coordinator {
     std::uint64_t shards_ahead = 0;       // what hides the latency; 0: not known
     std::uint64_t lease_shards = 1;       // in a lease of an adapting batch
     Nanoseconds heard_at = 0;
-    bool recall_pending = false;  // asked, and nothing new heard of what it holds
-    bool knows_stage = false;     // a rank without a share must know where to steal
+    bool recall_pending = false;     // asked, and nothing new heard of what it holds
+    std::uint64_t reports = 0;       // messages of results taken in
+    std::uint64_t acknowledged = 0;  // of those, as the rank was told
+    bool knows_stage = false;        // a rank without a share must know where to steal
 
     void take_report(std::uint64_t nanoseconds);  // of what a shard costs it
   };
@@ -112,7 +119,13 @@ class Coordinator {
   bool on_failures(Context& context, RankId from, Reader& reader);
   bool on_returned(Context& context, RankId from, Reader& reader);
   std::uint64_t take_back(Context& context, RankId from, ShardRange shards);
+  bool on_announce(Context& context, RankId from, Reader& reader);
   bool on_goodbye(RankId from, Reader& reader);
+  void send_open(Context& context, RankId rank);
+  void send_finish(Context& context, RankId rank);
+  bool lost_parts(const RankSet& members) const;
+  void begin_round(Context& context);
+  void lay_out_stage(Context& context);
 
   void begin_stage(Context& context);
   void end_stage_if_settled(Context& context);
@@ -151,6 +164,11 @@ class Coordinator {
   StageId stage_;
   std::unique_ptr<TaskTable> table_;
   std::vector<ShardRange> newly_done_;  // of the entry being read
+  RankSet members_;                     // of the view before
+  std::uint32_t round_ = 0;             // of map stages begun anew
+  // Of a stage that is run again: what the sink was given before.
+  std::map<StageId, std::unique_ptr<TaskTable>> given_;
+  std::vector<ShardRange> newly_given_;
   std::unique_ptr<ShardSource> source_;
   std::multimap<Nanoseconds, ShardId> retries_;  // by when they are due
   Nanoseconds balanced_at_ = 0;

@@ -3,11 +3,22 @@
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
+namespace {
+constexpr int kExitNotRecovered = 3;
+}
 
 void Scheduler::on_start(Context& context) {
   REGROUP_CHECK(coordinator_.has_value() == context.is_coordinator(),
                 "a coordinator on the wrong rank");
   if (coordinator_) coordinator_->on_start(context);
+}
+
+void Scheduler::on_view(Context& context) {
+  if (context.is_coordinator() != coordinator_.has_value()) {
+    return context.finish({kExitNotRecovered, "the coordinator was lost", true});
+  }
+  if (coordinator_) coordinator_->on_view(context);
+  worker_.on_view(context);
 }
 
 void Scheduler::on_tick(Context& context) {
@@ -23,14 +34,15 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kResults:
     case MessageKind::kFailures:
     case MessageKind::kReturned:
+    case MessageKind::kAnnounce:
     case MessageKind::kGoodbye:
       return coordinator_ && coordinator_->on_message(context, from, kind, reader);
     case MessageKind::kOpen:
     case MessageKind::kLease:
     case MessageKind::kRecall:
+    case MessageKind::kAcknowledge:
     case MessageKind::kFinish:
-      return from == context.view().coordinator() &&
-             worker_.on_message(context, from, kind, reader);
+      return from == context.view().coordinator && worker_.on_message(context, from, kind, reader);
     default:
       return worker_.on_message(context, from, kind, reader);
   }

@@ -209,8 +209,9 @@ class OwnerSource : public ShardSource {
 }  // namespace
 
 std::vector<RankId> computing_ranks(const View& view, const ScheduleOptions& options) {
-  const bool all = options.coordinator_computes || view.members.size() == 1;
-  return {view.members.begin() + (all ? 0 : 1), view.members.end()};
+  RankSet ranks = view.members;
+  if (!options.coordinator_computes && ranks.size() > 1) ranks.erase(view.coordinator);
+  return ranks.list();
 }
 
 std::vector<RankId> partition_owners(std::span<const RankId> members, std::uint64_t partitions) {

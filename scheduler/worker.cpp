@@ -16,6 +16,7 @@ constexpr std::size_t kLeaseBytes = 8 + 8 + 4;
 constexpr std::size_t kEntryBytes = 8 + 4 + 4 + 4;
 constexpr std::size_t kPartHeadBytes = 4 + 4;
 constexpr std::size_t kStagesMax = 65'535;
+constexpr std::size_t kSpareResultsMax = 64;
 // How much the newest measurement of a shard's cost counts in the running mean.
 constexpr double kCostWeight = 0.25;
 
@@ -48,7 +49,7 @@ bool leases_make_sense(Reader reader, std::uint64_t shards_max) {
 bool Worker::on_message(Context& context, RankId from, MessageKind kind, Reader& reader) {
   switch (kind) {
     case MessageKind::kOpen:
-      return on_open(reader);
+      return on_open(context, reader);
     case MessageKind::kLease:
       return on_lease(context, reader);
     case MessageKind::kRecall:
@@ -61,6 +62,8 @@ bool Worker::on_message(Context& context, RankId from, MessageKind kind, Reader&
       return on_partitions(context, from, reader);
     case MessageKind::kPartitionsTaken:
       return on_partitions_taken(context, from, reader);
+    case MessageKind::kAcknowledge:
+      return on_acknowledge(reader);
     case MessageKind::kFinish:
       return on_finish(context, reader);
     default:
@@ -70,9 +73,14 @@ bool Worker::on_message(Context& context, RankId from, MessageKind kind, Reader&
 
 // ---- messages ----
 
-bool Worker::on_open(Reader& reader) {
+// A coordinator that has not heard of this rank's readiness asks again after a change of view.
+bool Worker::on_open(Context& context, Reader& reader) {
   const auto description = reader.get_bytes();
-  if (!reader.complete() || open_wanted_) return false;
+  if (!reader.complete()) return false;
+  if (open_wanted_) {
+    if (opened_) send_ready(context);
+    return true;
+  }
   open_wanted_ = true;
   WorkOrder order{.kind = WorkKind::kOpen};
   order.input = Buffer(description);
@@ -83,12 +91,34 @@ bool Worker::on_open(Reader& reader) {
 bool Worker::on_lease(Context&, Reader& reader) {
   const auto stage = reader.get<StageId>();
   const bool steal = reader.get<std::uint8_t>() != 0;
-  if (reader.failed() || stage.value >= stages_.size() || stage < stage_ || finished_) return false;
+  const auto round = reader.get<std::uint32_t>();
+  const auto acknowledged = reader.get<std::uint64_t>();
+  if (reader.failed() || stage.value >= stages_.size() || finished_ || round < round_) return false;
+  if (stage < stage_ && round == round_) return false;
   if (!leases_make_sense(reader, stages_[stage.value].shards)) return false;
+  enter_round(round);
+  take_acknowledgement(acknowledged);
   if (!in_stage_ || stage != stage_) enter_stage(stage);
   peers_steal_ = steal;
   enqueue_leases(reader);
   return true;
+}
+
+bool Worker::on_acknowledge(Reader& reader) {
+  const auto reports = reader.get<std::uint64_t>();
+  if (!reader.complete()) return false;
+  take_acknowledgement(reports);
+  return true;
+}
+
+// The coordinator has taken in the reports up to this one.
+void Worker::take_acknowledgement(std::uint64_t reports) {
+  while (!unacknowledged_.empty() && unacknowledged_.front().number <= reports) {
+    if (spare_results_.size() < kSpareResultsMax) {
+      spare_results_.push_back(std::move(unacknowledged_.front().values));
+    }
+    unacknowledged_.pop_front();
+  }
 }
 
 bool Worker::on_recall(Context& context, Reader& reader) {
@@ -97,7 +127,7 @@ bool Worker::on_recall(Context& context, Reader& reader) {
   if (!reader.complete()) return false;
   std::vector<Lease> leases;
   if (in_stage_ && stage == stage_) leases = give_away(std::min(count, queued_));
-  send_leases(context, context.view().coordinator(), MessageKind::kReturned, stage, leases);
+  send_leases(context, context.view().coordinator, MessageKind::kReturned, stage, leases);
   return true;
 }
 
@@ -137,11 +167,13 @@ bool Worker::on_partitions(Context& context, RankId from, Reader& reader) {
   const auto stage = reader.get<StageId>();
   const auto shard = reader.get<ShardId>();
   const auto attempt = reader.get<Attempt>();
+  const auto round = reader.get<std::uint32_t>();
   if (reader.failed() || attempt.value == 0 || stage.value >= stages_.size()) return false;
   const StagePlan& map = stages_[stage.value];
   if (map.kind != StageKind::kMap || shard.value >= map.shards) return false;
   if (!parts_make_sense(context, stage, reader)) return false;
-  if (finished_) return true;
+  if (finished_ || round < round_) return true;
+  enter_round(round);
   if (parts_taken_.empty() || parts_stage_ < stage) {
     parts_taken_.assign(map.shards, false);
     parts_stage_ = stage;
@@ -215,10 +247,74 @@ bool Worker::on_finish(Context& context, Reader& reader) {
   map_shards_.clear();
   control_orders_.clear();
   absorb_orders_.clear();
-  context.begin(context.view().coordinator(), MessageKind::kGoodbye);
+  context.begin(context.view().coordinator, MessageKind::kGoodbye);
   context.send();
   if (!context.is_coordinator()) context.finish({exit_status, std::string(message)});
   return true;
+}
+
+// ---- views ----
+
+void Worker::on_view(Context& context) {
+  if (finished_) return;
+  owners_.clear();
+  if (context.view().joined.contains(context.self())) {
+    discard_all();
+    return announce(context);
+  }
+  queue_.clear();
+  queued_ = 0;
+  map_shards_.clear();
+  steal_waiting_ = false;
+  steal_misses_ = 0;
+  steal_after_ = 0;
+  // The results of a bag hold whatever the view; what was made of the parts of a map stage may have
+  // lost its base.
+  if (in_stage_ && plan().kind != StageKind::kBag) drop_results();
+  std::erase_if(unacknowledged_, [&](const Report& report) {
+    return stages_[report.stage.value].kind != StageKind::kBag;
+  });
+  announce(context);
+}
+
+// This rank was given up by the others, who have gone on without it: all that it did since is void.
+void Worker::discard_all() {
+  in_stage_ = false;
+  queue_.clear();
+  queued_ = 0;
+  map_shards_.clear();
+  drop_results();
+  unacknowledged_.clear();
+  steal_waiting_ = false;
+  running_.reset();
+  absorb_orders_.clear();
+  absorb_orders_.push_back({.kind = WorkKind::kForget});
+  parts_taken_.clear();
+  parts_stage_ = {};
+  ++absorbing_round_;
+}
+
+void Worker::announce(Context& context) {
+  if (opened_) send_ready(context);
+  const bool goes_on = running_ && stages_[running_->stage.value].kind == StageKind::kBag;
+  Writer writer = context.begin(context.view().coordinator, MessageKind::kAnnounce);
+  writer.put(goes_on ? running_->stage : StageId{});
+  writer.put(goes_on ? running_->shards : ShardRange{});
+  writer.put(goes_on ? running_->attempt : Attempt{});
+  context.send();
+  for (const Report& report : unacknowledged_) send_report(context, report);
+}
+
+// Parts were lost with their owners: all map shards of the stage are run again, for the owners of
+// now.
+void Worker::enter_round(std::uint32_t round) {
+  if (round == round_) return;
+  round_ = round;
+  in_stage_ = false;
+  parts_taken_.clear();
+  parts_stage_ = {};
+  absorb_orders_.clear();
+  absorb_orders_.push_back({.kind = WorkKind::kForget});
 }
 
 // ---- the queue of leases ----
@@ -321,6 +417,7 @@ void Worker::on_work_wanted(Context& context) {
                                "");
         continue;
       }
+      absorbing_round_ = round_;
       return context.order(std::move(order));
     }
   }
@@ -339,6 +436,7 @@ void Worker::on_work_wanted(Context& context) {
                  .attempt = lease.attempt,
                  .from = context.self(),
                  .input = {}});
+  running_ = {stage_, {lease.shards.first, count}, lease.attempt, context.view().epoch};
   lease.shards = {ShardId{lease.shards.first.value + count}, lease.shards.count - count};
   queued_ -= count;
   if (lease.shards.count == 0) queue_.pop_front();
@@ -352,17 +450,25 @@ void Worker::on_work_finished(Context& context, WorkResult& result) {
       return ran(context, result);
     case WorkKind::kAbsorb:
       return absorbed(context, result);
+    case WorkKind::kForget:
+      return;
     case WorkKind::kFinalize:
       REGROUP_CHECK(false, "finalizing is the coordinator's");
   }
 }
 
 void Worker::opened(Context& context, WorkResult& result) {
+  opened_ = true;
   stages_ = result.stages;
-  if (result.error.empty()) result.error = problem_with(stages_);
-  if (!result.error.empty()) stages_.clear();
-  Writer writer = context.begin(context.view().coordinator(), MessageKind::kReady);
-  writer.put_string(result.error);
+  open_error_ = std::move(result.error);
+  if (open_error_.empty()) open_error_ = problem_with(stages_);
+  if (!open_error_.empty()) stages_.clear();
+  send_ready(context);
+}
+
+void Worker::send_ready(Context& context) {
+  Writer writer = context.begin(context.view().coordinator, MessageKind::kReady);
+  writer.put_string(open_error_);
   writer.put(static_cast<std::uint32_t>(stages_.size()));
   for (const StagePlan& stage : stages_) {
     writer.put(stage.kind);
@@ -372,7 +478,12 @@ void Worker::opened(Context& context, WorkResult& result) {
 }
 
 void Worker::ran(Context& context, WorkResult& result) {
-  if (!in_stage_ || result.stage != stage_) return;  // the run is over
+  const auto ran = std::exchange(running_, {});
+  if (!ran || finished_) return;
+  const bool holds = stages_[ran->stage.value].kind == StageKind::kBag ||
+                     (ran->epoch == context.view().epoch && in_stage_ && ran->stage == stage_);
+  if (!holds) return;
+  if (!in_stage_) enter_stage(ran->stage);  // the coordinator of the new view has not leased yet
   const double each = static_cast<double>(std::max<Nanoseconds>(result.elapsed, 1)) /
                       static_cast<double>(result.shards.count);
   shard_nanoseconds_ = shard_nanoseconds_ == 0
@@ -456,14 +567,31 @@ void Worker::append_entry(ShardRange shards, Attempt attempt, std::uint32_t valu
 }
 
 void Worker::send_results(Context& context) {
-  Writer writer = context.begin(context.view().coordinator(), MessageKind::kResults);
-  writer.put(stage_);
-  writer.put(static_cast<std::uint64_t>(std::max(shard_nanoseconds_, 1.0)));  // 0: not known
-  writer.put(result_entries_);
-  writer.put_raw(results_.view());
-  context.send();
+  Report report{++reports_, stage_, result_entries_, std::move(results_)};
+  send_report(context, report);
+  results_ = {};
+  if (context.is_coordinator()) {  // what it has is as safe as the reports would be
+    results_ = std::move(report.values);
+  } else {
+    unacknowledged_.push_back(std::move(report));
+    if (!spare_results_.empty()) {
+      results_ = std::move(spare_results_.back());
+      spare_results_.pop_back();
+    }
+  }
   drop_results();
   results_sent_at_ = context.now();
+}
+
+void Worker::send_report(Context& context, const Report& report) {
+  Writer writer = context.begin(context.view().coordinator, MessageKind::kResults);
+  writer.put(report.stage);
+  writer.put(round_);
+  writer.put(report.number);
+  writer.put(static_cast<std::uint64_t>(std::max(shard_nanoseconds_, 1.0)));  // 0: not known
+  writer.put(report.entries);
+  writer.put_raw(report.values.view());
+  context.send();
 }
 
 void Worker::drop_results() {
@@ -475,7 +603,7 @@ void Worker::drop_results() {
 
 void Worker::send_failures(Context& context, StageId stage, Attempt attempt,
                            std::span<const ShardFailure> failures) {
-  Writer writer = context.begin(context.view().coordinator(), MessageKind::kFailures);
+  Writer writer = context.begin(context.view().coordinator, MessageKind::kFailures);
   writer.put(stage);
   writer.put(static_cast<std::uint32_t>(failures.size()));
   for (const ShardFailure& failure : failures) {
@@ -540,6 +668,7 @@ void Worker::send_partitions(Context& context, WorkResult& result) {
     writer.put(result.stage);
     writer.put(shard);
     writer.put(result.attempt);
+    writer.put(round_);
     for (std::size_t p = 0; p < result.partitions.size(); ++p) {
       if (owned_by[p] != owner || result.partitions[p].empty()) continue;
       writer.put(static_cast<std::uint32_t>(p));
@@ -550,6 +679,7 @@ void Worker::send_partitions(Context& context, WorkResult& result) {
 }
 
 void Worker::absorbed(Context& context, const WorkResult& result) {
+  if (absorbing_round_ != round_) return;  // it is forgotten already
   const bool taken = result.error.empty();
   if (taken && result.stage == parts_stage_) parts_taken_[result.shards.first.value] = true;
   acknowledge_partitions(context, result.from, result.stage, result.shards.first, result.attempt,

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <unordered_map>
@@ -40,6 +41,8 @@ class Worker {
   Worker(const ScheduleOptions& options) : options_(options) {}
 
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
+  // Tells the coordinator of the new view what this rank has done and is doing.
+  void on_view(Context& context);
   void on_tick(Context& context);
   void on_work_wanted(Context& context);
   void on_work_finished(Context& context, WorkResult& result);
@@ -60,16 +63,37 @@ class Worker {
     Buffer value;
   };
 
-  bool on_open(Reader& reader);
+  // A message of results that the coordinator may not have taken in.
+  struct Report {
+    std::uint64_t number = 0;
+    StageId stage;
+    std::uint32_t entries = 0;
+    Buffer values;
+  };
+  // What is being computed.
+  struct Running {
+    StageId stage;
+    ShardRange shards;
+    Attempt attempt;
+    Epoch epoch;
+  };
+
+  bool on_open(Context& context, Reader& reader);
   bool on_lease(Context& context, Reader& reader);
   bool on_recall(Context& context, Reader& reader);
   bool on_steal_request(Context& context, RankId from, Reader& reader);
   bool on_steal_reply(Context& context, RankId from, Reader& reader);
   bool on_partitions(Context& context, RankId from, Reader& reader);
   bool on_partitions_taken(Context& context, RankId from, Reader& reader);
+  bool on_acknowledge(Reader& reader);
   bool on_finish(Context& context, Reader& reader);
 
   void enter_stage(StageId stage);
+  void enter_round(std::uint32_t round);
+  void discard_all();
+  void announce(Context& context);
+  void send_ready(Context& context);
+  void take_acknowledgement(std::uint64_t reports);
   void enqueue(ShardRange shards, Attempt attempt);
   void enqueue_leases(Reader& reader);
   std::vector<Lease> give_away(std::uint64_t count);
@@ -95,6 +119,7 @@ class Worker {
                     std::span<const std::byte> values);
   std::uint64_t room_for(std::uint32_t value_bytes) const;
   void send_results(Context& context);
+  void send_report(Context& context, const Report& report);
   void drop_results();
   void send_failures(Context& context, StageId stage, Attempt attempt,
                      std::span<const ShardFailure> failures);
@@ -103,8 +128,12 @@ class Worker {
 
   ScheduleOptions options_;
   std::vector<StagePlan> stages_;
+  std::string open_error_;
+  bool opened_ = false;
   StageId stage_;
   bool in_stage_ = false;
+  // Counts how often map shards were begun anew, because parts were lost with their owners.
+  std::uint32_t round_ = 0;
   bool open_wanted_ = false;  // asked to open the job
   bool finished_ = false;     // told that the run is over
 
@@ -112,7 +141,9 @@ class Worker {
   std::uint64_t queued_ = 0;  // shards in queue_
   std::deque<WorkOrder> control_orders_;
   std::deque<WorkOrder> absorb_orders_;
-  double shard_nanoseconds_ = 0;  // running mean of the cost of a shard; 0: not known
+  std::optional<Running> running_;
+  std::uint32_t absorbing_round_ = 0;  // of the parts that are being taken in
+  double shard_nanoseconds_ = 0;       // running mean of the cost of a shard; 0: not known
 
   // The message of results being filled.
   Buffer results_;
@@ -123,6 +154,9 @@ class Worker {
   Attempt last_entry_attempt_;
   std::uint32_t last_entry_value_bytes_ = 0;
   Nanoseconds results_sent_at_ = 0;
+  std::deque<Report> unacknowledged_;
+  std::vector<Buffer> spare_results_;
+  std::uint64_t reports_ = 0;  // sent so far
 
   std::unordered_map<ShardId, MapShard> map_shards_;
   std::vector<RankId> owners_;  // by partition of the map stage owners_stage_; empty: not known

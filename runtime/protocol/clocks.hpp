@@ -6,6 +6,7 @@
 // thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -50,6 +51,9 @@ class VectorClock {
   bool merge_changes(std::span<const std::byte> trailer);
   // The bytes at the end of `message` that are a trailer, or empty if they cannot be one.
   static std::span<const std::byte> trailer(std::span<const std::byte> message);
+
+  // Messages may have been lost: the next one to every peer carries all entries.
+  void resend_all() { std::ranges::fill(sent_up_to_, 0); }
 
   std::span<const std::uint64_t> entries() const { return entries_; }
 

@@ -24,23 +24,42 @@ inline constexpr std::size_t kMessageBytesMax = std::size_t{1} << 30;
 
 // What a message is about. The numbers are part of the wire format.
 enum class MessageKind : std::uint8_t {
+  // control: outside the links and their epochs, may be lost, doubled and reordered
+  kRevoke = 1,
+  kPrepare = 2,
+  kPromise = 3,
+  kAccept = 4,
+  kAccepted = 5,
+  kRefuse = 6,
+  kDecide = 7,
+  kAsk = 8,
+  kJoin = 9,
+  kLinkStatus = 10,
   // scheduler: coordinator to workers
   kOpen = 32,
   kLease = 33,
   kRecall = 34,
   kFinish = 35,
+  kAcknowledge = 36,
   // scheduler: workers to coordinator
   kReady = 40,
   kResults = 41,
   kFailures = 42,
   kReturned = 43,
   kGoodbye = 44,
+  kAnnounce = 45,
   // scheduler: worker to worker
   kStealRequest = 48,
   kStealReply = 49,
   kPartitions = 50,
   kPartitionsTaken = 51,
 };
+
+// Kinds below this one are control messages.
+inline constexpr auto kFirstJobKind = MessageKind{32};
+constexpr bool is_control(MessageKind kind) {
+  return kind < kFirstJobKind;
+}
 
 enum FrameFlags : std::uint8_t {
   kFlagMoreFollows = 1,
@@ -52,7 +71,7 @@ struct FrameHeader {
   std::uint8_t flags = 0;
   RankId from;
   Epoch epoch;
-  std::uint64_t sequence = 0;  // of this frame on its link, from 1
+  std::uint64_t sequence = 0;  // of this frame on its link, from 1; 0: a control message
   std::uint64_t lamport = 0;
 };
 

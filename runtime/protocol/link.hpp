@@ -4,6 +4,7 @@
 // thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 
@@ -47,8 +48,11 @@ class LinkReceiver {
   bool assembling() const { return spoiled_ || !parts_.empty(); }
   Buffer take_message() { return std::move(parts_); }
 
-  // A frame is missing: later ones wait for it.
-  bool stalled() const { return !early_.empty(); }
+  // The sender says that it has sent the frames up to this one.
+  void claim(std::uint64_t sequence) { claimed_ = std::max(claimed_, sequence); }
+
+  // A frame is missing: later ones wait for it, or its sender says that there is one.
+  bool stalled() const { return !early_.empty() || expected_ <= claimed_; }
 
   // To be asked at regular intervals: for how many of them, in a row, the same frame was missing.
   std::uint32_t count_stall() {
@@ -62,6 +66,7 @@ class LinkReceiver {
   Verdict hold(std::uint64_t sequence, std::span<const std::byte> frame);
 
   std::uint64_t expected_ = 1;
+  std::uint64_t claimed_ = 0;
   std::map<std::uint64_t, Buffer> early_;
   std::size_t message_bytes_max_;
   Buffer parts_;

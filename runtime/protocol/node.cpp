@@ -8,7 +8,7 @@
 namespace regroup {
 namespace {
 
-constexpr int kExitNotRecovered = 3;
+constexpr int kExitResumable = 75;
 
 // A service that answers its own messages with more of them must come to an end.
 constexpr std::size_t kSelfRoundsMax = 10'000;
@@ -32,8 +32,11 @@ Node::Node(const NodeOptions& options, std::unique_ptr<Service> service, BufferP
       service_(std::move(service)),
       pool_(&pool),
       context_(*this),
+      membership_(
+          {.self = options.self, .ranks = options.ranks, .give_up_after = options.give_up_after}),
       receivers_(options.ranks),
-      sent_sequence_(options.ranks, 0) {
+      sent_sequence_(options.ranks, 0),
+      told_sequence_(options.ranks, 0) {
   REGROUP_CHECK(options.self.value < options.ranks, "a rank outside its own run");
   if (options.vector_clocks) {
     REGROUP_CHECK(trailer_bytes_max(options.ranks) <= kFrameBytesMax / 2,
@@ -45,8 +48,7 @@ Node::Node(const NodeOptions& options, std::unique_ptr<Service> service, BufferP
 void Node::start(Nanoseconds now, Output& output) {
   now_ = now;
   output_ = &output;
-  view_.epoch = Epoch{1};
-  for (std::uint32_t rank = 0; rank < options_.ranks; ++rank) view_.members.emplace_back(rank);
+  membership_.start(now);
   service_->on_start(context_);
   run_self_messages();
   output_ = nullptr;
@@ -61,6 +63,12 @@ void Node::step(const Input& input, Output& output) {
                    service_->on_work_finished(context_, *finished.result);
                  },
                  [this](const Tick& tick_input) { tick(tick_input); },
+                 [this](const PeerEvidence& evidence) {
+                   change_membership([&](auto& out) { membership_.learn(evidence, out); });
+                 },
+                 [this](const FenceAnswer& answer) {
+                   change_membership([&](auto& out) { membership_.fence_answered(answer, out); });
+                 },
                  [this](const StopWanted& stop) { service_->on_stop(context_, stop.reason); }},
       input);
   if (!self_messages_.empty()) run_self_messages();
@@ -70,16 +78,80 @@ void Node::step(const Input& input, Output& output) {
 void Node::tick(const Tick& tick) {
   REGROUP_CHECK(tick.now >= now_, "time ran backwards");
   now_ = tick.now;
-  if (now_ - stall_looked_at_ >= kStallTimeout / kStallLooks) give_up_if_stalled();
+  change_membership([&](auto& out) { membership_.tick(now_, out); });
+  if (now_ - stall_looked_at_ >= kStallTimeout / kStallLooks) {
+    stall_looked_at_ = now_;
+    report_links();
+    look_for_stalls();
+  }
   service_->on_tick(context_);
 }
 
-// No frame is ever sent twice, so one that was damaged on its way is missing for good.
-void Node::give_up_if_stalled() {
-  stall_looked_at_ = now_;
-  for (LinkReceiver& link : receivers_) {
-    if (link.count_stall() < kStallLooks) continue;
-    output_->outcome = Outcome{kExitNotRecovered, "a message to this rank was lost", true};
+// No frame is ever sent twice within an epoch, so one that was lost on its way is missing for good.
+void Node::look_for_stalls() {
+  bool stuck = false;
+  for (LinkReceiver& link : receivers_) stuck |= link.count_stall() >= kStallLooks;
+  if (stuck) change_membership([&](auto& out) { membership_.request_new_view(out); });
+}
+
+// Without this the loss of the last frame for a while would go unnoticed.
+void Node::report_links() {
+  if (!stable()) return;
+  for (const RankId to : view().members) {
+    if (told_sequence_[to.value] == sent_sequence_[to.value]) continue;
+    told_sequence_[to.value] = sent_sequence_[to.value];
+    Membership::Message status{to, MessageKind::kLinkStatus, Buffer(std::size_t{64})};
+    Writer writer(status.payload);
+    writer.put(view().epoch);
+    writer.put(sent_sequence_[to.value]);
+    send_control(status);
+  }
+}
+
+// Lets `change` change the membership, then does what follows from it.
+template <class Change>
+void Node::change_membership(Change change) {
+  const bool was_stable = stable();
+  change(membership_output_);
+  for (Membership::Message& message : membership_output_.messages) send_control(message);
+  membership_output_.messages.clear();
+  if (membership_output_.fence) output_->fence = std::move(membership_output_.fence);
+  membership_output_.fence.reset();
+  if (was_stable && !stable() && !membership_output_.installed) {
+    record(EventKind::kRevoke, view().coordinator, view().epoch.value, view().members.size());
+  }
+  if (std::exchange(membership_output_.installed, false)) enter_view();
+  if (membership_.state() == Membership::State::kGivenUp) {
+    output_->outcome = Outcome{
+        kExitResumable, "this rank is cut off from the others: no majority was in reach", true};
+  }
+}
+
+void Node::send_control(Membership::Message& message) {
+  Buffer frame = pool_->take();
+  frame.resize(kFrameHeaderBytes);
+  frame.append(message.payload.view());
+  seal_frame(frame, {.kind = message.kind,
+                     .flags = 0,
+                     .from = options_.self,
+                     .epoch = view().epoch,
+                     .sequence = 0,
+                     .lamport = lamport_.tick()});
+  record(EventKind::kSend, message.to, lamport_.now(), static_cast<std::uint64_t>(message.kind));
+  output_->frames.push_back({message.to, std::move(frame)});
+}
+
+// Links begin anew, and so does what the vector clock of each peer is known to hold.
+void Node::enter_view() {
+  receivers_ = std::vector<LinkReceiver>(options_.ranks);
+  std::ranges::fill(sent_sequence_, 0);
+  std::ranges::fill(told_sequence_, 0);
+  if (vector_) vector_->resend_all();
+  record(EventKind::kView, view().coordinator, view().epoch.value, view().members.size());
+  service_->on_view(context_);
+  for (auto& [from, bytes] : std::exchange(future_frames_, {})) {
+    receive({from, bytes.view()});
+    pool_->give(std::move(bytes));
   }
 }
 
@@ -104,8 +176,20 @@ void Node::receive(const FrameArrived& arrived) {
     ++drops_.strangers;
     return;
   }
-  if (header.epoch != view_.epoch) {  // I6
+  if (is_control(header.kind)) return receive_control(arrived.from, *frame);
+  receive_job_frame(arrived, *frame);
+}
+
+void Node::receive_job_frame(const FrameArrived& arrived, const Frame& frame) {
+  const FrameHeader& header = frame.header;
+  if (header.epoch > view().epoch) return hold_for_later(arrived, frame);
+  if (header.epoch < view().epoch) {  // I6
     ++drops_.other_epochs;
+    change_membership([&](auto& out) { membership_.tell(header.from, out); });
+    return;
+  }
+  if (!stable()) {  // I6
+    ++drops_.revoked;
     return;
   }
   LinkReceiver& link = receivers_[header.from.value];
@@ -121,8 +205,45 @@ void Node::receive(const FrameArrived& arrived) {
     case LinkReceiver::Verdict::kDeliver:
       break;
   }
-  deliver(link, *frame);
-  for (Buffer early; link.take_early(early);) deliver(link, *open_frame(early.view()));
+  deliver(link, frame);
+  for (Buffer early; stable() && link.take_early(early);) deliver(link, *open_frame(early.view()));
+}
+
+// Its sender is in a view that this rank has yet to hear of.
+void Node::hold_for_later(const FrameArrived& arrived, const Frame& frame) {
+  if (future_frames_.size() == kFutureFramesMax) {
+    ++drops_.overflows;
+    return;
+  }
+  Buffer copy = pool_->take();
+  copy.append(arrived.bytes);
+  future_frames_.emplace_back(arrived.from, std::move(copy));
+  (void)frame;
+}
+
+void Node::receive_control(RankId from, const Frame& frame) {
+  if (frame.header.sequence != 0 || frame.header.flags != 0 || frame.header.lamport > kStampMax) {
+    ++drops_.payloads;
+    return;
+  }
+  lamport_.observe(frame.header.lamport);  // I10
+  record(EventKind::kReceive, from, frame.header.lamport,
+         static_cast<std::uint64_t>(frame.header.kind));
+  if (frame.header.kind == MessageKind::kLinkStatus) {
+    Reader reader(frame.body);
+    const auto epoch = reader.get<Epoch>();
+    const auto sequence = reader.get<std::uint64_t>();
+    if (!reader.complete()) {
+      ++drops_.payloads;
+    } else if (epoch == view().epoch) {
+      receivers_[from.value].claim(sequence);
+    }
+    return;
+  }
+  bool sensible = false;
+  change_membership(
+      [&](auto& out) { sensible = membership_.receive(from, frame.header.kind, frame.body, out); });
+  if (!sensible) ++drops_.payloads;
 }
 
 void Node::deliver(LinkReceiver& link, const Frame& frame) {
@@ -186,6 +307,11 @@ void Node::run_self_messages() {
 void Node::send_begun() {
   REGROUP_CHECK(begun_open_, "send() without begin()");
   begun_open_ = false;
+  if (begun_to_ != options_.self && !stable()) {
+    ++drops_.revoked;
+    pool_->give(std::move(begun_));
+    return;
+  }
   if (begun_to_ == options_.self) {
     self_messages_.push_back({begun_kind_, std::move(begun_)});
     return;
@@ -213,7 +339,7 @@ void Node::send_frame(Buffer frame, bool more_follows) {
   FrameHeader header{.kind = begun_kind_,
                      .flags = static_cast<std::uint8_t>(more_follows ? kFlagMoreFollows : 0),
                      .from = options_.self,
-                     .epoch = view_.epoch,
+                     .epoch = view().epoch,
                      .sequence = ++sent_sequence_[begun_to_.value],
                      .lamport = lamport_.tick()};
   if (vector_) {

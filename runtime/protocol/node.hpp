@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -18,17 +19,11 @@
 #include "runtime/protocol/frame.hpp"
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/link.hpp"
+#include "runtime/protocol/membership.hpp"
+#include "runtime/protocol/view.hpp"
 #include "runtime/protocol/work.hpp"
 
 namespace regroup {
-
-// Who takes part, and who coordinates: always the first member (I1).
-struct View {
-  Epoch epoch;
-  std::vector<RankId> members;  // ascending
-
-  RankId coordinator() const { return members.front(); }
-};
 
 // ---- inputs ----
 struct Tick {
@@ -47,7 +42,9 @@ struct WorkFinished {
 struct StopWanted {
   std::string reason;
 };
-using Input = std::variant<Tick, FrameArrived, WorkWanted, WorkFinished, StopWanted>;
+// PeerEvidence and FenceAnswer: see evidence.hpp and membership.hpp.
+using Input = std::variant<Tick, FrameArrived, WorkWanted, WorkFinished, StopWanted, PeerEvidence,
+                           FenceAnswer>;
 
 // ---- outputs ----
 struct OutgoingFrame {
@@ -63,6 +60,9 @@ enum class EventKind : std::uint8_t {
   kRetry,
   kQuarantine,
   kReturn,  // leased shards came back untried
+  kRevoke,  // the epoch ended
+  kView,    // a new one began
+  kRound,   // a map stage begins anew
 };
 
 // Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
@@ -71,8 +71,10 @@ struct Event {
   RankId rank;
   RankId peer;
   std::uint64_t lamport = 0;
-  std::uint64_t a = 0;  // send, receive: sender's stamp; else first shard
-  std::uint64_t b = 0;  // send, receive: message kind; else shard count
+  // Send, receive: sender's stamp, message kind; revoke, view: epoch, members; round: stage, round;
+  // else first shard, shard count.
+  std::uint64_t a = 0;
+  std::uint64_t b = 0;
 };
 
 // How the run ended for this rank.
@@ -87,9 +89,11 @@ struct Output {
   std::vector<OutgoingFrame> frames;
   std::vector<WorkOrder> orders;
   std::vector<Event> events;  // only if NodeOptions::record_events
+  std::optional<FenceRequest> fence;
   std::optional<Outcome> outcome;
 
   void clear() {
+    fence.reset();
     frames.clear();
     orders.clear();
     events.clear();
@@ -102,6 +106,8 @@ struct NodeOptions {
   std::uint32_t ranks = 1;
   bool vector_clocks = true;
   bool record_events = false;
+  // Without a majority in reach for so long, the rank ends with exit status 75.
+  Nanoseconds give_up_after = 60 * kSecond;
 };
 
 // Vector stamps cost memory and time a rank; above this many ranks they are off unless asked for.
@@ -114,11 +120,13 @@ class Context {
  public:
   RankId self() const;
   const View& view() const;
-  bool is_coordinator() const { return self() == view().coordinator(); }
+  bool is_coordinator() const { return self() == view().coordinator; }
   // The time of the latest Tick.
   Nanoseconds now() const;
 
-  // Begins a message: write its payload to the Writer, then call send(). One at a time.
+  // Begins a message: write its payload to the Writer, then call send(). One at a time. While the
+  // epoch is revoked messages to others go nowhere: on_view() is the time to say again what
+  // matters.
   Writer begin(RankId to, MessageKind kind);
   void send();
 
@@ -137,6 +145,9 @@ class Service {
  public:
   virtual ~Service() = default;
   virtual void on_start(Context& context) = 0;
+  // The members have agreed on a new view. Nothing sent before arrives any more, in either
+  // direction.
+  virtual void on_view(Context& context) = 0;
   virtual void on_tick(Context& context) = 0;
   // `payload` is gone after the call. A payload that does not decode is for the service to refuse:
   // it returns false and the node counts it.
@@ -155,9 +166,10 @@ struct DropCounters {
   std::uint64_t duplicates = 0;
   std::uint64_t overflows = 0;
   std::uint64_t payloads = 0;  // messages whose payload or vector stamp makes no sense
+  std::uint64_t revoked = 0;   // of an epoch that was coming to its end, in either direction
 
   std::uint64_t total() const {
-    std::uint64_t sum = strangers + other_epochs + duplicates + overflows + payloads;
+    std::uint64_t sum = strangers + other_epochs + duplicates + overflows + payloads + revoked;
     for (const auto count : frames) sum += count;
     return sum;
   }
@@ -165,18 +177,24 @@ struct DropCounters {
 
 class Node {
  public:
-  // A frame that is missing for this long will not come any more: the rank ends.
+  // A frame that is missing for this long will not come any more: the epoch is revoked, and the
+  // next one begins with empty links.
   static constexpr Nanoseconds kStallTimeout = 10 * kSecond;
   static constexpr std::uint32_t kStallLooks = 10;
+  // Frames of a view that this rank has yet to enter.
+  static constexpr std::size_t kFutureFramesMax = 4096;
 
   Node(const NodeOptions& options, std::unique_ptr<Service> service, BufferPool& pool);
 
   // The first step: enters the first view, of all ranks.
   void start(Nanoseconds now, Output& output);
-  // Appends to `output`.
+  // Appends to `output`, but for the fence: at most one is asked for at a time.
   void step(const Input& input, Output& output);
 
-  const View& view() const { return view_; }
+  const View& view() const { return membership_.view(); }
+  // False while the members agree on the next view: then every tick counts.
+  bool stable() const { return membership_.state() == Membership::State::kStable; }
+  const Membership& membership() const { return membership_; }
   const DropCounters& drops() const { return drops_; }
   std::uint64_t lamport() const { return lamport_.now(); }
   std::span<const std::uint64_t> vector_stamp() const;
@@ -195,8 +213,16 @@ class Node {
   };
 
   void tick(const Tick& tick);
-  void give_up_if_stalled();
+  void look_for_stalls();
+  void report_links();
   void receive(const FrameArrived& arrived);
+  void receive_job_frame(const FrameArrived& arrived, const Frame& frame);
+  void receive_control(RankId from, const Frame& frame);
+  void hold_for_later(const FrameArrived& arrived, const Frame& frame);
+  template <class Change>
+  void change_membership(Change change);
+  void send_control(Membership::Message& message);
+  void enter_view();
   void deliver(LinkReceiver& link, const Frame& frame);
   bool take_stamps(const FrameHeader& header, std::span<const std::byte>& payload);
   void hand_over(RankId from, MessageKind kind, std::span<const std::byte> payload);
@@ -209,13 +235,16 @@ class Node {
   std::unique_ptr<Service> service_;
   BufferPool* pool_;
   Context context_;
-  View view_;
+  Membership membership_;
+  Membership::Output membership_output_;
   Nanoseconds now_ = 0;
   Nanoseconds stall_looked_at_ = 0;
   LamportClock lamport_;
   std::optional<VectorClock> vector_;
   std::vector<LinkReceiver> receivers_;       // by rank
   std::vector<std::uint64_t> sent_sequence_;  // by rank: of the last frame sent
+  std::vector<std::uint64_t> told_sequence_;  // by rank: as the last link status had it
+  std::vector<std::pair<RankId, Buffer>> future_frames_;
   std::vector<SelfMessage> self_messages_;
   std::vector<SelfMessage> self_messages_now_;
   DropCounters drops_;
@@ -231,7 +260,7 @@ inline RankId Context::self() const {
   return node_->options_.self;
 }
 inline const View& Context::view() const {
-  return node_->view_;
+  return node_->membership_.view();
 }
 inline Nanoseconds Context::now() const {
   return node_->now_;

@@ -30,6 +30,7 @@ enum class WorkKind : std::uint8_t {
   kOpen,      // read the job's description (input) and say what its stages are
   kRun,       // compute the shards
   kAbsorb,    // take in the parts (input) that map shard `shards.first` made for this rank
+  kForget,    // drop all parts that were taken in: map shards will be run again
   kFinalize,  // coordinator: every shard has settled; write the result
 };
 

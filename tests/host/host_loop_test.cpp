@@ -40,6 +40,7 @@ class ScriptedService : public Service {
  public:
   explicit ScriptedService(const Script& script) : script_(&script) {}
   void on_start(Context& context) override { call(script_->on_start, context); }
+  void on_view(Context&) override {}
   void on_tick(Context& context) override { call(script_->on_tick, context); }
   bool on_message(Context& context, RankId from, MessageKind kind,
                   std::span<const std::byte>) override {

@@ -37,6 +37,9 @@ class Script : public Service {
     calls.push_back("start");
     EXPECT_EQ(context.view().epoch, Epoch{1});
   }
+  void on_view(Context& context) override {
+    calls.push_back("view " + std::to_string(context.view().epoch.value));
+  }
   void on_tick(Context& context) override {
     if (next) std::exchange(next, nullptr)(context);
   }
@@ -121,8 +124,8 @@ std::string large_text(std::size_t bytes) {
 TEST(Node, StartsInTheFirstViewOfAllRanks) {
   const Rank rank(options_of(2, 4));
   EXPECT_EQ(rank.node->view().epoch, Epoch{1});
-  EXPECT_EQ(rank.node->view().members, (std::vector{RankId{0}, RankId{1}, RankId{2}, RankId{3}}));
-  EXPECT_EQ(rank.node->view().coordinator(), kZero);  // I1
+  EXPECT_EQ(rank.node->view().members.list(), (std::vector{RankId{0}, RankId{1}, RankId{2}, RankId{3}}));
+  EXPECT_EQ(rank.node->view().coordinator, kZero);  // I1
   EXPECT_EQ(rank.script->calls, std::vector<std::string>{"start"});
 }
 

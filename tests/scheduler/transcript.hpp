@@ -67,11 +67,14 @@ inline void put_leases(Writer& writer, const std::vector<LeaseEntry>& leases) {
 }
 
 inline Buffer lease_message(std::uint16_t stage, const std::vector<LeaseEntry>& leases,
-                            bool peers_steal = false) {
+                            bool peers_steal = false, std::uint32_t round = 0,
+                            std::uint64_t acknowledged = 0) {
   Buffer payload;
   Writer writer(payload);
   writer.put(stage);
   writer.put(static_cast<std::uint8_t>(peers_steal));
+  writer.put(round);
+  writer.put(acknowledged);
   put_leases(writer, leases);
   return payload;
 }
@@ -102,10 +105,13 @@ inline Buffer finish_message(std::int32_t exit_status, std::string_view text) {
 }
 
 inline Buffer results_message(std::uint16_t stage, std::uint64_t shard_nanoseconds,
-                              const std::vector<ResultEntry>& entries) {
+                              const std::vector<ResultEntry>& entries, std::uint32_t round = 0,
+                              std::uint64_t report = 1) {
   Buffer payload;
   Writer writer(payload);
   writer.put(stage);
+  writer.put(round);
+  writer.put(report);
   writer.put(shard_nanoseconds);
   writer.put(static_cast<std::uint32_t>(entries.size()));
   for (const ResultEntry& entry : entries) {
@@ -144,12 +150,14 @@ inline Buffer steal_request_message(std::uint16_t stage) {
 }
 
 inline Buffer partitions_message(std::uint16_t stage, std::uint64_t shard, std::uint32_t attempt,
-                                 const std::vector<std::pair<std::uint32_t, std::string>>& parts) {
+                                 const std::vector<std::pair<std::uint32_t, std::string>>& parts,
+                                 std::uint32_t round = 0) {
   Buffer payload;
   Writer writer(payload);
   writer.put(stage);
   writer.put(shard);
   writer.put(attempt);
+  writer.put(round);
   for (const auto& [partition, bytes] : parts) {
     writer.put(partition);
     writer.put_string(bytes);
@@ -178,7 +186,14 @@ inline void show_leases(std::ostream& out, Reader& reader) {
   }
 }
 
+// Rounds are shown from the second on.
+inline void show_round(std::ostream& out, Reader& reader) {
+  if (const auto round = reader.get<std::uint32_t>(); round != 0) out << " round " << round;
+}
+
 inline void show_results(std::ostream& out, Reader& reader) {
+  show_round(out, reader);
+  reader.get<std::uint64_t>();  // the number of the report
   reader.get<std::uint64_t>();  // the cost of a shard
   for (std::uint32_t left = reader.get<std::uint32_t>(); left-- > 0 && !reader.failed();) {
     const auto first = reader.get<std::uint64_t>();
@@ -202,6 +217,7 @@ inline void show_failures(std::ostream& out, Reader& reader) {
 inline void show_parts(std::ostream& out, Reader& reader) {
   out << " shard " << reader.get<std::uint64_t>();
   if (const auto attempt = reader.get<std::uint32_t>(); attempt != 1) out << '#' << attempt;
+  show_round(out, reader);
   while (!reader.rest().empty()) {
     out << " p" << reader.get<std::uint32_t>();
     out << '=' << reader.get_string();
@@ -213,12 +229,15 @@ inline std::string show(MessageKind kind, std::span<const std::byte> payload) {
   std::ostringstream out;
   Reader reader(payload);
   const auto stage = [&] { return reader.get<std::uint16_t>(); };
+  if (is_control(kind)) return "control " + std::to_string(static_cast<int>(kind));
   switch (kind) {
     case MessageKind::kOpen:
       out << "open: " << reader.get_string();
       break;
     case MessageKind::kLease:
       out << "lease " << stage() << (reader.get<std::uint8_t>() != 0 ? " steal:" : ":");
+      show_round(out, reader);
+      reader.get<std::uint64_t>();  // how many reports were taken in
       show_leases(out, reader);
       break;
     case MessageKind::kRecall:
@@ -249,6 +268,19 @@ inline std::string show(MessageKind kind, std::span<const std::byte> payload) {
       out << "returned " << stage() << ':';
       show_leases(out, reader);
       break;
+    case MessageKind::kAcknowledge:
+      out << "acknowledge " << reader.get<std::uint64_t>();
+      break;
+    case MessageKind::kAnnounce: {
+      out << "announce";
+      const auto running_stage = stage();
+      const ShardRange running = reader.get_range();
+      const auto attempt = reader.get<std::uint32_t>();
+      if (running.count == 0) break;
+      out << " running " << running_stage << ": " << running.first.value << '+' << running.count;
+      if (attempt != 1) out << '#' << attempt;
+      break;
+    }
     case MessageKind::kGoodbye:
       out << "goodbye";
       break;
@@ -269,6 +301,8 @@ inline std::string show(MessageKind kind, std::span<const std::byte> payload) {
       if (const auto error = reader.get_string(); !error.empty()) out << " error: " << error;
       break;
     }
+    default:
+      break;
   }
   if (!reader.complete()) out << " (malformed)";
   return out.str();

@@ -150,6 +150,7 @@ class WiredRanks {
         return;
       case WorkKind::kAbsorb:
         return absorb(rank, order);
+      case WorkKind::kForget:
       case WorkKind::kFinalize:
         return;
       case WorkKind::kRun:

@@ -95,6 +95,11 @@ void Checkers::after_step(const Node& node, const Output& output) {
       case EventKind::kReturn:
         check_end_of_lease(event);
         break;
+      case EventKind::kRound:
+        check_round(event);
+        break;
+      case EventKind::kRevoke:
+      case EventKind::kView:
         break;
     }
     if (event.lamport < lamport_[event.rank.value]) violated("I10 clocks", "a clock ran backwards");
@@ -110,9 +115,9 @@ void Checkers::check_view(const Node& node) {
   if (view.epoch == epoch) return;
   if (view.epoch < epoch) violated("I3 epochs grow", "an epoch went back");
   epoch = view.epoch;
-  const auto [known, first] = views_.emplace(view.epoch, view.members);
-  if (first || known->second == view.members) return;
-  if (known->second.front() != view.coordinator()) {
+  const auto [known, first] = views_.emplace(view.epoch, view);
+  if (first || known->second == view) return;
+  if (known->second.coordinator != view.coordinator) {
     violated("I1 one coordinator", fmt::format("two of epoch {}", view.epoch.value));
   }
   violated("I4 same membership", fmt::format("two views of epoch {}", view.epoch.value));
@@ -121,20 +126,28 @@ void Checkers::check_view(const Node& node) {
 // Frames of a link are received as they were sent, each once, and after they were sent (I10).
 void Checkers::check_stamps(const Event& event) {
   const RankId self = event.rank;
+  const auto kind = static_cast<MessageKind>(event.b);
+  if (is_control(kind)) {
+    if (event.kind == EventKind::kReceive && event.lamport <= event.a) {
+      violated("I10 clocks", "received at or before the stamp of its send");
+    }
+    return;
+  }
+  const Epoch epoch = epochs_[self.value];
   const bool vectors = !vectors_.empty();
   if (vectors) ++vectors_[self.value][self.value];
   if (event.kind == EventKind::kSend) {
     if (event.lamport <= lamport_[self.value]) violated("I10 clocks", "a send did not tick");
     auto& sent = links_[link(self, event.peer)];
-    sent.push_back({event.a, static_cast<MessageKind>(event.b), {}});
+    sent.push_back({event.a, kind, epoch, {}});
     if (vectors) sent.back().vector = vectors_[self.value];
     return;
   }
   if (event.lamport <= event.a)
     violated("I10 clocks", "received at or before the stamp of its send");
   auto& sent = links_[link(event.peer, self)];
-  if (sent.empty() || sent.front().lamport != event.a ||
-      sent.front().kind != static_cast<MessageKind>(event.b)) {
+  while (!sent.empty() && sent.front().epoch < epoch) sent.pop_front();  // I6: never received
+  if (sent.empty() || sent.front().lamport != event.a || sent.front().kind != kind) {
     return violated(
         "I7 delivery",
         fmt::format("a frame of rank {} is received out of turn or twice", event.peer.value));
@@ -216,10 +229,24 @@ void Checkers::check_settled(const Event& event, Fate fate) {
   next_stage_if_settled();
 }
 
+// The map stage runs again, for what reached the sink once is in it for good.
+void Checkers::check_round(const Event& event) {
+  stage_ = event.a;
+  stage_settled_ = 0;
+  for (ShardRecord& shard : shards_[stage_]) {
+    shard.leased_to.reset();
+    shard.attempts_begun = 0;
+    if (shard.in_events == Fate::kCommitted) shard.in_events = Fate::kOpen;
+    if (shard.in_events == Fate::kSkipped) ++stage_settled_;
+  }
+  next_stage_if_settled();
+}
+
 void Checkers::next_stage_if_settled() {
   while (stage_ + 1 < shards_.size() && stage_settled_ == shards_[stage_].size()) {
     ++stage_;
-    stage_settled_ = 0;
+    stage_settled_ = static_cast<std::uint64_t>(std::ranges::count_if(
+        shards_[stage_], [](const ShardRecord& shard) { return shard.in_events != Fate::kOpen; }));
   }
 }
 
@@ -231,11 +258,15 @@ void Checkers::order_begins(const WorkOrder& order) {
   for (ShardId shard = order.shards.first; shard < order.shards.end(); ++shard.value) {
     ShardRecord* found = record("I9 one owner", order.stage.value, shard);
     if (!found) return;
-    if (found->running_on) {
+    // Who was lost, or given up as lost, may have begun it, in an epoch before.
+    const Epoch epoch = epochs_[rank_.value];
+    const bool changed = epoch > Epoch{1};
+    if (found->running_on && found->running_since == epoch) {
       violated("I9 one owner", fmt::format("{} runs here and on rank {}", name(order.stage, shard),
                                            found->running_on->value));
     }
-    if (order.attempt.value != found->attempts_begun + 1) {
+    const bool next = order.attempt.value == found->attempts_begun + 1;
+    if (!next && !(changed && order.attempt.value <= found->attempts_begun + 1)) {
       violated("I9 one owner",
                fmt::format("{} begins attempt {} after attempt {}", name(order.stage, shard),
                            order.attempt.value, found->attempts_begun));
@@ -243,8 +274,9 @@ void Checkers::order_begins(const WorkOrder& order) {
     if (order.attempt.value > options_.schedule.attempts_max) {
       violated("I12 bounds", name(order.stage, shard) + " is tried too often");
     }
-    found->attempts_begun = order.attempt.value;
+    found->attempts_begun = std::max(found->attempts_begun, order.attempt.value);
     found->running_on = rank_;
+    found->running_since = epoch;
   }
 }
 
@@ -255,13 +287,13 @@ void Checkers::order_ends(const WorkResult& result) {
     return;
   }
   for (ShardId shard = result.shards.first; shard < result.shards.end(); ++shard.value) {
-    if (ShardRecord* found = record("I9 one owner", result.stage.value, shard)) {
-      found->running_on.reset();
-    }
+    ShardRecord* found = record("I9 one owner", result.stage.value, shard);
+    if (found && found->running_on == rank_) found->running_on.reset();
   }
 }
 
 void Checkers::in_flight(std::size_t frames) {
+  if (options_.failures.any()) return;  // ranks that stand still take nothing in
   const std::uint64_t bound = kFramesInFlightConstant + kFramesInFlightOfRank * options_.ranks +
                               2 * shards_[stage_].size();  // a result of its own each, and a copy
   if (frames > bound) violated("I12 bounds", fmt::format("{} frames are in flight", frames));
@@ -328,7 +360,10 @@ void Checkers::rank_ended(const Node& node, const Outcome& outcome, std::uint64_
     violated("I6 delivery",
              fmt::format("{} of {} damaged frames were noticed", damaged, damaged_frames));
   }
-  if (drops.strangers + drops.other_epochs + drops.overflows + drops.payloads != 0) {
+  const bool epochs_matter = !options_.failures.any();
+  if (drops.strangers + (epochs_matter ? drops.other_epochs + drops.revoked : 0) + drops.overflows +
+          drops.payloads !=
+      0) {
     violated(
         "I6 delivery",
         fmt::format("good frames were dropped: {} as strangers', {} as of other epochs, {} as too "
@@ -347,14 +382,36 @@ void Checkers::out_of_bounds(const std::string& which) {
                        stage_, stage_settled_, shards_[stage_].size(), missing));
 }
 
+void Checkers::rank_killed(RankId rank) {
+  killed_.insert(rank);
+  for (auto& stage : shards_) {
+    for (ShardRecord& shard : stage) {
+      if (shard.running_on == rank) shard.running_on.reset();
+    }
+  }
+}
+
+// Ranks that stood still may come back when all is over.
+bool Checkers::may_end_alone(RankId rank) const {
+  return std::ranges::any_of(options_.failures.faults, [&](const Fault& fault) {
+    return fault.rank == rank && fault.kind == Fault::Kind::kPause;
+  });
+}
+
 void Checkers::run_ended() {
-  const int status = outcomes_.front()->exit_status;
+  // What the coordinator says holds; without it there is no result, and everybody must say so.
+  const bool coordinator_lost = options_.failures.hits(RankId{0}) &&
+                                (!outcomes_.front() || outcomes_.front()->exit_status > 2);
+  const int status = coordinator_lost ? 3 : outcomes_.front()->exit_status;
   for (std::uint32_t rank = 0; rank < outcomes_.size(); ++rank) {
     rank_ = RankId{rank};
-    if (outcomes_[rank]->exit_status == status) continue;
-    violated("I4 same outcome", fmt::format("exit status {}, while rank 0 has {}",
-                                            outcomes_[rank]->exit_status, status));
+    if (killed_.contains(rank_) || outcomes_[rank]->exit_status == status) continue;
+    if (may_end_alone(rank_) && outcomes_[rank]->exit_status == 75) continue;
+    violated("I4 same outcome",
+             fmt::format("exit status {} ({}), while the coordinator has {}",
+                         outcomes_[rank]->exit_status, outcomes_[rank]->message, status));
   }
+  if (coordinator_lost) return;
   rank_ = RankId{0};
   bool any_given_up = false;
   for (std::uint16_t stage = 0; stage < shards_.size(); ++stage) {
@@ -373,7 +430,7 @@ void Checkers::run_ended() {
                                          outcomes_.front()->message, expected));
   }
   if (status == complete) check_complete();
-  check_message_counts();
+  if (!options_.failures.any()) check_message_counts();
 }
 
 void Checkers::check_complete() {
@@ -446,8 +503,8 @@ void Checkers::check_message_counts() {
 }
 
 std::vector<RankId> Checkers::workers() const {
-  View view{Epoch{1}, {}};
-  for (std::uint32_t rank = 0; rank < options_.ranks; ++rank) view.members.emplace_back(rank);
+  View view{.epoch = Epoch{1}, .coordinator = RankId{0}};
+  for (std::uint32_t rank = 0; rank < options_.ranks; ++rank) view.members.insert(RankId{rank});
   return computing_ranks(view, options_.schedule);
 }
 
@@ -491,6 +548,15 @@ void Checkers::derive_time_bound() {
   for (std::uint16_t stage = 0; stage < shards_.size(); ++stage) {
     time_bound_ += kTimeSlack * stage_time(StageId{stage});
   }
+  // After each failure all may have to be done again, by fewer.
+  const FailureOptions& failures = options_.failures;
+  if (!failures.any()) return;
+  const Nanoseconds undisturbed = time_bound_;
+  for (const Fault& fault : failures.faults) {
+    time_bound_ += fault.at + fault.duration + undisturbed * options_.ranks +
+                   failures.suspect_after + 2 * Membership::kPatience;
+  }
+  time_bound_ += failures.give_up_after + Coordinator::kGoodbyeTimeout;
 }
 
 std::uint64_t Checkers::step_bound() const {

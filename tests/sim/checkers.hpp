@@ -46,6 +46,7 @@ class Checkers : public ResultSink {
   void in_flight(std::size_t frames);
   void sent(const FrameHeader& header, std::span<const std::byte> body);
   void rank_ended(const Node& node, const Outcome& outcome, std::uint64_t damaged_frames);
+  void rank_killed(RankId rank);
   // Virtual time or steps ran out before every rank ended.
   void out_of_bounds(const std::string& which);
   void run_ended();
@@ -71,12 +72,14 @@ class Checkers : public ResultSink {
     Fate in_events = Fate::kOpen;      // I7, by the event log
     std::optional<RankId> leased_to;   // I9
     std::optional<RankId> running_on;  // I9
+    Epoch running_since;
     std::uint32_t attempts_begun = 0;
     Bytes value;
   };
   struct SentStamp {
     std::uint64_t lamport;
     MessageKind kind;
+    Epoch epoch;
     std::vector<std::uint64_t> vector;
   };
 
@@ -86,6 +89,8 @@ class Checkers : public ResultSink {
 
   void check_view(const Node& node);
   void check_stamps(const Event& event);
+  void check_round(const Event& event);
+  bool may_end_alone(RankId rank) const;
   void note_upset(const Event& event);
   void check_vector(const Node& node);
   void check_lease(const Event& event);
@@ -106,7 +111,7 @@ class Checkers : public ResultSink {
   RankId rank_;
   std::optional<std::string> violation_;
 
-  std::map<Epoch, std::vector<RankId>> views_;                      // by epoch, as first installed
+  std::map<Epoch, View> views_;                                     // by epoch, as first installed
   std::vector<Epoch> epochs_;                                       // by rank
   std::vector<std::uint64_t> lamport_;                              // by rank, of its last event
   std::vector<std::vector<std::uint64_t>> vectors_;                 // by rank
@@ -120,6 +125,7 @@ class Checkers : public ResultSink {
   std::uint64_t steals_with_loot_ = 0;
   std::uint64_t recalls_with_shards_ = 0;
   std::vector<std::optional<Outcome>> outcomes_;
+  RankSet killed_;
   Known upset_known_ = Known::kNever;  // to the coordinator
   Nanoseconds time_bound_ = 0;
 };

@@ -139,6 +139,10 @@ void PretendExecutor::execute(WorkOrder& order, WorkResult& result) {
     case WorkKind::kAbsorb:
       absorb(order, result);
       return;
+    case WorkKind::kForget:
+      parts_.clear();
+      result.elapsed = kAbsorbTime;
+      return;
     case WorkKind::kFinalize:
       result.elapsed = kFinalizeTime;
       if (upset_ == Upset::kFinalizeFails) result.error = "the disk is full";

@@ -36,8 +36,16 @@ enum class Probe : std::uint8_t {
   kLoneRank,
   kCoordinatorOnly,  // the coordinator computes nothing
   kSlowRank,
+  kKilled,
+  kPaused,
+  kFalselySuspected,
+  kControlLost,
+  kFenceFailed,
+  kFenceTaken,  // by another, before
+  kViewInstalled,
+  kRoundBegun,
 };
-inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kSlowRank) + 1;
+inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kRoundBegun) + 1;
 
 constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a reordered frame was held",
@@ -66,6 +74,14 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a rank ran alone",
     "the coordinator computed nothing",
     "a rank was slow",
+    "a rank was killed",
+    "a rank was paused",
+    "a rank was falsely suspected",
+    "a control message was lost",
+    "a fencing token could not be taken",
+    "a fencing token was another's",
+    "a rank entered a new view",
+    "a map stage began anew",
 };
 
 class Probes {

@@ -12,7 +12,7 @@ namespace regroup::sim {
 namespace {
 
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
-                        kJobStream = 14, kUpsetStream = 15;
+                        kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
@@ -75,6 +75,32 @@ void draw_upset(Random random, WorldOptions& options) {
   }
 }
 
+// Ranks are killed and stand still while the job runs, or soon before or after.
+FailureOptions draw_failures(Random random, const WorldOptions& world) {
+  FailureOptions failures;
+  if (world.ranks == 1 || !random.chance(0.6)) return failures;
+  failures.witnesses = random.pick({1.0, 0.5, 0.0});
+  failures.evidence_delay_max = static_cast<Nanoseconds>(random.log_uniform(100e3, 20e6));
+  failures.suspect_after = static_cast<Nanoseconds>(random.log_uniform(5e6, 200e6));
+  failures.control_loss = random.pick({0.0, 0.0, 0.05, 0.3});
+  failures.disk_delay = static_cast<Nanoseconds>(random.log_uniform(20e3, 20e6));
+  failures.disk_error = random.pick({0.0, 0.0, 0.3});
+  const std::uint64_t count = random.between(1, world.ranks);
+  const auto span = static_cast<double>(world.start_spread + world.open_time_max) + 100e6;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    Fault fault;
+    fault.kind = random.chance(0.7) ? Fault::Kind::kKill : Fault::Kind::kPause;
+    fault.rank = RankId{static_cast<std::uint32_t>(random.between(0, world.ranks - 1))};
+    if (fault.rank == RankId{0} && random.chance(0.8)) fault.rank = RankId{1};
+    fault.at = static_cast<Nanoseconds>(random.log_uniform(10e3, span));
+    if (fault.kind == Fault::Kind::kPause) {
+      fault.duration = static_cast<Nanoseconds>(random.log_uniform(100e3, 1e9));
+    }
+    failures.faults.push_back(fault);
+  }
+  return failures;
+}
+
 // ---- a last word when a check inside the protocol aborts ----
 
 char last_words[256];
@@ -103,6 +129,9 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
   options.network = draw_network(Random(seed, kNetworkStream));
   options.job = draw_job(Random(seed, kJobStream), seed, options.ranks);
   draw_upset(Random(seed, kUpsetStream), options);
+  if (options.upset == Upset::kNone) {
+    options.failures = draw_failures(Random(seed, kFailuresStream), options);
+  }
   return options;
 }
 

@@ -13,7 +13,7 @@ namespace regroup::sim {
 namespace {
 
 // Streams of chance.
-constexpr std::uint64_t kRanksStream = 1, kNetworkStream = 2;
+constexpr std::uint64_t kRanksStream = 1, kNetworkStream = 2, kFailureStream = 3;
 constexpr double kClockRateError = 100e-6;
 constexpr double kTickSkew = 0.2;
 
@@ -31,6 +31,8 @@ const char* name_of(WorkKind kind) {
       return "run";
     case WorkKind::kAbsorb:
       return "absorb";
+    case WorkKind::kForget:
+      return "forget";
     case WorkKind::kFinalize:
       return "finalize";
   }
@@ -45,6 +47,7 @@ World::World(const WorldOptions& options)
       checkers_(options_, job_),
       ranks_(options.ranks),
       network_random_(options.seed, kNetworkStream),
+      failure_random_(options.seed, kFailureStream),
       ranks_running_(options.ranks) {
   REGROUP_CHECK(options.ranks >= 1 && options.ranks <= kRanksMax, "a world of 1 to 1,000 ranks");
   if (!options.network.reorders)
@@ -69,6 +72,10 @@ World::World(const WorldOptions& options)
     schedule(
         {.time = options.start_spread + options.stop_at, .kind = Kind::kStop, .rank = RankId{0}});
   }
+  for (std::uint32_t i = 0; i < options.failures.faults.size(); ++i) {
+    const Fault& fault = options.failures.faults[i];
+    schedule({.time = fault.at, .kind = Kind::kFault, .rank = fault.rank, .fault = i});
+  }
   observe_options();
 }
 
@@ -76,7 +83,8 @@ void World::make_rank(RankId self) {
   const NodeOptions node_options{.self = self,
                                  .ranks = options_.ranks,
                                  .vector_clocks = options_.vector_clocks,
-                                 .record_events = true};
+                                 .record_events = true,
+                                 .give_up_after = options_.failures.give_up_after};
   std::unique_ptr<Service> service;
   if (self == RankId{0}) {
     const std::string_view description = "a pretend job";
@@ -129,6 +137,12 @@ void World::happen(const Happening& happening) {
   note(static_cast<std::uint64_t>(happening.time));
   note(static_cast<std::uint64_t>(happening.kind) << 32 | happening.rank.value);
   if (options_.trace) trace(happening);
+  const Rank& rank = ranks_[happening.rank.value];
+  if (rank.paused_until > now_ && happening.kind != Kind::kFault) {
+    Happening later = happening;
+    later.time = rank.paused_until;
+    return schedule(later);
+  }
   switch (happening.kind) {
     case Kind::kStart:
       return start(happening.rank);
@@ -142,11 +156,93 @@ void World::happen(const Happening& happening) {
       if (ranks_[happening.rank.value].ended) return;
       report_.probes.hit(Probe::kStopped);
       return step(happening.rank, StopWanted{"stopped by the simulator"});
+    case Kind::kFault:
+      return befall(options_.failures.faults[happening.fault]);
+    case Kind::kEvidence:
+      if (rank.ended || !rank.started) return;
+      return step(happening.rank, PeerEvidence{happening.from, happening.evidence});
+    case Kind::kFenced:
+      return fenced(happening.rank);
   }
 }
 
+// ---- failures ----
+
+void World::befall(const Fault& fault) {
+  Rank& rank = ranks_[fault.rank.value];
+  if (rank.ended) return;
+  const FailureOptions& failures = options_.failures;
+  if (fault.kind == Fault::Kind::kKill) {
+    report_.probes.hit(Probe::kKilled);
+    return kill(fault.rank);
+  }
+  report_.probes.hit(Probe::kPaused);
+  rank.paused_until = std::max(rank.paused_until, now_ + fault.duration);
+  if (fault.duration <= failures.suspect_after) return;
+  report_.probes.hit(Probe::kFalselySuspected);
+  show_evidence(fault.rank, EvidenceKind::kSuspected, failures.suspect_after,
+                failures.suspect_after / 4, 1);
+  show_evidence(fault.rank, EvidenceKind::kTrusted, fault.duration, failures.evidence_delay_max, 1);
+}
+
+void World::kill(RankId id) {
+  Rank& rank = ranks_[id.value];
+  rank.ended = true;
+  --ranks_running_;
+  checkers_.rank_killed(id);
+  const FailureOptions& failures = options_.failures;
+  show_evidence(id, EvidenceKind::kConfirmed, 0, failures.evidence_delay_max, failures.witnesses);
+  show_evidence(id, EvidenceKind::kSuspected, failures.suspect_after, failures.suspect_after / 4,
+                1);
+}
+
+void World::show_evidence(RankId about, EvidenceKind kind, Nanoseconds after, Nanoseconds spread,
+                          double share) {
+  for (std::uint32_t i = 0; i < options_.ranks; ++i) {
+    if (RankId{i} == about || !failure_random_.chance(share)) continue;
+    const auto delay =
+        static_cast<Nanoseconds>(failure_random_.below(static_cast<std::uint64_t>(spread) + 1));
+    schedule({.time = now_ + after + delay,
+              .kind = Kind::kEvidence,
+              .rank = RankId{i},
+              .from = about,
+              .evidence = kind});
+  }
+}
+
+void World::ask_fence(RankId id, FenceRequest request) {
+  Rank& rank = ranks_[id.value];
+  if (rank.fence) return;  // the same again, before the first was answered
+  rank.fence = std::move(request);
+  const Nanoseconds delay = options_.failures.disk_delay;
+  schedule({.time = now_ + delay / 2 +
+                    static_cast<Nanoseconds>(
+                        failure_random_.below(static_cast<std::uint64_t>(delay) + 1)),
+            .kind = Kind::kFenced,
+            .rank = id});
+}
+
+void World::fenced(RankId id) {
+  Rank& rank = ranks_[id.value];
+  FenceRequest request = std::move(*rank.fence);
+  rank.fence.reset();
+  if (rank.ended) return;
+  FenceAnswer answer{request.epoch, {}};
+  if (failure_random_.chance(options_.failures.disk_error)) {
+    report_.probes.hit(Probe::kFenceFailed);
+  } else {
+    const auto [held, taken] = fences_.try_emplace(request.epoch, Buffer(request.content.view()));
+    if (!taken) report_.probes.hit(Probe::kFenceTaken);
+    answer.content.emplace(held->second.view());
+  }
+  step(id, std::move(answer));
+}
+
+// ---- the life of a rank ----
+
 void World::start(RankId id) {
   Rank& rank = ranks_[id.value];
+  if (rank.ended) return;
   rank.started = true;
   ++report_.steps;
   rank.node->start(local_time(rank), output_);
@@ -167,7 +263,7 @@ void World::tick(RankId id) {
 // As the host loop does it: the frame, then a look at the clock, then, if idle, more work.
 void World::frame_arrives(const Happening& happening) {
   Rank& rank = ranks_[happening.rank.value];
-  if (!rank.started) {
+  if (!rank.started && !rank.ended) {
     report_.probes.hit(Probe::kFrameBeforeStart);
     rank.before_start.push_back(happening);
     return;
@@ -234,6 +330,7 @@ void World::drain(RankId id) {
   checkers_.after_step(*rank.node, output_);
   for (OutgoingFrame& frame : output_.frames) send(id, frame);
   for (WorkOrder& order : output_.orders) rank.order = std::move(order);
+  if (output_.fence) ask_fence(id, std::move(*output_.fence));
   if (output_.outcome) end_rank(id);
   output_.clear();
 }
@@ -268,6 +365,11 @@ void World::send(RankId from, OutgoingFrame& frame) {
   observe_sent(frame.to, *opened);
   note(first_word(frame.bytes.view()));  // its checksum
   ++report_.frames;
+  if (is_control(opened->header.kind) && failure_random_.chance(options_.failures.control_loss)) {
+    report_.probes.hit(Probe::kControlLost);
+    pool_.give(std::move(frame.bytes));
+    return;
+  }
   put_on_wire(from, frame.to, frame.bytes, false);
   if (network_random_.chance(options_.network.duplicate)) {
     Buffer copy(frame.bytes.view());
@@ -367,13 +469,16 @@ void World::observe_events() {
     note(event.lamport);
     note(event.a);
     note(event.b);
+    if (event.kind == EventKind::kView) report_.probes.hit(Probe::kViewInstalled);
+    if (event.kind == EventKind::kRound) report_.probes.hit(Probe::kRoundBegun);
     if (event.kind == EventKind::kRetry) report_.probes.hit(Probe::kRetry);
     if (event.kind == EventKind::kQuarantine) report_.probes.hit(Probe::kQuarantine);
   }
 }
 
 void World::trace(const Happening& happening) {
-  constexpr const char* kNames[] = {"starts", "ticks", "frame", "computed", "is stopped"};
+  constexpr const char* kNames[] = {"starts",     "ticks",    "frame",    "computed",
+                                    "is stopped", "befallen", "evidence", "fenced"};
   if (happening.kind == Kind::kTick) return;
   fmt::print("{:14.6f} rank {} {}", static_cast<double>(now_) / 1e6, happening.rank.value,
              kNames[static_cast<std::size_t>(happening.kind)]);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,7 +41,16 @@ class World {
   Report run();
 
  private:
-  enum class Kind : std::uint8_t { kStart, kTick, kFrame, kComputed, kStop };
+  enum class Kind : std::uint8_t {
+    kStart,
+    kTick,
+    kFrame,
+    kComputed,
+    kStop,
+    kFault,
+    kEvidence,
+    kFenced
+  };
   struct Happening {
     Nanoseconds time = 0;
     std::uint64_t number = 0;
@@ -49,6 +59,8 @@ class World {
     RankId from;             // kFrame
     std::uint32_t slot = 0;  // kFrame: where its bytes are
     bool damaged = false;
+    EvidenceKind evidence{};  // kEvidence, about `from`
+    std::uint32_t fault = 0;  // kFault: its number
   };
   struct Later {
     bool operator()(const Happening& a, const Happening& b) const {
@@ -61,6 +73,7 @@ class World {
     Nanoseconds tick_period = 0;
     bool started = false;
     bool ended = false;
+    Nanoseconds paused_until = 0;
     bool open = false;
     bool computing = false;
     std::uint64_t damaged_frames = 0;
@@ -70,6 +83,7 @@ class World {
     std::unique_ptr<Node> node;
     WorkResult result;
     std::optional<WorkOrder> order;
+    std::optional<FenceRequest> fence;  // under way
   };
 
   void make_rank(RankId self);
@@ -80,6 +94,12 @@ class World {
   void tick(RankId id);
   void frame_arrives(const Happening& happening);
   void computed(RankId id);
+  void befall(const Fault& fault);
+  void kill(RankId id);
+  void show_evidence(RankId about, EvidenceKind kind, Nanoseconds after, Nanoseconds spread,
+                     double share);
+  void ask_fence(RankId id, FenceRequest request);
+  void fenced(RankId id);
 
   void step(RankId id, const Input& input);
   void drain(RankId id);
@@ -105,6 +125,8 @@ class World {
   std::vector<std::uint32_t> free_slots_;
   std::vector<Nanoseconds> link_free_at_;  // by from and to: frames that do not overtake
   Random network_random_;
+  Random failure_random_;
+  std::map<Epoch, Buffer> fences_;  // on the shared file system
   Nanoseconds now_ = 0;
   std::uint64_t happenings_ = 0;
   std::uint32_t ranks_running_ = 0;

@@ -1,9 +1,11 @@
 // All that decides a simulated run. Two runs with equal options are equal, event by event (I14).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "runtime/protocol/ids.hpp"
 #include "scheduler/options.hpp"
@@ -24,6 +26,34 @@ struct NetworkOptions {
   double damage = 0;      // probability that a second copy has one bit flipped
 };
 
+struct Fault {
+  enum class Kind : std::uint8_t {
+    kKill,   // the rank is gone from one moment to the next
+    kPause,  // it stands still for a while: stopped, swapped out, or starved
+  };
+  Kind kind = Kind::kKill;
+  RankId rank;
+  Nanoseconds at = 0;
+  Nanoseconds duration = 0;  // kPause
+};
+
+// How failures show, as the detector would have it, and how the file system behaves.
+struct FailureOptions {
+  std::vector<Fault> faults;
+  double witnesses = 1;  // share of ranks that see a death themselves
+  Nanoseconds evidence_delay_max = 2 * kMillisecond;
+  Nanoseconds suspect_after = 50 * kMillisecond;  // of silence
+  double control_loss = 0;                        // probability that a control message is lost
+  Nanoseconds disk_delay = 100 * kMicrosecond;
+  double disk_error = 0;
+  Nanoseconds give_up_after = 10 * kSecond;
+
+  bool any() const { return !faults.empty() || control_loss != 0; }
+  bool hits(RankId rank) const {
+    return std::ranges::any_of(faults, [&](const Fault& fault) { return fault.rank == rank; });
+  }
+};
+
 struct WorldOptions {
   std::uint64_t seed = 0;
   std::uint32_t ranks = 4;
@@ -41,6 +71,8 @@ struct WorldOptions {
 
   std::optional<RankId> slow_rank;
   std::uint32_t slowness = 10;
+
+  FailureOptions failures;
 
   Upset upset = Upset::kNone;
   RankId upset_rank;        // whom it befalls

@@ -1,0 +1,527 @@
+#include "runtime/protocol/membership.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/protocol/check.hpp"
+
+namespace regroup {
+namespace {
+
+constexpr unsigned kRoundShift = 32;
+
+}  // namespace
+
+Membership::Membership(const MembershipOptions& options)
+    : options_(options), told_at_(options.ranks, -kTellAgain) {}
+
+void Membership::start(Nanoseconds now) {
+  now_ = now;
+  std::vector<RankId> all;
+  for (std::uint32_t rank = 0; rank < options_.ranks; ++rank) all.emplace_back(rank);
+  view_ = {.epoch = Epoch{1},
+           .members = RankSet(std::move(all)),
+           .coordinator = RankId{0},
+           .joined = {},
+           .ledger_holder = RankId{0},
+           .ledger = 0};
+}
+
+bool Membership::has_quorum(const RankSet& answered) const {
+  RankSet able = view_.members;
+  able.erase_all(confirmed_);
+  const auto count = static_cast<std::size_t>(
+      std::ranges::count_if(able, [&](RankId rank) { return answered.contains(rank); }));
+  return count != 0 && 2 * count >= able.size();
+}
+
+RankSet Membership::alive() const {
+  RankSet alive = view_.members;
+  alive.erase_all(confirmed_);
+  alive.erase_all(suspected_);
+  return alive;
+}
+
+// ---- what others tell ----
+
+void Membership::learn(const PeerEvidence& evidence, Output& output) {
+  if (evidence.rank == options_.self || evidence.rank.value >= options_.ranks) return;
+  switch (evidence.kind) {
+    case EvidenceKind::kTrusted:
+      suspected_.erase(evidence.rank);
+      return;
+    case EvidenceKind::kConfirmed:
+      if (!confirmed_.insert(evidence.rank)) return;
+      joining_.erase(evidence.rank);
+      break;
+    case EvidenceKind::kSuspected:
+      if (confirmed_.contains(evidence.rank) || !suspected_.insert(evidence.rank)) return;
+      break;
+  }
+  if (!view_.members.contains(evidence.rank)) return;
+  revoke(output);
+  flood_revoke(output);
+  advance(output);
+}
+
+void Membership::request_new_view(Output& output) {
+  if (state_ != State::kStable) return;
+  revoke(output);
+  flood_revoke(output);
+}
+
+bool Membership::receive(RankId from, MessageKind kind, std::span<const std::byte> payload,
+                         Output& output) {
+  Reader reader(payload);
+  if (kind == MessageKind::kDecide) return on_decide(reader, output);
+  if (kind == MessageKind::kJoin) return on_join(from, reader, output);
+  const auto epoch = reader.get<Epoch>();
+  if (reader.failed()) return false;
+  if (epoch < view_.epoch) {
+    tell(from, output);
+    return true;
+  }
+  // This rank missed a decision, and is answered with it.
+  if (epoch > view_.epoch) {
+    begin(from, MessageKind::kAsk, output);
+    return true;
+  }
+  if (!view_.members.contains(from)) return true;
+  if (state_ == State::kExcluded || state_ == State::kGivenUp) return true;
+  suspected_.erase(from);
+  switch (kind) {
+    case MessageKind::kAsk:
+      return reader.complete();  // of this epoch: there is no more to tell
+    case MessageKind::kRevoke:
+      return on_revoke(reader, output);
+    case MessageKind::kPrepare:
+      return on_prepare(from, reader, output);
+    case MessageKind::kPromise:
+      return on_promise(from, reader, output);
+    case MessageKind::kAccept:
+      return on_accept(from, reader, output);
+    case MessageKind::kAccepted:
+      return on_accepted(from, reader, output);
+    case MessageKind::kRefuse:
+      return on_refuse(reader);
+    default:
+      return false;
+  }
+}
+
+void Membership::tell(RankId from, Output& output) {
+  if (confirmed_.contains(from) || now_ - told_at_[from.value] < kTellAgain) return;
+  told_at_[from.value] = now_;
+  send_view(from, excluded_by_ ? *excluded_by_ : view_, output);
+}
+
+// ---- revoke ----
+
+void Membership::revoke(Output&) {
+  if (state_ != State::kStable) return;
+  state_ = State::kRevoked;
+  revoked_since_ = now_;
+  heard_of_proposer_ = now_;
+  nag_at_ = now_ + kResendMin;
+}
+
+// To the neighbours at distances of powers of two, both ways: any two members are linked by a path
+// of logarithmic length, also when some of those between are dead.
+void Membership::flood_revoke(Output& output) {
+  RankSet able = view_.members;
+  able.erase_all(confirmed_);
+  const std::size_t count = able.size();
+  const auto self =
+      static_cast<std::size_t>(std::ranges::lower_bound(able, options_.self) - able.begin());
+  RankSet neighbours;
+  for (std::size_t distance = 1; distance < count; distance *= 2) {
+    neighbours.insert(able.list()[(self + distance) % count]);
+    neighbours.insert(able.list()[(self + count - distance) % count]);
+  }
+  neighbours.erase(options_.self);
+  for (const RankId to : neighbours) {
+    Writer writer = begin(to, MessageKind::kRevoke, output);
+    put_knowledge(writer);
+  }
+}
+
+void Membership::put_knowledge(Writer& writer) const {
+  put_ranks(writer, confirmed_);
+  put_ranks(writer, suspected_);
+  put_ranks(writer, joining_);
+}
+
+std::optional<Membership::Knowledge> Membership::get_knowledge(Reader& reader) const {
+  auto confirmed = get_ranks(reader, options_.ranks);
+  auto suspected = get_ranks(reader, options_.ranks);
+  auto joining = get_ranks(reader, options_.ranks);
+  if (!confirmed || !suspected || !joining) return {};
+  return Knowledge{std::move(*confirmed), std::move(*suspected), std::move(*joining)};
+}
+
+// Whether any of it is news.
+bool Membership::merge(const Knowledge& heard) {
+  bool news = false;
+  for (const RankId rank : heard.confirmed) {
+    if (rank != options_.self) news |= confirmed_.insert(rank);
+  }
+  for (const RankId rank : heard.suspected) {
+    if (rank == options_.self || confirmed_.contains(rank)) continue;
+    news |= suspected_.insert(rank);
+  }
+  for (const RankId rank : heard.joining) {
+    if (!confirmed_.contains(rank) && !view_.members.contains(rank)) news |= joining_.insert(rank);
+  }
+  joining_.erase_all(confirmed_);
+  return news;
+}
+
+bool Membership::on_revoke(Reader& reader, Output& output) {
+  const auto heard = get_knowledge(reader);
+  if (!heard || !reader.complete()) return false;
+  const bool was_stable = state_ == State::kStable;
+  const bool news = merge(*heard);
+  revoke(output);
+  if (was_stable || news) flood_revoke(output);
+  advance(output);
+  return true;
+}
+
+// ---- agree: acceptor ----
+
+bool Membership::on_prepare(RankId from, Reader& reader, Output& output) {
+  const auto ballot = reader.get<Ballot>();
+  const auto heard = get_knowledge(reader);
+  if (!heard || !reader.complete()) return false;
+  merge(*heard);
+  revoke(output);
+  heard_of_proposer_ = now_;
+  if (ballot < promised_) {
+    begin(from, MessageKind::kRefuse, output).put(promised_);
+    return true;
+  }
+  promised_ = ballot;
+  if (proposal_ && proposal_->ballot < ballot) proposal_.reset();
+  Writer writer = begin(from, MessageKind::kPromise, output);
+  writer.put(ballot);
+  put_knowledge(writer);
+  writer.put(ledger_);
+  writer.put(accepted_ballot_);
+  writer.put(static_cast<std::uint8_t>(accepted_.has_value()));
+  if (accepted_) put_view(writer, *accepted_);
+  return true;
+}
+
+bool Membership::on_accept(RankId from, Reader& reader, Output& output) {
+  const auto ballot = reader.get<Ballot>();
+  const auto value = get_view(reader, options_.ranks);
+  if (!value || !reader.complete()) return false;
+  revoke(output);
+  heard_of_proposer_ = now_;
+  if (ballot < promised_) {
+    begin(from, MessageKind::kRefuse, output).put(promised_);
+    return true;
+  }
+  promised_ = ballot;
+  if (proposal_ && proposal_->ballot < ballot) proposal_.reset();
+  accepted_ballot_ = ballot;
+  accepted_ = *value;
+  begin(from, MessageKind::kAccepted, output).put(ballot);
+  return true;
+}
+
+// ---- agree: proposer ----
+
+void Membership::propose(Output& output) {
+  const std::uint64_t round = (promised_.value >> kRoundShift) + 1;
+  proposal_.emplace();
+  proposal_->ballot = Ballot{round << kRoundShift | options_.self.value};
+  proposal_->since = now_;
+  proposal_->ledger_holder = options_.self;
+  proposal_->ledger = ledger_;
+  promised_ = proposal_->ballot;
+  if (accepted_) {
+    proposal_->best_ballot = accepted_ballot_;
+    proposal_->value = accepted_;
+  }
+  proposal_->answered.insert(options_.self);
+  send_phase(output);
+  advance(output);
+}
+
+// To every member that may be alive and has not answered in this phase.
+void Membership::send_phase(Output& output) {
+  Proposal& proposal = *proposal_;
+  proposal.resend_at = now_ + proposal.resend_after;
+  proposal.resend_after = std::min(2 * proposal.resend_after, kResendMax);
+  if (proposal.phase == Phase::kFence) {
+    Buffer content;
+    Writer writer(content);
+    put_view(writer, *proposal.value);
+    output.fence = FenceRequest{proposal.value->epoch, std::move(content)};
+    return;
+  }
+  for (const RankId to : view_.members) {
+    if (confirmed_.contains(to) || proposal.answered.contains(to)) continue;
+    if (proposal.phase == Phase::kPrepare) {
+      Writer writer = begin(to, MessageKind::kPrepare, output);
+      writer.put(proposal.ballot);
+      put_knowledge(writer);
+    } else {
+      Writer writer = begin(to, MessageKind::kAccept, output);
+      writer.put(proposal.ballot);
+      put_view(writer, *proposal.value);
+    }
+  }
+}
+
+bool Membership::on_promise(RankId from, Reader& reader, Output& output) {
+  const auto ballot = reader.get<Ballot>();
+  const auto heard = get_knowledge(reader);
+  const auto ledger = reader.get<LedgerPosition>();
+  const auto accepted_ballot = reader.get<Ballot>();
+  const auto has_accepted = reader.get<std::uint8_t>();
+  std::optional<View> accepted;
+  if (has_accepted != 0) {
+    accepted = get_view(reader, options_.ranks);
+    if (!accepted) return false;
+  }
+  if (!heard || !reader.complete()) return false;
+  if (merge(*heard)) flood_revoke(output);
+  if (!proposal_ || proposal_->ballot != ballot || proposal_->phase != Phase::kPrepare) return true;
+  proposal_->answered.insert(from);
+  if (accepted && accepted_ballot > proposal_->best_ballot) {
+    proposal_->best_ballot = accepted_ballot;
+    proposal_->value = std::move(accepted);
+  }
+  if (ledger > proposal_->ledger) {
+    proposal_->ledger = ledger;
+    proposal_->ledger_holder = from;
+  }
+  advance(output);
+  return true;
+}
+
+bool Membership::on_accepted(RankId from, Reader& reader, Output& output) {
+  const auto ballot = reader.get<Ballot>();
+  if (!reader.complete()) return false;
+  if (!proposal_ || proposal_->ballot != ballot || proposal_->phase != Phase::kAccept) return true;
+  proposal_->answered.insert(from);
+  advance(output);
+  return true;
+}
+
+// Somebody promised a later ballot: its proposer is left to it.
+bool Membership::on_refuse(Reader& reader) {
+  const auto promised = reader.get<Ballot>();
+  if (!reader.complete()) return false;
+  promised_ = std::max(promised_, promised);
+  if (proposal_ && proposal_->ballot < promised && proposal_->phase != Phase::kFence) {
+    proposal_.reset();
+    heard_of_proposer_ = now_;
+  }
+  return true;
+}
+
+// Goes on when all those that seem alive have answered; without some of them only after a while.
+void Membership::advance(Output& output) {
+  if (state_ != State::kRevoked) return;
+  if (!proposal_) {
+    const RankSet able = alive();
+    const RankId proposer{static_cast<std::uint32_t>(promised_.value)};
+    const bool led = promised_ != Ballot{} && able.contains(proposer);
+    if (!led && !able.empty() && able.front() == options_.self) propose(output);
+    return;
+  }
+  Proposal& proposal = *proposal_;
+  if (proposal.phase == Phase::kFence || !has_quorum(proposal.answered)) return;
+  const bool all = proposal.answered.contains_all(alive());
+  if (!all && now_ - proposal.since < kPatience) return;
+  if (proposal.phase == Phase::kPrepare) {
+    begin_accept(output);
+  } else {
+    take_fence(output);
+  }
+}
+
+View Membership::next_view() const {
+  const Proposal& proposal = *proposal_;
+  View next{.epoch = Epoch{view_.epoch.value + 1},
+            .members = proposal.answered,
+            .coordinator = view_.coordinator,
+            .joined = joining_,
+            .ledger_holder = proposal.ledger_holder,
+            .ledger = proposal.ledger};
+  next.members.erase_all(confirmed_);
+  if (!next.members.contains(next.coordinator)) next.coordinator = next.members.front();
+  if (!next.members.contains(next.ledger_holder)) next.ledger_holder = next.coordinator;
+  next.joined.erase_all(next.members);
+  next.members.insert_all(next.joined);
+  return next;
+}
+
+void Membership::begin_accept(Output& output) {
+  Proposal& proposal = *proposal_;
+  if (!proposal.value) proposal.value = next_view();
+  proposal.phase = Phase::kAccept;
+  proposal.answered = RankSet{options_.self};
+  proposal.since = now_;
+  proposal.resend_after = kResendMin;
+  accepted_ballot_ = proposal.ballot;
+  accepted_ = proposal.value;
+  send_phase(output);
+  advance(output);
+}
+
+void Membership::take_fence(Output& output) {
+  proposal_->phase = Phase::kFence;
+  proposal_->since = now_;
+  proposal_->resend_after = kResendMin;
+  send_phase(output);
+}
+
+void Membership::fence_answered(const FenceAnswer& answer, Output& output) {
+  if (state_ != State::kRevoked || !proposal_ || proposal_->phase != Phase::kFence) return;
+  if (answer.epoch != proposal_->value->epoch || !answer.content) return;  // tried again in a while
+  Reader reader(answer.content->view());
+  const auto fenced = get_view(reader, options_.ranks);
+  // A token that somebody else made and that cannot be read leaves no way on.
+  if (!fenced || !reader.complete() || fenced->epoch != answer.epoch) {
+    state_ = State::kGivenUp;
+    return;
+  }
+  decide(*fenced, output);
+}
+
+void Membership::decide(const View& view, Output& output) {
+  RankSet to = view_.members;
+  to.insert_all(view.members);
+  to.erase_all(confirmed_);
+  to.erase(options_.self);
+  for (const RankId rank : to) send_view(rank, view, output);
+  adopt(view, output);
+}
+
+bool Membership::on_decide(Reader& reader, Output& output) {
+  const auto view = get_view(reader, options_.ranks);
+  if (!view || !reader.complete()) return false;
+  if (state_ == State::kGivenUp) return true;
+  const Epoch known = excluded_by_ ? excluded_by_->epoch : view_.epoch;
+  if (view->epoch > known) adopt(*view, output);
+  return true;
+}
+
+// I3: only ever called with a later epoch.
+void Membership::adopt(const View& view, Output& output) {
+  REGROUP_CHECK(view.epoch > view_.epoch, "an epoch that does not grow");
+  proposal_.reset();
+  accepted_.reset();
+  accepted_ballot_ = {};
+  promised_ = {};
+  joining_.clear();
+  if (!view.members.contains(options_.self)) {
+    if (state_ != State::kExcluded) revoked_since_ = now_;
+    state_ = State::kExcluded;
+    excluded_by_ = view;
+    join_at_ = now_;
+    join_next_ = 0;
+    ask_to_join(output);
+    return;
+  }
+  excluded_by_.reset();
+  view_ = view;
+  state_ = State::kStable;
+  output.installed = true;
+  suspected_.erase_all(view.members);
+  const bool one_is_dead =
+      std::ranges::any_of(view_.members, [&](RankId rank) { return confirmed_.contains(rank); });
+  if (!one_is_dead) return;
+  revoke(output);
+  flood_revoke(output);
+  advance(output);
+}
+
+// ---- coming back ----
+
+// One member after the other, the coordinator first: whoever it is tells who coordinates now.
+void Membership::ask_to_join(Output& output) {
+  join_at_ = now_ + 2 * kTellAgain;
+  const RankSet& members = excluded_by_->members;
+  const RankId to = join_next_ == 0 ? excluded_by_->coordinator
+                                    : members.list()[(join_next_ - 1) % members.size()];
+  ++join_next_;
+  Writer writer = begin(to, MessageKind::kJoin, output);
+  writer.put(excluded_by_->epoch);
+}
+
+bool Membership::on_join(RankId from, Reader& reader, Output& output) {
+  (void)reader.get<Epoch>();  // of the message
+  const auto known = reader.get<Epoch>();
+  if (!reader.complete()) return false;
+  if (state_ == State::kExcluded || state_ == State::kGivenUp) return true;
+  if (known < view_.epoch) {
+    tell(from, output);
+    return true;
+  }
+  const bool may_let_in =
+      known == view_.epoch && !view_.members.contains(from) && view_.coordinator == options_.self;
+  if (!may_let_in || confirmed_.contains(from)) return true;
+  suspected_.erase(from);
+  if (!joining_.insert(from)) return true;
+  if (proposal_ && proposal_->phase != Phase::kPrepare) return true;  // it asks again
+  revoke(output);
+  flood_revoke(output);
+  advance(output);
+  return true;
+}
+
+// ---- time ----
+
+void Membership::tick(Nanoseconds now, Output& output) {
+  now_ = now;
+  if (state_ == State::kStable || state_ == State::kGivenUp) return;
+  if (now_ - revoked_since_ >= options_.give_up_after) {
+    state_ = State::kGivenUp;
+    return;
+  }
+  if (state_ == State::kExcluded) {
+    if (now_ >= join_at_) ask_to_join(output);
+    return;
+  }
+  if (proposal_) {
+    if (now_ >= proposal_->resend_at) send_phase(output);
+    advance(output);
+    return;
+  }
+  const RankSet able = alive();
+  const auto place = std::ranges::lower_bound(able, options_.self) - able.begin();
+  if (now_ - heard_of_proposer_ >= (place + 1) * kTakeover) {
+    heard_of_proposer_ = now_;
+    propose(output);
+    return;
+  }
+  // Whoever should propose may not have heard.
+  if (now_ >= nag_at_) {
+    nag_at_ = now_ + kResendMax;
+    flood_revoke(output);
+  }
+  advance(output);
+}
+
+// ---- messages ----
+
+// Every payload but that of kDecide begins with the epoch that its sender is in.
+Writer Membership::begin(RankId to, MessageKind kind, Output& output) const {
+  output.messages.push_back({to, kind, Buffer(std::size_t{256})});
+  Writer writer(output.messages.back().payload);
+  writer.put(view_.epoch);
+  return writer;
+}
+
+void Membership::send_view(RankId to, const View& view, Output& output) const {
+  output.messages.push_back({to, MessageKind::kDecide, Buffer(std::size_t{256})});
+  Writer writer(output.messages.back().payload);
+  put_view(writer, view);
+}
+
+}  // namespace regroup

@@ -1,0 +1,181 @@
+// How the members of a view get to the next one when some are lost, come back, or something else
+// broke the epoch: revoke, agree, shrink. Pure, not thread-safe; one a Node, which carries its
+// messages outside the job's links, so they may be lost, doubled and reordered at will.
+//
+//   stable --evidence, a revoke heard, a join, a request--> revoked --agreed--> stable in a new
+//   view
+//                                                                 \--agreed without this rank-->
+//                                                                 excluded
+//   excluded --lets in by the coordinator--> stable          revoked, excluded --too long--> given
+//   up
+//
+// Revoke: whoever learns of a failure tells its neighbours in a binomial graph over the members,
+// who tell theirs (Bosilca et al., EuroMPI 2016), with what is known of deaths and suspicions.
+// Agree: single-decree Paxos (Lamport, TOCS 16(2), 1998) an epoch, whose decision is the next view.
+// The lowest rank that seems alive proposes at once, the others later, so any proposer may die.
+// A quorum is at least half of the members that are not confirmed dead; since such quorums need not
+// meet (the dead cannot answer), no decision counts before it is the content of the next epoch's
+// fencing token, which is made by one atomic create: the file system breaks every tie, and both
+// halves of a cluster never go on. A rank that meets another of an older epoch answers with the
+// decision.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/evidence.hpp"
+#include "runtime/protocol/frame.hpp"
+#include "runtime/protocol/view.hpp"
+
+namespace regroup {
+
+// Take the token of `epoch` for `content`: create it if it is not there, else say what is in it.
+struct FenceRequest {
+  Epoch epoch;
+  Buffer content;
+};
+
+// What the token of the epoch holds now; empty: it could not be made nor read.
+struct FenceAnswer {
+  Epoch epoch;
+  std::optional<Buffer> content;
+};
+
+struct MembershipOptions {
+  RankId self;
+  std::uint32_t ranks = 1;
+  // Without a next view for so long, a rank gives up.
+  Nanoseconds give_up_after = 60 * kSecond;
+};
+
+class Membership {
+ public:
+  // Between sendings of what was not answered: doubled each time.
+  static constexpr Nanoseconds kResendMin = 10 * kMillisecond;
+  static constexpr Nanoseconds kResendMax = 320 * kMillisecond;
+  // A proposer waits so long for members that nobody suspects before it goes on without them.
+  static constexpr Nanoseconds kPatience = 2 * kSecond;
+  // The n-th member alive proposes when nothing was heard of a proposer for n times this.
+  static constexpr Nanoseconds kTakeover = 250 * kMillisecond;
+  // A rank of an older epoch is told of the newer one no more often than this.
+  static constexpr Nanoseconds kTellAgain = 20 * kMillisecond;
+
+  struct Message {
+    RankId to;
+    MessageKind kind{};
+    Buffer payload;
+  };
+  struct Output {
+    std::vector<Message> messages;
+    std::optional<FenceRequest> fence;
+    bool installed = false;  // view() is a new one
+  };
+  enum class State : std::uint8_t { kStable, kRevoked, kExcluded, kGivenUp };
+
+  explicit Membership(const MembershipOptions& options);
+
+  // Enters the first view: all ranks, rank 0 coordinates.
+  void start(Nanoseconds now);
+
+  // Inputs; each appends to `output`.
+  void tick(Nanoseconds now, Output& output);
+  void learn(const PeerEvidence& evidence, Output& output);
+  // False if the message makes no sense.
+  bool receive(RankId from, MessageKind kind, std::span<const std::byte> payload, Output& output);
+  void fence_answered(const FenceAnswer& answer, Output& output);
+  // This epoch cannot go on, though nobody is known to have failed: a message was lost.
+  void request_new_view(Output& output);
+  // `from`, a rank that runs, still sends in an epoch before this one.
+  void tell(RankId from, Output& output);
+  // How far this rank's copy of the ledger goes, to be told when it is asked.
+  void set_ledger(LedgerPosition position) { ledger_ = position; }
+
+  const View& view() const { return view_; }
+  State state() const { return state_; }
+  const RankSet& confirmed() const { return confirmed_; }
+  const RankSet& suspected() const { return suspected_; }
+  // Whether those who answered are enough to go on, though not all did.
+  bool has_quorum(const RankSet& answered) const;
+
+ private:
+  // Ballots are ordered by round, then by who proposes.
+  using Ballot = Id<struct BallotTag, std::uint64_t>;
+  enum class Phase : std::uint8_t { kPrepare, kAccept, kFence };
+  struct Proposal {
+    Phase phase = Phase::kPrepare;
+    Ballot ballot;
+    RankSet answered;  // in this phase
+    Ballot best_ballot;
+    std::optional<View> value;  // what was accepted in best_ballot, later what is proposed
+    RankId ledger_holder;
+    LedgerPosition ledger = 0;
+    Nanoseconds since = 0;  // the phase
+    Nanoseconds resend_at = 0;
+    Nanoseconds resend_after = kResendMin;
+  };
+  // What ranks tell each other with every message about who can take part.
+  struct Knowledge {
+    RankSet confirmed;
+    RankSet suspected;
+    RankSet joining;
+  };
+
+  bool on_revoke(Reader& reader, Output& output);
+  bool on_prepare(RankId from, Reader& reader, Output& output);
+  bool on_promise(RankId from, Reader& reader, Output& output);
+  bool on_accept(RankId from, Reader& reader, Output& output);
+  bool on_accepted(RankId from, Reader& reader, Output& output);
+  bool on_refuse(Reader& reader);
+  bool on_decide(Reader& reader, Output& output);
+  bool on_join(RankId from, Reader& reader, Output& output);
+
+  void revoke(Output& output);
+  void flood_revoke(Output& output);
+  bool merge(const Knowledge& heard);
+  void put_knowledge(Writer& writer) const;
+  std::optional<Knowledge> get_knowledge(Reader& reader) const;
+
+  RankSet alive() const;
+  void propose(Output& output);
+  void send_phase(Output& output);
+  void promise_self(Output& output);
+  void accept_self(Output& output);
+  void advance(Output& output);
+  View next_view() const;
+  void begin_accept(Output& output);
+  void take_fence(Output& output);
+  void decide(const View& view, Output& output);
+  void adopt(const View& view, Output& output);
+  void ask_to_join(Output& output);
+
+  Writer begin(RankId to, MessageKind kind, Output& output) const;
+  void send_view(RankId to, const View& view, Output& output) const;
+
+  MembershipOptions options_;
+  Nanoseconds now_ = 0;
+  State state_ = State::kStable;
+  View view_;
+  RankSet confirmed_;  // for good
+  RankSet suspected_;
+  RankSet joining_;
+
+  // Of this epoch, once revoked.
+  Nanoseconds revoked_since_ = 0;
+  Nanoseconds heard_of_proposer_ = 0;
+  Nanoseconds nag_at_ = 0;
+  Ballot promised_;
+  Ballot accepted_ballot_;
+  std::optional<View> accepted_;
+  std::optional<Proposal> proposal_;
+
+  std::optional<View> excluded_by_;  // the view that this rank is not in
+  Nanoseconds join_at_ = 0;
+  std::size_t join_next_ = 0;
+  std::vector<Nanoseconds> told_at_;  // by rank
+  LedgerPosition ledger_ = 0;
+};
+
+}  // namespace regroup
