@@ -58,7 +58,7 @@ bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Re
     case MessageKind::kAnnounce:
       return on_announce(context, from, reader);
     case MessageKind::kGoodbye:
-      return on_goodbye(from, reader);
+      return on_goodbye(context, from, reader);
     default:
       return false;
   }
@@ -160,6 +160,7 @@ void Coordinator::on_view(Context& context) {
   const RankSet before = std::exchange(members_, context.view().members);
   workers_ = computing_ranks(context.view(), options_);
   opening_since_ = context.now();
+  if (state_ == RunPhase::kClosing) state_since_ = context.now();
   for (std::uint32_t i = 0; i < peers_.size(); ++i) {
     const RankId rank{i};
     const bool stays =
@@ -453,11 +454,12 @@ std::uint64_t Coordinator::take_back(Context& context, RankId from, ShardRange s
   return taken_back;
 }
 
-bool Coordinator::on_goodbye(RankId from, Reader& reader) {
+bool Coordinator::on_goodbye(Context& context, RankId from, Reader& reader) {
   if (!reader.complete() || (state_ != RunPhase::kClosing && state_ != RunPhase::kOver)) {
     return false;
   }
   peers_[from.value].said_goodbye = true;
+  context.has_left(from);
   return true;
 }
 

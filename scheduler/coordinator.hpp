@@ -120,7 +120,7 @@ class Coordinator {
   bool on_returned(Context& context, RankId from, Reader& reader);
   std::uint64_t take_back(Context& context, RankId from, ShardRange shards);
   bool on_announce(Context& context, RankId from, Reader& reader);
-  bool on_goodbye(RankId from, Reader& reader);
+  bool on_goodbye(Context& context, RankId from, Reader& reader);
   void send_open(Context& context, RankId rank);
   void send_finish(Context& context, RankId rank);
   bool lost_parts(const RankSet& members) const;

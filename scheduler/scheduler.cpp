@@ -10,11 +10,12 @@ constexpr int kExitNotRecovered = 3;
 void Scheduler::on_start(Context& context) {
   REGROUP_CHECK(coordinator_.has_value() == context.is_coordinator(),
                 "a coordinator on the wrong rank");
+  first_coordinator_ = context.view().coordinator;
   if (coordinator_) coordinator_->on_start(context);
 }
 
 void Scheduler::on_view(Context& context) {
-  if (context.is_coordinator() != coordinator_.has_value()) {
+  if (context.view().coordinator != first_coordinator_) {
     return context.finish({kExitNotRecovered, "the coordinator was lost", true});
   }
   if (coordinator_) coordinator_->on_view(context);

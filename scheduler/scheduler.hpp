@@ -40,6 +40,7 @@ class Scheduler : public Service {
  private:
   Worker worker_;
   std::optional<Coordinator> coordinator_;
+  RankId first_coordinator_;  // what it knows is lost with it
 };
 
 }  // namespace regroup

@@ -271,6 +271,7 @@ void Worker::on_view(Context& context) {
   // The results of a bag hold whatever the view; what was made of the parts of a map stage may have
   // lost its base.
   if (in_stage_ && plan().kind != StageKind::kBag) drop_results();
+  in_stage_ = false;  // until the coordinator leases again
   std::erase_if(unacknowledged_, [&](const Report& report) {
     return stages_[report.stage.value].kind != StageKind::kBag;
   });
@@ -303,6 +304,7 @@ void Worker::announce(Context& context) {
   writer.put(goes_on ? running_->attempt : Attempt{});
   context.send();
   for (const Report& report : unacknowledged_) send_report(context, report);
+  if (result_shards_ != 0) send_results(context);
 }
 
 // Parts were lost with their owners: all map shards of the stage are run again, for the owners of
@@ -480,10 +482,9 @@ void Worker::send_ready(Context& context) {
 void Worker::ran(Context& context, WorkResult& result) {
   const auto ran = std::exchange(running_, {});
   if (!ran || finished_) return;
-  const bool holds = stages_[ran->stage.value].kind == StageKind::kBag ||
-                     (ran->epoch == context.view().epoch && in_stage_ && ran->stage == stage_);
-  if (!holds) return;
-  if (!in_stage_) enter_stage(ran->stage);  // the coordinator of the new view has not leased yet
+  const bool bag = stages_[ran->stage.value].kind == StageKind::kBag;
+  const bool of_this_view = in_stage_ && ran->epoch == context.view().epoch;
+  if (ran->stage != stage_ || !(bag || of_this_view)) return;
   const double each = static_cast<double>(std::max<Nanoseconds>(result.elapsed, 1)) /
                       static_cast<double>(result.shards.count);
   shard_nanoseconds_ = shard_nanoseconds_ == 0

@@ -90,6 +90,8 @@ class Membership {
   void request_new_view(Output& output);
   // `from`, a rank that runs, still sends in an epoch before this one.
   void tell(RankId from, Output& output);
+  // A rank has left, and will neither say nor do anything more in this run. No failure.
+  void has_left(RankId rank) { confirmed_.insert(rank); }
   // How far this rank's copy of the ledger goes, to be told when it is asked.
   void set_ledger(LedgerPosition position) { ledger_ = position; }
 
@@ -158,7 +160,7 @@ class Membership {
   Nanoseconds now_ = 0;
   State state_ = State::kStable;
   View view_;
-  RankSet confirmed_;  // for good
+  RankSet confirmed_;  // dead or gone, for good
   RankSet suspected_;
   RankSet joining_;
 

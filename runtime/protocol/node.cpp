@@ -380,6 +380,10 @@ void Context::event(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t 
   node_->record(kind, peer, a, b);
 }
 
+void Context::has_left(RankId rank) {
+  if (rank != self()) node_->membership_.has_left(rank);
+}
+
 void Context::finish(Outcome outcome) {
   node_->output_->outcome = std::move(outcome);
 }

@@ -121,6 +121,8 @@ class Context {
   RankId self() const;
   const View& view() const;
   bool is_coordinator() const { return self() == view().coordinator; }
+  // False while the members agree on the next view.
+  bool stable() const;
   // The time of the latest Tick.
   Nanoseconds now() const;
 
@@ -133,6 +135,8 @@ class Context {
   void order(WorkOrder order);
   void event(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b);
   void finish(Outcome outcome);
+  // `rank` has said its last word: that it is gone from now on is no failure.
+  void has_left(RankId rank);
 
  private:
   friend class Node;
@@ -258,6 +262,9 @@ class Node {
 
 inline RankId Context::self() const {
   return node_->options_.self;
+}
+inline bool Context::stable() const {
+  return node_->stable();
 }
 inline const View& Context::view() const {
   return node_->membership_.view();

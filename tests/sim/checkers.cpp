@@ -220,8 +220,10 @@ void Checkers::check_settled(const Event& event, Fate fate) {
     if (found->in_events != Fate::kOpen) {
       violated("I7 once", fmt::format("shard {} settles twice in the event log", shard));
     }
-    if (!found->leased_to)
+    // After a change of view results come of leases that have ended.
+    if (!found->leased_to && views_.size() == 1) {
       violated("I9 one owner", fmt::format("shard {} settles unleased", shard));
+    }
     found->in_events = fate;
     found->leased_to.reset();
     ++stage_settled_;
@@ -260,7 +262,7 @@ void Checkers::order_begins(const WorkOrder& order) {
     if (!found) return;
     // Who was lost, or given up as lost, may have begun it, in an epoch before.
     const Epoch epoch = epochs_[rank_.value];
-    const bool changed = epoch > Epoch{1};
+    const bool changed = views_.size() > 1;
     if (found->running_on && found->running_since == epoch) {
       violated("I9 one owner", fmt::format("{} runs here and on rank {}", name(order.stage, shard),
                                            found->running_on->value));
@@ -391,11 +393,24 @@ void Checkers::rank_killed(RankId rank) {
   }
 }
 
-// Ranks that stood still may come back when all is over.
+// A rank that stood still may come back when all is over; and where deaths show as silence alone, the
+// others may leave one behind that they cannot reach.
 bool Checkers::may_end_alone(RankId rank) const {
-  return std::ranges::any_of(options_.failures.faults, [&](const Fault& fault) {
-    return fault.rank == rank && fault.kind == Fault::Kind::kPause;
-  });
+  return options_.failures.witnesses < 1 ||
+         std::ranges::any_of(options_.failures.faults, [&](const Fault& fault) {
+           return fault.rank == rank && fault.kind == Fault::Kind::kPause;
+         });
+}
+
+// Those whom nothing befell are less than half, and cannot know that the others are not elsewhere.
+bool Checkers::may_lack_quorum() const {
+  std::uint32_t spared = 0;
+  bool silent = options_.failures.witnesses < 1;
+  for (const Fault& fault : options_.failures.faults) silent |= fault.kind == Fault::Kind::kPause;
+  for (std::uint32_t rank = 0; rank < options_.ranks; ++rank) {
+    spared += options_.failures.hits(RankId{rank}) ? 0 : 1;
+  }
+  return silent && 2 * spared < options_.ranks;
 }
 
 void Checkers::run_ended() {
@@ -403,10 +418,12 @@ void Checkers::run_ended() {
   const bool coordinator_lost = options_.failures.hits(RankId{0}) &&
                                 (!outcomes_.front() || outcomes_.front()->exit_status > 2);
   const int status = coordinator_lost ? 3 : outcomes_.front()->exit_status;
+  if (status == 75 && may_lack_quorum()) return;
   for (std::uint32_t rank = 0; rank < outcomes_.size(); ++rank) {
     rank_ = RankId{rank};
     if (killed_.contains(rank_) || outcomes_[rank]->exit_status == status) continue;
-    if (may_end_alone(rank_) && outcomes_[rank]->exit_status == 75) continue;
+    const bool excused = may_end_alone(rank_) || (coordinator_lost && may_lack_quorum());
+    if (excused && outcomes_[rank]->exit_status == 75) continue;
     violated("I4 same outcome",
              fmt::format("exit status {} ({}), while the coordinator has {}",
                          outcomes_[rank]->exit_status, outcomes_[rank]->message, status));

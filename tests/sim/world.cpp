@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -159,7 +160,8 @@ void World::happen(const Happening& happening) {
     case Kind::kFault:
       return befall(options_.failures.faults[happening.fault]);
     case Kind::kEvidence:
-      if (rank.ended || !rank.started) return;
+      if (rank.ended) return;
+      if (!rank.started) return ranks_[happening.rank.value].before_start.push_back(happening);
       return step(happening.rank, PeerEvidence{happening.from, happening.evidence});
     case Kind::kFenced:
       return fenced(happening.rank);
@@ -247,8 +249,7 @@ void World::start(RankId id) {
   ++report_.steps;
   rank.node->start(local_time(rank), output_);
   drain(id);
-  for (const Happening& early : rank.before_start) frame_arrives(early);
-  rank.before_start.clear();
+  for (const Happening& early : std::exchange(rank.before_start, {})) happen(early);
   tick(id);
 }
 
@@ -350,6 +351,9 @@ void World::end_rank(RankId id) {
   checkers_.rank_ended(*rank.node, *output_.outcome, rank.damaged_frames);
   rank.ended = true;
   --ranks_running_;
+  // Whoever shares its node sees it go; the others are told that it leaves.
+  const Nanoseconds delay = options_.failures.evidence_delay_max;
+  if (options_.failures.any()) show_evidence(id, EvidenceKind::kConfirmed, delay, delay, 1);
   if (id != RankId{0}) return;
   report_.exit_status = output_.outcome->exit_status;
   const auto progress = static_cast<Scheduler&>(rank.node->service()).progress();
@@ -469,6 +473,23 @@ void World::observe_events() {
     note(event.lamport);
     note(event.a);
     note(event.b);
+    if (options_.trace && event.kind >= EventKind::kLease && event.kind <= EventKind::kReturn) {
+      constexpr const char* kWhat[] = {"leases", "commits", "retries", "gives up", "takes back"};
+      fmt::print("{:14.6f} rank {} {} {}+{} (rank {})\n", static_cast<double>(now_) / 1e6,
+                 event.rank.value,
+                 kWhat[static_cast<std::size_t>(event.kind) -
+                       static_cast<std::size_t>(EventKind::kLease)],
+                 event.a, event.b, event.peer.value);
+    }
+    if (options_.trace && event.kind == EventKind::kView) {
+      std::string members;
+      for (const RankId member : ranks_[event.rank.value].node->view().members) {
+        members += fmt::format(" {}", member.value);
+      }
+      fmt::print("{:14.6f} rank {} enters view {} of{}, coordinator {}\n",
+                 static_cast<double>(now_) / 1e6, event.rank.value, event.a, members,
+                 event.peer.value);
+    }
     if (event.kind == EventKind::kView) report_.probes.hit(Probe::kViewInstalled);
     if (event.kind == EventKind::kRound) report_.probes.hit(Probe::kRoundBegun);
     if (event.kind == EventKind::kRetry) report_.probes.hit(Probe::kRetry);
@@ -479,18 +500,31 @@ void World::observe_events() {
 void World::trace(const Happening& happening) {
   constexpr const char* kNames[] = {"starts",     "ticks",    "frame",    "computed",
                                     "is stopped", "befallen", "evidence", "fenced"};
-  if (happening.kind == Kind::kTick) return;
+  if (happening.kind == Kind::kTick || ranks_[happening.rank.value].paused_until > now_) return;
   fmt::print("{:14.6f} rank {} {}", static_cast<double>(now_) / 1e6, happening.rank.value,
              kNames[static_cast<std::size_t>(happening.kind)]);
   if (happening.kind == Kind::kFrame) {
     const auto frame = open_frame(slots_[happening.slot].view());
     fmt::print(" from {}", happening.from.value);
     if (frame) {
-      fmt::print(" kind {} sequence {} bytes {}", static_cast<int>(frame->header.kind),
-                 frame->header.sequence, slots_[happening.slot].size());
+      fmt::print(" kind {} epoch {} sequence {} bytes {}", static_cast<int>(frame->header.kind),
+                 frame->header.epoch.value, frame->header.sequence,
+                 slots_[happening.slot].size());
     } else {
       fmt::print(" {}", describe(frame.error()));
     }
+  }
+  if (happening.kind == Kind::kEvidence) {
+    constexpr const char* kSays[] = {"dead", "silent", "heard again"};
+    fmt::print(": rank {} {}", happening.from.value,
+               kSays[static_cast<std::size_t>(happening.evidence)]);
+  }
+  if (happening.kind == Kind::kFault) {
+    const Fault& fault = options_.failures.faults[happening.fault];
+    fmt::print(": {}", fault.kind == Fault::Kind::kKill
+                           ? std::string("killed")
+                           : fmt::format("paused for {:.3f} ms",
+                                         static_cast<double>(fault.duration) / 1e6));
   }
   fmt::print("\n");
 }
