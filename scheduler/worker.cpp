@@ -312,6 +312,7 @@ void Worker::announce(Context& context) {
 void Worker::enter_round(std::uint32_t round) {
   if (round == round_) return;
   round_ = round;
+  stage_ = {};
   in_stage_ = false;
   parts_taken_.clear();
   parts_stage_ = {};

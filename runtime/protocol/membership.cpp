@@ -49,13 +49,17 @@ void Membership::learn(const PeerEvidence& evidence, Output& output) {
   switch (evidence.kind) {
     case EvidenceKind::kTrusted:
       suspected_.erase(evidence.rank);
+      own_suspected_.erase(evidence.rank);
       return;
     case EvidenceKind::kConfirmed:
       if (!confirmed_.insert(evidence.rank)) return;
       joining_.erase(evidence.rank);
+      own_suspected_.erase(evidence.rank);
       break;
     case EvidenceKind::kSuspected:
-      if (confirmed_.contains(evidence.rank) || !suspected_.insert(evidence.rank)) return;
+      if (confirmed_.contains(evidence.rank)) return;
+      own_suspected_.insert(evidence.rank);
+      if (!suspected_.insert(evidence.rank)) return;
       break;
   }
   if (!view_.members.contains(evidence.rank)) return;
@@ -89,6 +93,7 @@ bool Membership::receive(RankId from, MessageKind kind, std::span<const std::byt
   if (!view_.members.contains(from)) return true;
   if (state_ == State::kExcluded || state_ == State::kGivenUp) return true;
   suspected_.erase(from);
+  own_suspected_.erase(from);
   switch (kind) {
     case MessageKind::kAsk:
       return reader.complete();  // of this epoch: there is no more to tell
@@ -432,7 +437,8 @@ void Membership::adopt(const View& view, Output& output) {
   view_ = view;
   state_ = State::kStable;
   output.installed = true;
-  suspected_.erase_all(view.members);
+  suspected_.erase_all(view.members);  // they took part
+  second_chance_ends_ = now_ + kSecondChance;
   const bool one_is_dead =
       std::ranges::any_of(view_.members, [&](RankId rank) { return confirmed_.contains(rank); });
   if (!one_is_dead) return;
@@ -479,6 +485,7 @@ bool Membership::on_join(RankId from, Reader& reader, Output& output) {
 
 void Membership::tick(Nanoseconds now, Output& output) {
   now_ = now;
+  if (state_ == State::kStable) end_second_chance(output);
   if (state_ == State::kStable || state_ == State::kGivenUp) return;
   if (now_ - revoked_since_ >= options_.give_up_after) {
     state_ = State::kGivenUp;
@@ -505,6 +512,18 @@ void Membership::tick(Nanoseconds now, Output& output) {
     nag_at_ = now_ + kResendMax;
     flood_revoke(output);
   }
+  advance(output);
+}
+
+void Membership::end_second_chance(Output& output) {
+  if (own_suspected_.empty() || now_ < second_chance_ends_) return;
+  bool any = false;
+  for (const RankId rank : own_suspected_) {
+    if (view_.members.contains(rank)) any |= suspected_.insert(rank);
+  }
+  if (!any) return;
+  revoke(output);
+  flood_revoke(output);
   advance(output);
 }
 

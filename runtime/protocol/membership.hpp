@@ -60,6 +60,9 @@ class Membership {
   static constexpr Nanoseconds kPatience = 2 * kSecond;
   // The n-th member alive proposes when nothing was heard of a proposer for n times this.
   static constexpr Nanoseconds kTakeover = 250 * kMillisecond;
+  // A member of a new view whom this rank's detector suspected before, and has not heard since, gets
+  // so long to show that it lives.
+  static constexpr Nanoseconds kSecondChance = 500 * kMillisecond;
   // A rank of an older epoch is told of the newer one no more often than this.
   static constexpr Nanoseconds kTellAgain = 20 * kMillisecond;
 
@@ -152,6 +155,7 @@ class Membership {
   void decide(const View& view, Output& output);
   void adopt(const View& view, Output& output);
   void ask_to_join(Output& output);
+  void end_second_chance(Output& output);
 
   Writer begin(RankId to, MessageKind kind, Output& output) const;
   void send_view(RankId to, const View& view, Output& output) const;
@@ -161,7 +165,9 @@ class Membership {
   State state_ = State::kStable;
   View view_;
   RankSet confirmed_;  // dead or gone, for good
-  RankSet suspected_;
+  RankSet suspected_;      // by whomever, in this epoch
+  RankSet own_suspected_;  // by this rank's detector, until it takes that back
+  Nanoseconds second_chance_ends_ = 0;
   RankSet joining_;
 
   // Of this epoch, once revoked.
