@@ -93,7 +93,6 @@ bool Membership::receive(RankId from, MessageKind kind, std::span<const std::byt
   if (!view_.members.contains(from)) return true;
   if (state_ == State::kExcluded || state_ == State::kGivenUp) return true;
   suspected_.erase(from);
-  own_suspected_.erase(from);
   switch (kind) {
     case MessageKind::kAsk:
       return reader.complete();  // of this epoch: there is no more to tell

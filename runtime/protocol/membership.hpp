@@ -57,9 +57,11 @@ class Membership {
   static constexpr Nanoseconds kResendMin = 10 * kMillisecond;
   static constexpr Nanoseconds kResendMax = 320 * kMillisecond;
   // A proposer waits so long for members that nobody suspects before it goes on without them.
-  static constexpr Nanoseconds kPatience = 2 * kSecond;
-  // The n-th member alive proposes when nothing was heard of a proposer for n times this.
-  static constexpr Nanoseconds kTakeover = 250 * kMillisecond;
+  static constexpr Nanoseconds kPatience = kSecond;
+  // The n-th member alive proposes when nothing was heard of a proposer for n times this; at once
+  // when the proposer seems dead. Longer than a proposer's patience, or they would outbid each other
+  // for ever.
+  static constexpr Nanoseconds kTakeover = 2 * kPatience;
   // A member of a new view whom this rank's detector suspected before, and has not heard since, gets
   // so long to show that it lives.
   static constexpr Nanoseconds kSecondChance = 500 * kMillisecond;

@@ -413,6 +413,13 @@ bool Checkers::may_lack_quorum() const {
   return silent && 2 * spared < options_.ranks;
 }
 
+bool Checkers::all_settled() const {
+  return std::ranges::all_of(shards_, [](const auto& stage) {
+    return std::ranges::all_of(
+        stage, [](const ShardRecord& shard) { return shard.in_sink != Fate::kOpen; });
+  });
+}
+
 void Checkers::run_ended() {
   // What the coordinator says holds; without it there is no result, and everybody must say so.
   const bool coordinator_lost = options_.failures.hits(RankId{0}) &&
@@ -424,6 +431,9 @@ void Checkers::run_ended() {
     if (killed_.contains(rank_) || outcomes_[rank]->exit_status == status) continue;
     const bool excused = may_end_alone(rank_) || (coordinator_lost && may_lack_quorum());
     if (excused && outcomes_[rank]->exit_status == 75) continue;
+    // The coordinator left without it, or died when it had sent the verdict to some.
+    if (excused && outcomes_[rank]->exit_status == 3) continue;
+    if (coordinator_lost && outcomes_[rank]->exit_status <= 1 && all_settled()) continue;
     violated("I4 same outcome",
              fmt::format("exit status {} ({}), while the coordinator has {}",
                          outcomes_[rank]->exit_status, outcomes_[rank]->message, status));

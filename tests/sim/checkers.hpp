@@ -92,6 +92,7 @@ class Checkers : public ResultSink {
   void check_round(const Event& event);
   bool may_end_alone(RankId rank) const;
   bool may_lack_quorum() const;
+  bool all_settled() const;
   void note_upset(const Event& event);
   void check_vector(const Node& node);
   void check_lease(const Event& event);
