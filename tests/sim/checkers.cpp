@@ -260,10 +260,13 @@ void Checkers::order_begins(const WorkOrder& order) {
   for (ShardId shard = order.shards.first; shard < order.shards.end(); ++shard.value) {
     ShardRecord* found = record("I9 one owner", order.stage.value, shard);
     if (!found) return;
-    // Who was lost, or given up as lost, may have begun it, in an epoch before.
+    // Who was lost, or given up as lost, may have begun it, in an epoch before; and a failure of an
+    // epoch before may begin the next attempt.
     const Epoch epoch = epochs_[rank_.value];
     const bool changed = views_.size() > 1;
-    if (found->running_on && found->running_since == epoch) {
+    const bool again =
+        !changed || (found->running_since == epoch && order.attempt.value == found->attempts_begun);
+    if (found->running_on && again) {
       violated("I9 one owner", fmt::format("{} runs here and on rank {}", name(order.stage, shard),
                                            found->running_on->value));
     }
@@ -393,10 +396,10 @@ void Checkers::rank_killed(RankId rank) {
   }
 }
 
-// A rank that stood still may come back when all is over; and where deaths show as silence alone, the
-// others may leave one behind that they cannot reach.
+// A rank that stood still may come back when all is over; and where deaths show as silence alone or
+// messages are lost, the others may leave one behind that they cannot reach.
 bool Checkers::may_end_alone(RankId rank) const {
-  return options_.failures.witnesses < 1 ||
+  return options_.failures.witnesses < 1 || options_.failures.control_loss > 0 ||
          std::ranges::any_of(options_.failures.faults, [&](const Fault& fault) {
            return fault.rank == rank && fault.kind == Fault::Kind::kPause;
          });
@@ -429,7 +432,8 @@ void Checkers::run_ended() {
   for (std::uint32_t rank = 0; rank < outcomes_.size(); ++rank) {
     rank_ = RankId{rank};
     if (killed_.contains(rank_) || outcomes_[rank]->exit_status == status) continue;
-    const bool excused = may_end_alone(rank_) || (coordinator_lost && may_lack_quorum());
+    const bool excused =
+        may_end_alone(rank_) || may_end_alone(RankId{0}) || (coordinator_lost && may_lack_quorum());
     if (excused && outcomes_[rank]->exit_status == 75) continue;
     // The coordinator left without it, or died when it had sent the verdict to some.
     if (excused && outcomes_[rank]->exit_status == 3) continue;

@@ -475,11 +475,11 @@ void World::observe_events() {
     note(event.b);
     if (options_.trace && event.kind >= EventKind::kLease && event.kind <= EventKind::kReturn) {
       constexpr const char* kWhat[] = {"leases", "commits", "retries", "gives up", "takes back"};
-      fmt::print("{:14.6f} rank {} {} {}+{} (rank {})\n", static_cast<double>(now_) / 1e6,
-                 event.rank.value,
-                 kWhat[static_cast<std::size_t>(event.kind) -
-                       static_cast<std::size_t>(EventKind::kLease)],
-                 event.a, event.b, event.peer.value);
+      fmt::print(
+          "{:14.6f} rank {} {} {}+{} (rank {})\n", static_cast<double>(now_) / 1e6,
+          event.rank.value,
+          kWhat[static_cast<std::size_t>(event.kind) - static_cast<std::size_t>(EventKind::kLease)],
+          event.a, event.b, event.peer.value);
     }
     if (options_.trace && event.kind == EventKind::kView) {
       std::string members;
@@ -508,8 +508,7 @@ void World::trace(const Happening& happening) {
     fmt::print(" from {}", happening.from.value);
     if (frame) {
       fmt::print(" kind {} epoch {} sequence {} bytes {}", static_cast<int>(frame->header.kind),
-                 frame->header.epoch.value, frame->header.sequence,
-                 slots_[happening.slot].size());
+                 frame->header.epoch.value, frame->header.sequence, slots_[happening.slot].size());
     } else {
       fmt::print(" {}", describe(frame.error()));
     }
