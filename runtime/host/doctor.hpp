@@ -84,9 +84,10 @@ struct DoctorReport {
   bool ready() const;
 };
 
-// Takes at most some 3 s for each program that does not answer.
+// Takes at most some 3 s for each program that does not answer. (doctor_facts.cpp)
 DoctorFacts look_around(const LibraryDescriptions& libraries);
 
+// (doctor_checks.cpp)
 DoctorReport judge(const DoctorFacts& facts);
 
 // judge(look_around(libraries))
