@@ -201,6 +201,9 @@ struct ResultFileWriter::State {
     return fail(fmt::format("{}: {}", final_path.string(), problem));
   }
 
+  // Adds to `values`, which are the attributes or the scalars.
+  Outcome add(std::vector<NamedValue>& values, std::span<const std::string_view> reserved,
+              NamedValue added);
   Outcome open();
   Outcome append_block(std::span<const ColumnValues> values, std::size_t first, std::size_t count);
   Outcome append_text_row(std::span<const ColumnValues> values, std::size_t row);
@@ -225,6 +228,14 @@ struct ResultFileWriter::State {
   std::optional<std::string> error;
   bool published = false;
 };
+
+Outcome ResultFileWriter::State::add(std::vector<NamedValue>& values,
+                                     std::span<const std::string_view> reserved, NamedValue added) {
+  if (error) return std::unexpected(*error);
+  if (const auto problem = problem_with(added, values, reserved)) return refuse(*problem);
+  values.push_back(std::move(added));
+  return {};
+}
 
 Outcome ResultFileWriter::State::open() {
   // A left-over of a writer that died is not written into: should that one live, it keeps its own
@@ -348,21 +359,11 @@ std::expected<ResultFileWriter, std::string> ResultFileWriter::create(
 }
 
 Outcome ResultFileWriter::attribute(std::string name, ResultValue value) {
-  if (state_->error) return std::unexpected(*state_->error);
-  NamedValue added{std::move(name), std::move(value)};
-  if (const auto problem = problem_with(added, state_->attributes, kReservedAttributes))
-    return state_->refuse(*problem);
-  state_->attributes.push_back(std::move(added));
-  return {};
+  return state_->add(state_->attributes, kReservedAttributes, {std::move(name), std::move(value)});
 }
 
 Outcome ResultFileWriter::scalar(std::string name, ResultValue value) {
-  if (state_->error) return std::unexpected(*state_->error);
-  NamedValue added{std::move(name), std::move(value)};
-  if (const auto problem = problem_with(added, state_->scalars, kReservedScalars))
-    return state_->refuse(*problem);
-  state_->scalars.push_back(std::move(added));
-  return {};
+  return state_->add(state_->scalars, kReservedScalars, {std::move(name), std::move(value)});
 }
 
 Outcome ResultFileWriter::columns(std::vector<ResultColumn> columns) {

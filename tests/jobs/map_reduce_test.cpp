@@ -150,15 +150,22 @@ std::string error_of_parts(const Buffer& input) {
   return error_of(program.absorb(order));
 }
 
-TYPED_TEST(DamagedParts, AreRefusedAtEveryLength) {
+// One part, a list with these two keys, for that partition.
+template <class Job>
+Buffer one_part(std::uint32_t partition, std::string_view first, std::string_view second) {
   Buffer list;
   EntryListWriter entries(list, 2);
-  entries.put("a", typename TypeParam::Value(1));
-  entries.put("b", typename TypeParam::Value(2));
+  entries.put(first, typename Job::Value(1));
+  entries.put(second, typename Job::Value(2));
   Buffer input;
-  Writer(input).put(std::uint32_t{127});
-  Writer(input).put_bytes(list.view());
+  Writer writer(input);
+  writer.put(partition);
+  writer.put_bytes(list.view());
+  return input;
+}
 
+TYPED_TEST(DamagedParts, AreRefusedAtEveryLength) {
+  const Buffer input = one_part<TypeParam>(127, "a", "b");
   EXPECT_EQ(error_of_parts<TypeParam>(input), "");
   EXPECT_EQ(error_of_parts<TypeParam>({}), "");
   for (std::size_t length = 1; length < input.size(); ++length) {
@@ -167,20 +174,9 @@ TYPED_TEST(DamagedParts, AreRefusedAtEveryLength) {
 }
 
 TYPED_TEST(DamagedParts, OfAPartitionThatIsNoneOrOfListsThatAreNone) {
-  Buffer list;
-  EntryListWriter entries(list, 2);
-  entries.put("b", typename TypeParam::Value(1));
-  entries.put("a", typename TypeParam::Value(2));
-  Buffer unsorted;
-  Writer(unsorted).put(std::uint32_t{0});
-  Writer(unsorted).put_bytes(list.view());
+  const Buffer unsorted = one_part<TypeParam>(0, "b", "a");
+  const Buffer elsewhere = one_part<TypeParam>(MapReduce<TypeParam>::kPartitions, "a", "b");
   EXPECT_NE(error_of_parts<TypeParam>(unsorted), "");
-
-  Buffer empty_list;
-  EntryListWriter(empty_list, 0);
-  Buffer elsewhere;
-  Writer(elsewhere).put(MapReduce<TypeParam>::kPartitions);
-  Writer(elsewhere).put_bytes(empty_list.view());
   EXPECT_EQ(error_of_parts<TypeParam>(elsewhere), "parts of a partition are damaged");
 }
 
