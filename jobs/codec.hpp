@@ -66,9 +66,6 @@ std::optional<T> try_decode_result(std::span<const std::byte> bytes) {
     return value;
   } else if constexpr (PlainResult<T>) {
     if (bytes.size() != sizeof(T)) return std::nullopt;
-    if constexpr (std::same_as<T, bool>) {
-      if (bytes[0] > std::byte{1}) return std::nullopt;
-    }
     T value{};
     std::memcpy(&value, bytes.data(), sizeof value);
     return value;
