@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "jobs/job_executor.hpp"
+#include "jobs/logging_sink.hpp"
 #include "jobs/progress_display.hpp"
 #include "jobs/report.hpp"
 #include "jobs/version.hpp"
@@ -28,7 +29,6 @@ namespace {
 
 constexpr auto kDisplayPeriod = std::chrono::milliseconds(100);
 constexpr auto kStatusPeriod = std::chrono::seconds(1);
-constexpr std::size_t kQuarantineLogMax = 20;
 
 HostLoop* loop_to_stop = nullptr;
 
@@ -51,45 +51,6 @@ class StopSignals {
   }
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
-};
-
-// Passes results on to the job, and remembers which shards were given up and why.
-class LoggingSink : public ResultSink {
- public:
-  explicit LoggingSink(Program& program) : program_(&program) {}
-  void commit(StageId stage, ShardRange shards, std::uint32_t value_bytes,
-              std::span<const std::byte> values) override {
-    guard([&] { program_->commit(stage, shards, value_bytes, values); });
-  }
-  void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
-            const std::string& what) override {
-    guard([&] { program_->skip(stage, shard, attempts, rank, what); });
-    if (log_.size() == kQuarantineLogMax) return;
-    log_.push_back(
-        fmt::format("shard {} of stage {} given up after {} attempts, the last on rank {}: {}",
-                    shard.value, stage.value, attempts.value, rank.value, what));
-  }
-  const std::vector<std::string>& log() const { return log_; }
-  // The first thing that the job threw while merging: there is no result then.
-  const std::expected<void, std::string>& merged() const { return merged_; }
-
- private:
-  template <class Merge>
-  void guard(Merge merge) {
-    if (!merged_) return;
-    try {
-      merge();
-    } catch (const std::exception& error) {
-      merged_ = std::unexpected(std::string("merging results failed: ") + error.what());
-    } catch (...) {
-      merged_ =
-          std::unexpected("merging results failed: threw something that is no std::exception");
-    }
-  }
-
-  Program* program_;
-  std::vector<std::string> log_;
-  std::expected<void, std::string> merged_;
 };
 
 // Calls a function now and then on a thread of its own, until it is destroyed.
