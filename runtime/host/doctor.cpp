@@ -261,23 +261,24 @@ DoctorCheck judge_mpirun(const DoctorFacts& facts) {
 }
 
 DoctorCheck judge_recovery(const DoctorFacts& facts) {
-  DoctorCheck check = named("fault tolerance", Need::kOptional);
+  DoctorCheck check = named("recovery", Need::kOptional);
   if (!facts.mpirun) {
     check.status = CheckStatus::kMissing;
-    check.found = "no mpirun";
+    check.found = "none: no mpirun, so there is one rank";
     check.advice = "see mpirun";
     return check;
   }
   const int major = major_of(version_in(facts.mpirun->version_output));
   const auto said = ulfm_in(facts.mpirun->info_output);
-  if (major >= 5 && said.value_or(true)) {
-    check.found = said ? "ULFM" : "ULFM, as of Open MPI 5 (ompi_info does not say)";
-  } else if (major >= 5) {
-    check.status = CheckStatus::kWarning;
-    check.found = "Open MPI 5 built without ULFM";
-    check.advice = "this MPI cannot report a rank's death: a build configured --with-ft=ulfm can";
+  if (major < 5) {
+    check.found = "own protocol, since this MPI has no ULFM (Open MPI 5 has it)";
+  } else if (facts.libraries.mpi_has_ulfm && said.value_or(true)) {
+    check.found = "native: the ULFM of Open MPI 5 (mpirun --with-ft ulfm)";
+    if (!said) check.found += "; ompi_info does not say whether it was built in";
   } else {
-    check.found = "no ULFM in this MPI (Open MPI 5 has it)";
+    check.status = CheckStatus::kWarning;
+    check.found = "own protocol, since this Open MPI 5 was built without ULFM";
+    check.advice = "an Open MPI that is configured --with-ft=ulfm reports a rank's death itself";
   }
   return check;
 }

@@ -117,7 +117,7 @@ class MpirunOnPath {
 
 TEST(MpirunCommand, StartsTheRanksAndLeavesBindingToRegroup) {
   const MpirunOnPath mpirun;
-  const auto command = mpirun_command(7, {"/opt/program", "run", "job", "-n", "7"});
+  const auto command = mpirun_command({.ranks = 7}, {"/opt/program", "run", "job", "-n", "7"});
   ASSERT_TRUE(command) << command.error();
   EXPECT_EQ(command->front(), mpirun.file().string());
   EXPECT_THAT(*command, testing::IsSupersetOf({"-n", "7", "--bind-to", "none", "--oversubscribe"}));
@@ -134,7 +134,7 @@ std::string mca_value(const std::vector<std::string>& command, const std::string
 TEST(MpirunCommand, LooksForSharedMemoryAloneOnOneNode) {
   const MpirunOnPath mpirun;
   const Environment one_node({});
-  const auto command = mpirun_command(2, {"program"});
+  const auto command = mpirun_command({.ranks = 2}, {"program"});
   ASSERT_TRUE(command) << command.error();
   EXPECT_EQ(mca_value(*command, "pml"), "ob1");
   // The list replaces the system's own: whatever that leaves out must be left out here as well.
@@ -144,7 +144,7 @@ TEST(MpirunCommand, LooksForSharedMemoryAloneOnOneNode) {
 TEST(MpirunCommand, LeavesTheUsersOwnTransportAlone) {
   const MpirunOnPath mpirun;
   const Environment chosen(Environment::Settings{{"OMPI_MCA_pml", "ucx"}});
-  const auto command = mpirun_command(2, {"program"});
+  const auto command = mpirun_command({.ranks = 2}, {"program"});
   ASSERT_TRUE(command) << command.error();
   EXPECT_EQ(mca_value(*command, "pml"), "");
 }
@@ -152,7 +152,7 @@ TEST(MpirunCommand, LeavesTheUsersOwnTransportAlone) {
 TEST(MpirunCommand, LeavesTheTransportToMpirunWhereThereMayBeMoreNodes) {
   const MpirunOnPath mpirun;
   const Environment allocation(Environment::Settings{{"SLURM_JOB_ID", "7"}});
-  const auto command = mpirun_command(2, {"program"});
+  const auto command = mpirun_command({.ranks = 2}, {"program"});
   ASSERT_TRUE(command) << command.error();
   EXPECT_EQ(mca_value(*command, "btl") + mca_value(*command, "pml"), "");
 }
@@ -160,7 +160,7 @@ TEST(MpirunCommand, LeavesTheTransportToMpirunWhereThereMayBeMoreNodes) {
 TEST(MpirunCommand, SaysWhatToDoWithoutMpirun) {
   const ScratchDirectory empty;
   const Environment environment({{"PATH", empty.path().string()}});
-  const auto command = mpirun_command(2, {"program"});
+  const auto command = mpirun_command({.ranks = 2}, {"program"});
   ASSERT_FALSE(command);
   EXPECT_THAT(command.error(), HasSubstr("mpirun is not on PATH"));
   EXPECT_THAT(command.error(), HasSubstr("install Open MPI"));
