@@ -36,8 +36,7 @@ void RunOptions::declare(OptionSet& set) {
       .one_of({"auto", "bar", "plain", "none"});
   set.add("format", format, "what is printed at the end").one_of({"text", "json"});
   set.add("inject", inject, "faults for rehearsal, such as kill:rank=2,at=2s; see below")
-      .value_name("SPEC")
-      .not_empty();
+      .value_name("SPEC");
   set.add("config", config, "TOML file with options").value_name("FILE").not_empty();
 }
 
