@@ -8,6 +8,7 @@
 #include <mutex>
 #include <thread>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "jobs/report.hpp"
 #include "jobs/version.hpp"
 #include "runtime/host/device.hpp"
+#include "runtime/host/fault_injector.hpp"
 #include "runtime/host/host_loop.hpp"
 #include "runtime/host/hwloc_wrapper.hpp"
 #include "runtime/host/local_transport.hpp"
@@ -79,6 +81,18 @@ class Repeater {
   std::thread thread_;  // last: it uses the others
 };
 
+// Where the first rank that a fault strikes says so, when it might strike another one as well.
+std::filesystem::path strike_mark(const std::filesystem::path& directory, std::size_t fault) {
+  return directory / fmt::format("injected-{}", fault + 1);
+}
+
+// The shared file system lets one of all ranks create it. Whoever cannot tell does not strike.
+bool leave_mark(const std::filesystem::path& mark) {
+  const int fd = open(mark.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (fd >= 0) close(fd);
+  return fd >= 0;
+}
+
 class RankRun {
  public:
   explicit RankRun(RankRunRequest request)
@@ -93,6 +107,7 @@ class RankRun {
   double seconds() const { return std::chrono::duration<double>(Clock::now() - started_).count(); }
 
   void connect();
+  void prepare_faults();
   NodeOptions node_options() const;
   Outcome run_watched(HostLoop& loop);
   RankResources bind();
@@ -107,6 +122,7 @@ class RankRun {
   LoggingSink sink_;
   Clock::time_point started_ = Clock::now();
   std::string started_utc_ = utc_text(std::time(nullptr));
+  std::optional<FaultInjector> injector_;
   std::optional<MpiSession> session_;
   BufferPool pool_;
   std::unique_ptr<Transport> transport_;
@@ -117,6 +133,16 @@ class RankRun {
   Clock::time_point status_written_;
   RunSummary summary_;
 };
+
+// Before MPI and threads are started.
+void RankRun::prepare_faults() {
+  if (request_.faults.empty()) return;
+  injector_.emplace(request_.faults, RankId{request_.launched.value_or(LaunchedRank{}).rank});
+  std::filesystem::path directory = request_.options.dir;
+  if (request_.directory != nullptr) directory = request_.directory->path();
+  injector_->ask_first(
+      [directory](std::size_t fault) { return leave_mark(strike_mark(directory, fault)); });
+}
 
 void RankRun::connect() {
   if (request_.launched) {
@@ -263,13 +289,32 @@ Outcome RankRun::run_watched(HostLoop& loop) {
 }
 
 int RankRun::run() {
+  prepare_faults();
   connect();
   const RankResources resources = bind();
   JobExecutor executor(*request_.program, resources, [this] { return write_result(); });
+  std::optional<FaultyExecutor> faulty_executor;
+  std::optional<FaultyTransport> faulty_transport;
+  if (injector_) {
+    faulty_executor.emplace(executor, *injector_);
+    faulty_transport.emplace(*transport_, *injector_);
+  }
   Node node(node_options(), make_service(), pool_);
-  HostLoop loop(node, *transport_, executor);
+  HostLoop loop(node, faulty_transport ? *faulty_transport : *transport_,
+                faulty_executor ? static_cast<Executor&>(*faulty_executor) : executor);
+  if (injector_) {
+    injector_->watch([&loop] {
+      View view;
+      loop.inspect([&view](const Node& inspected) { view = inspected.view(); });
+      return view;
+    });
+  }
   const StopSignals signals(loop);
   const Outcome outcome = coordinates() ? run_watched(loop) : loop.run();
+  if (injector_) {
+    injector_->stop_clock();
+    injector_->reached(FaultPoint::kEnd, node.view());
+  }
   if (outcome.alone) {  // the others would wait for this rank in MPI_Finalize
     std::fprintf(stderr, "regroup: rank %u: %s\n", transport_->self().value,
                  outcome.message.c_str());
@@ -281,6 +326,13 @@ int RankRun::run() {
 }
 
 }  // namespace
+
+void forget_strikes(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  for (std::size_t fault = 0; fault < FaultPlan::kFaultsMax; ++fault) {
+    std::filesystem::remove(strike_mark(directory, fault), ignored);
+  }
+}
 
 int run_rank(RankRunRequest request) {
   return RankRun(std::move(request)).run();

@@ -21,6 +21,7 @@ namespace regroup {
 struct LibraryDescriptions {
   std::string mpi;   // MPI_Get_library_version, such as "Open MPI v4.1.4, package: ..."
   std::string hdf5;  // such as "1.10.8, serial"
+  bool mpi_has_ulfm = false;
 };
 
 struct DoctorFacts {

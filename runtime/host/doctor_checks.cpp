@@ -114,14 +114,16 @@ Finding check_mpirun(const DoctorFacts& facts) {
 }
 
 Finding check_recovery(const DoctorFacts& facts) {
-  if (!facts.mpirun) return missing("no mpirun", "see mpirun");
+  if (!facts.mpirun) return missing("none: no mpirun, so there is one rank", "see mpirun");
   if (major_of(version_in(facts.mpirun->version_output)) < 5)
-    return ok("no ULFM in this MPI (Open MPI 5 has it)");
+    return ok("own protocol, since this MPI has no ULFM (Open MPI 5 has it)");
   const auto said = ulfm_in(facts.mpirun->info_output);
-  if (!said) return ok("ULFM, as of Open MPI 5 (ompi_info does not say)");
-  if (*said) return ok("ULFM");
-  return warning("Open MPI 5 built without ULFM",
-                 "this MPI cannot report a rank's death: a build configured --with-ft=ulfm can");
+  if (!facts.libraries.mpi_has_ulfm || !said.value_or(true)) {
+    return warning("own protocol, since this Open MPI 5 was built without ULFM",
+                   "an Open MPI that is configured --with-ft=ulfm reports a rank's death itself");
+  }
+  const std::string found = "native: the ULFM of Open MPI 5 (mpirun --with-ft ulfm)";
+  return ok(said ? found : found + "; ompi_info does not say whether it was built in");
 }
 
 Finding check_user(const DoctorFacts& facts) {
@@ -320,7 +322,7 @@ struct Check {
 constexpr std::array kChecks = {
     Check{"MPI library", Need::kRequired, check_mpi_library},
     Check{"mpirun", Need::kRequired, check_mpirun},
-    Check{"fault tolerance", Need::kOptional, check_recovery},
+    Check{"recovery", Need::kOptional, check_recovery},
     Check{"user", Need::kOptional, check_user},
     Check{"hwloc", Need::kRequired, check_topology},
     Check{"cpus", Need::kOptional, check_cpus},
