@@ -30,7 +30,7 @@ class Check {
 
     FailureDetector detector({.self = RankId{session_.rank()},
                               .period = 10 * kMillisecond,
-                              .suspect_after = 500 * kMillisecond,
+                              .suspect_after = 5 * kSecond,
                               .secret = start->secret},
                              std::move(start->socket), start->peers,
                              [this](PeerEvidence evidence) { take(evidence); });
