@@ -19,6 +19,7 @@
 // the same bits for any rank count and schedule (I8). With every shard given up, it is Result{}.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <exception>
 #include <optional>
@@ -118,6 +119,8 @@ class Bag : public JobProgram<Job> {
       decoded_.resize(shards.count);
       std::memcpy(decoded_.data(), values.data(), values.size());
     } else {
+      committed_ += shards.count;
+      committed_bytes_ += values.size();
       decoded_.clear();
       for (std::uint64_t i = 0; i < shards.count; ++i) {
         decoded_.push_back(decode_result<Result>(values.subspan(i * value_bytes, value_bytes)));
@@ -127,6 +130,45 @@ class Bag : public JobProgram<Job> {
   }
   void skip(StageId, ShardId shard, Attempt, RankId, const std::string&) override {
     merge_->skip(shard);
+  }
+  void save_state(Writer& writer) const override {
+    writer.put(static_cast<std::uint8_t>(merge_.has_value()));
+    if (!merge_) return;
+    const std::size_t begin = writer.buffer().size();
+    merge_->save(writer, ResultCodec<Result>{});
+    note_saved_bytes(writer.buffer().size() - begin);
+  }
+  std::expected<void, std::string> load_state(Reader& reader) override {
+    const auto opened = reader.get<std::uint8_t>();
+    if (reader.failed() || opened > 1) return std::unexpected("the saved bag is damaged");
+    if (opened == 0) {
+      if (merge_) merge_.emplace(this->job_.shards());
+      return {};
+    }
+    if (!merge_) return std::unexpected("a bag is open before it takes over another's results");
+    const std::size_t begin = reader.rest().size();
+    try {
+      auto loaded = merge_->load(reader, ResultCodec<Result>{});
+      if (loaded) note_saved_bytes(begin - reader.rest().size());
+      return loaded;
+    } catch (const std::exception& error) {
+      return std::unexpected(std::string("a saved result cannot be decoded: ") + error.what());
+    } catch (...) {
+      return std::unexpected("a saved result cannot be decoded");
+    }
+  }
+  // Of results with their own encoding nobody knows the bytes: each is taken to have as many as
+  // the mean of those last saved or loaded, and before that as the mean of those committed.
+  std::size_t state_bytes() const override {
+    if (!merge_) return 1;
+    std::uint64_t bytes_each = 1;
+    if constexpr (ResultCodec<Result>::kFixedSize) {
+      bytes_each = sizeof(Result);
+    } else if constexpr (EncodedResult<Result>) {
+      bytes_each =
+          saved_bytes_each_.value_or(committed_bytes_ / std::max<std::uint64_t>(committed_, 1));
+    }
+    return 1 + merge_->frame_bytes() + merge_->weight() * bytes_each;
   }
   void report(Report& report) override {
     const std::optional<Result> total = merge_->finish();
@@ -159,10 +201,30 @@ class Bag : public JobProgram<Job> {
     }
   }
 
+  void note_saved_bytes(std::size_t bytes) const {
+    if (merge_->weight() == 0) return;
+    const std::size_t frame = std::min(bytes, merge_->frame_bytes());
+    saved_bytes_each_ = (bytes - frame) / merge_->weight();
+  }
+
+  // What a value adds to state_bytes(): a sequence its bytes and length, others one of equal parts.
+  struct Weight {
+    std::uint64_t operator()(const Result& value) const {
+      if constexpr (SequenceResult<Result> && !EncodedResult<Result>) {
+        return sizeof(std::uint64_t) + value.size() * sizeof(value[0]);
+      } else {
+        return 1;
+      }
+    }
+  };
+
   static constexpr std::size_t kResultBytesMax = std::size_t{512} << 20;
 
-  std::optional<OrderedMerge<Result, Merge>> merge_;
+  std::optional<OrderedMerge<Result, Merge, Weight>> merge_;
   std::vector<Result> decoded_;
+  std::uint64_t committed_ = 0;  // of results that are not plain
+  std::uint64_t committed_bytes_ = 0;
+  mutable std::optional<std::uint64_t> saved_bytes_each_;
   Buffer encoded_;
 };
 

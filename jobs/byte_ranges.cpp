@@ -6,10 +6,10 @@
 #include <string_view>
 #include <utility>
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "jobs/input_io.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -29,18 +29,22 @@ std::string explain(const std::string& path, int error) {
   return path + ": cannot be opened (" + std::strerror(error) + "); name a file that can be read";
 }
 
-// Opening is the only true test of whether a file can be read. O_NONBLOCK: should a pipe take the
-// file's place between the two calls, this must not wait for its writer.
-int try_open(const std::string& path) {
-  int fd = -1;
-  do fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  while (fd < 0 && errno == EINTR);
-  if (fd < 0) return errno;
+// Opening is the only true test of whether a file can be read, so it is done where no block is
+// sampled, too.
+std::expected<ContentSample, std::string> sample(const std::string& path, std::uint64_t bytes,
+                                                 std::uint8_t blocks) {
+  const int fd = open_input(path.c_str());
+  if (fd < 0) return std::unexpected(explain(path, errno));
+  const auto sampled = sample_content(fd, bytes, blocks);
   ::close(fd);
-  return 0;
+  if (sampled) return *sampled;
+  if (sampled.error() == 0)
+    return std::unexpected(path + ": became shorter while it was measured; let its writer finish");
+  return std::unexpected(path + ": cannot be read (" + std::strerror(sampled.error()) +
+                         "); check its disk, or leave it out");
 }
 
-std::expected<InputFile, std::string> measure(const std::string& path) {
+std::expected<InputFile, std::string> measure(const std::string& path, std::uint8_t blocks) {
   if (path.empty()) return std::unexpected("an input has an empty name; name a file");
   if (path.find('\0') != std::string::npos)
     return std::unexpected(std::string(path.c_str()) +
@@ -54,8 +58,10 @@ std::expected<InputFile, std::string> measure(const std::string& path) {
   if (!S_ISREG(status.st_mode))
     return std::unexpected(path + ": is " + std::string(kind_of(status.st_mode)) +
                            "; copy what it holds into a file and name that");
-  if (const int error = try_open(path); error != 0) return std::unexpected(explain(path, error));
-  return InputFile{path, static_cast<std::uint64_t>(status.st_size)};
+  const auto bytes = static_cast<std::uint64_t>(status.st_size);
+  const auto sampled = sample(path, bytes, blocks);
+  if (!sampled) return std::unexpected(sampled.error());
+  return InputFile{path, bytes, *sampled};
 }
 
 std::uint64_t divide_up(std::uint64_t value, std::uint64_t by) {
@@ -68,7 +74,7 @@ std::expected<std::vector<InputFile>, std::string> open_inputs(std::span<const s
   std::vector<InputFile> files;
   files.reserve(paths.size());
   for (const std::string& path : paths) {
-    auto file = measure(path);
+    auto file = measure(path, blocks_to_sample(files.size(), paths.size()));
     if (!file) return std::unexpected(std::move(file.error()));
     files.push_back(std::move(*file));
   }
@@ -152,15 +158,22 @@ void ByteRanges::encode(Writer& out) const {
   for (const InputFile& file : files_) {
     out.put_string(file.path);
     out.put(file.bytes);
+    out.put(file.sample.blocks);
+    out.put(file.sample.hash);
   }
 }
 
 std::expected<ByteRanges, std::string> ByteRanges::decode(Reader& in) {
   const auto shard_bytes = in.get<std::uint64_t>();
-  std::vector<InputFile> files(in.get_count(sizeof(std::uint32_t) + sizeof(std::uint64_t)));
+  constexpr std::size_t file_bytes_min = 4 + 8 + 1 + 8;  // with an empty name
+  std::vector<InputFile> files(in.get_count(file_bytes_min));
   for (InputFile& file : files) {
     file.path = in.get_string();
     file.bytes = in.get<std::uint64_t>();
+    file.sample.blocks = in.get<std::uint8_t>();
+    file.sample.hash = in.get<std::uint64_t>();
+    if (file.sample.blocks > SampleLimits::blocks_of_file_max)
+      return std::unexpected("the list of input files is damaged");
   }
   if (in.failed()) return std::unexpected("the list of input files is truncated");
   return cut(std::move(files), shard_bytes);

@@ -11,21 +11,24 @@
 #include <string>
 #include <vector>
 
+#include "jobs/content_sample.hpp"
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/wire.hpp"
 
 namespace regroup {
 
-// A file and its size when it was measured: whatever is appended later is not read.
+// A file as it was measured: whatever is appended later is not read.
 struct InputFile {
   std::string path;
   std::uint64_t bytes = 0;
+  ContentSample sample = {};
 
   friend bool operator==(const InputFile&, const InputFile&) = default;
 };
 
-// Measures each path, in the order given. The error is one line for the user: which path, what is
-// wrong with it, and what to do instead. An empty file is fine, and so is a path given twice.
+// Measures and samples each path, in the order given. The error is one line for the user: which
+// path, what is wrong with it, and what to do instead. An empty file is fine, and so is a path
+// given twice.
 std::expected<std::vector<InputFile>, std::string> open_inputs(std::span<const std::string> paths);
 
 // Bytes [begin, end) of one file, by its place in ByteRanges::files(). Never empty.

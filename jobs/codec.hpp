@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstring>
+#include <optional>
 #include <ranges>
 #include <string>
 #include <type_traits>
@@ -55,26 +56,61 @@ void encode_result(const T& value, Buffer& out) {
   }
 }
 
-// The bytes are what encode_result made of some value, on a rank of this run.
+// Nothing if the bytes are no value of the type; may throw what its own decode() throws.
 template <JobResult T>
-T decode_result(std::span<const std::byte> bytes) {
+std::optional<T> try_decode_result(std::span<const std::byte> bytes) {
   if constexpr (EncodedResult<T>) {
     Reader reader(bytes);
-    T value = T::decode(reader);
-    REGROUP_CHECK(reader.complete(), "a result decodes otherwise than it was encoded");
+    std::optional<T> value(T::decode(reader));
+    if (!reader.complete()) value.reset();
     return value;
   } else if constexpr (PlainResult<T>) {
+    if (bytes.size() != sizeof(T)) return std::nullopt;
     T value{};
-    REGROUP_CHECK(bytes.size() == sizeof value, "a result of another size than its type");
     std::memcpy(&value, bytes.data(), sizeof value);
     return value;
   } else {
     using Element = typename T::value_type;
+    if (bytes.size() % sizeof(Element) != 0) return std::nullopt;
     T value(bytes.size() / sizeof(Element), Element{});
-    REGROUP_CHECK(bytes.size() % sizeof(Element) == 0, "a result of another size than its type");
     if (!bytes.empty()) std::memcpy(value.data(), bytes.data(), bytes.size());
     return value;
   }
 }
+
+// The bytes are what encode_result made of some value, on a rank of this run.
+template <JobResult T>
+T decode_result(std::span<const std::byte> bytes) {
+  std::optional<T> value = try_decode_result<T>(bytes);
+  REGROUP_CHECK(value.has_value(), EncodedResult<T>
+                                       ? "a result decodes otherwise than it was encoded"
+                                       : "a result of another size than its type");
+  return std::move(*value);
+}
+
+// How values lie one behind another: plain ones as they are, others with their length (64 bits,
+// since merged values outgrow 32) before them. The Codec of an OrderedMerge.
+template <JobResult T>
+struct ResultCodec {
+  static constexpr bool kFixedSize = PlainResult<T> && !EncodedResult<T>;
+
+  void encode(Writer& writer, const T& value) const {
+    Buffer& out = writer.buffer();
+    const std::size_t length_at = out.size();
+    if constexpr (!kFixedSize) writer.put(std::uint64_t{0});
+    const std::size_t value_at = out.size();
+    encode_result(value, out);
+    if constexpr (!kFixedSize) {
+      const std::uint64_t length = out.size() - value_at;
+      std::memcpy(out.data() + length_at, &length, sizeof length);
+    }
+  }
+  std::optional<T> decode(Reader& reader) const {
+    const std::uint64_t length = kFixedSize ? sizeof(T) : reader.get<std::uint64_t>();
+    const auto bytes = reader.get_raw(length);
+    if (reader.failed()) return std::nullopt;
+    return try_decode_result<T>(bytes);
+  }
+};
 
 }  // namespace regroup

@@ -21,6 +21,7 @@
 #include "runtime/host/hwloc_wrapper.hpp"
 #include "runtime/host/launcher.hpp"
 #include "runtime/host/mpi_session.hpp"
+#include "runtime/host/recovery_backend.hpp"
 #include "runtime/host/result_text.hpp"
 
 namespace regroup {
@@ -141,7 +142,10 @@ int doctor_command(const Invocation& invocation) {
   parser.examples(
       fmt::format("Examples:\n  {0} doctor\n  {0} doctor --format json\n", invocation.program));
   if (const auto status = parse_or_exit(parser, invocation)) return *status;
-  const DoctorReport report = examine({mpi_description(), hdf5_description()});
+  const DoctorReport report =
+      examine({.mpi = mpi_description(),
+               .hdf5 = hdf5_description(),
+               .mpi_has_ulfm = recovery_backend() == RecoveryBackend::kUlfm});
   if (format == "json") {
     std::puts(doctor_json(report).dump(2).c_str());
   } else {

@@ -20,6 +20,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bitset>
 #include <map>
 #include <memory>
 #include <optional>
@@ -133,11 +134,37 @@ class MapReduce : public JobProgram<Job> {
               std::span<const std::byte> values) override {
     if (stage != kReduceStage) return;
     for (std::uint64_t i = 0; i < shards.count; ++i) {
-      reduced_.push_back(
-          {shards.first.value + i, Buffer(values.subspan(i * value_bytes, value_bytes))});
+      keep(shards.first.value + i, values.subspan(i * value_bytes, value_bytes));
     }
   }
   void skip(StageId, ShardId, Attempt, RankId, const std::string&) override {}
+
+  void save_state(Writer& writer) const override {
+    writer.put(static_cast<std::uint32_t>(reduced_.size()));
+    for (const Reduced& reduced : reduced_) {
+      writer.put(static_cast<std::uint32_t>(reduced.partition));
+      writer.put_bytes(reduced.list.view());  // at most kListBytesMax
+    }
+  }
+  std::expected<void, std::string> load_state(Reader& reader) override {
+    reduced_.clear();
+    reduced_bytes_ = 0;
+    std::bitset<kPartitions> met;
+    for (std::size_t left = reader.get_count(kSavedListBytesMin); left != 0; --left) {
+      const auto partition = reader.get<std::uint32_t>();
+      const auto list = reader.get_bytes();
+      if (reader.failed()) break;
+      if (partition >= kPartitions || met[partition]) {
+        return std::unexpected("a saved partition is none, or is there twice");
+      }
+      met.set(partition);
+      if (auto whole = check_list(list); !whole) return whole;
+      keep(partition, list);
+    }
+    if (reader.failed()) return std::unexpected("the saved partitions are cut short");
+    return {};
+  }
+  std::size_t state_bytes() const override { return sizeof(std::uint32_t) + reduced_bytes_; }
 
   void report(Report& report) override {
     std::ranges::sort(reduced_, {}, &Reduced::partition);
@@ -157,6 +184,20 @@ class MapReduce : public JobProgram<Job> {
     std::uint64_t partition;
     Buffer list;
   };
+
+  void keep(std::uint64_t partition, std::span<const std::byte> list) {
+    reduced_.push_back({partition, Buffer(list)});
+    reduced_bytes_ += 2 * sizeof(std::uint32_t) + list.size();
+  }
+
+  // Whether the report will be able to merge the list.
+  static std::expected<void, std::string> check_list(std::span<const std::byte> list) {
+    const auto merged = merge_sorted<Value>(std::span(&list, 1), Before{}, [](const auto&) {
+      return std::expected<void, std::string>();
+    });
+    if (!merged) return std::unexpected("a saved partition is damaged: " + merged.error());
+    return {};
+  }
 
   void map(const ShardContext& context, WorkResult& result) {
     mapped_.clear();
@@ -199,12 +240,14 @@ class MapReduce : public JobProgram<Job> {
     std::memcpy(to, encoded_.data(), encoded_.size());
   }
 
+  static constexpr std::size_t kSavedListBytesMin = 12;  // partition, length, entries
   static constexpr std::size_t kListBytesMax = std::size_t{512} << 20;
 
   Table mapped_;                                              // of the map shard being run
   std::map<std::uint32_t, Table> partitions_;                 // those this rank owns
   std::map<std::uint32_t, std::map<ShardId, Buffer>> parts_;  // of them, when order matters
   std::vector<Reduced> reduced_;                              // coordinator
+  std::size_t reduced_bytes_ = 0;                             // as save_state writes them
   Buffer encoded_;
 };
 

@@ -1,7 +1,6 @@
 // A job as the runtime sees it, whatever its own types are: Bag and MapReduce turn a user's job
 // into one. Each rank has its own instance; `run` and `absorb` are called by the computing thread,
-// `commit` and `skip` by whoever makes progress, never for a stage that `run` reads at the same
-// time.
+// those of the sink by whoever makes progress, never for a stage that `run` reads at the same time.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +19,7 @@ namespace regroup {
 
 class Report;
 
+// The state of its sink is that of a job that is open: load_state comes after load.
 class Program : public ResultSink {
  public:
   virtual std::string_view name() const = 0;

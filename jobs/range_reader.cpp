@@ -4,10 +4,10 @@
 #include <cerrno>
 #include <cstring>
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "jobs/input_io.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -15,20 +15,6 @@ namespace {
 
 // Read at first behind the end of a piece, where its last record usually ends soon.
 constexpr std::size_t kTailBytes = 512;
-
-int open_retrying(const char* path) {
-  int fd = -1;
-  do fd = ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  while (fd < 0 && errno == EINTR);
-  return fd;
-}
-
-ssize_t pread_retrying(int fd, void* into, std::size_t bytes, std::uint64_t at) {
-  ssize_t got = -1;
-  do got = ::pread(fd, into, bytes, static_cast<off_t>(at));
-  while (got < 0 && errno == EINTR);
-  return got;
-}
 
 }  // namespace
 
@@ -62,7 +48,7 @@ std::expected<void, std::string> RangeReader<Delimiter>::open(const InputFile& f
   done_ = begin == end;
   if (done_) return {};
 
-  fd_ = open_retrying(path_.c_str());
+  fd_ = open_input(path_.c_str());
   if (fd_ < 0)
     return fail(std::string("cannot be opened (") + std::strerror(errno) +
                 "); every node must see the input files until the run ends");
@@ -70,6 +56,22 @@ std::expected<void, std::string> RangeReader<Delimiter>::open(const InputFile& f
   if (::fstat(fd_, &status) != 0)
     return fail(std::string("cannot be examined (") + std::strerror(errno) + ")");
   if (static_cast<std::uint64_t>(status.st_size) < file_bytes_) return fail_shorter();
+  return check_content(file.sample);
+}
+
+// Once a file: what was found the same then may be read in any number of pieces.
+template <class Delimiter>
+std::expected<void, std::string> RangeReader<Delimiter>::check_content(
+    const ContentSample& measured) {
+  if (measured.blocks == 0 || known_.contains(path_)) return {};
+  const auto found = sample_content(fd_, file_bytes_, measured.blocks);
+  if (!found && found.error() == 0) return fail_shorter();
+  if (!found) return fail_read("", found.error());
+  if (*found != measured)
+    return fail(
+        "is as long as where it was measured, but holds something else; give every node the same "
+        "input files and leave them as they are while a run lasts");
+  known_.insert(path_);
   return {};
 }
 
@@ -130,10 +132,8 @@ std::expected<void, std::string> RangeReader<Delimiter>::read_more() {
                 std::to_string(limits_.record_bytes_max) + " bytes at byte " +
                 std::to_string(base_) + "; leave this file out, or break it up");
   const std::size_t wanted = bytes_to_read();
-  const ssize_t got = pread_retrying(fd_, held_.extend(wanted), wanted, base_ + held);
-  if (got < 0)
-    return fail("cannot be read at byte " + std::to_string(base_ + held) + " (" +
-                std::strerror(errno) + "); check its disk, then resume the run");
+  const ssize_t got = read_input(fd_, held_.extend(wanted), wanted, base_ + held);
+  if (got < 0) return fail_read(" at byte " + std::to_string(base_ + held), errno);
   if (got == 0) return fail_shorter();
   held_.resize(held + static_cast<std::size_t>(got));
   return {};
@@ -188,6 +188,13 @@ template <class Delimiter>
 std::unexpected<std::string> RangeReader<Delimiter>::fail(const std::string& what) {
   close();
   return std::unexpected(path_ + ": " + what);
+}
+
+template <class Delimiter>
+std::unexpected<std::string> RangeReader<Delimiter>::fail_read(const std::string& where,
+                                                               int error) {
+  return fail("cannot be read" + where + " (" + std::strerror(error) +
+              "); check its disk, then resume the run");
 }
 
 template <class Delimiter>

@@ -10,8 +10,10 @@
 #include <expected>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 
 #include "jobs/byte_ranges.hpp"
+#include "jobs/content_sample.hpp"
 #include "jobs/delimiters.hpp"
 #include "runtime/protocol/buffer.hpp"
 
@@ -33,8 +35,9 @@ class RangeReader {
   RangeReader(const RangeReader&) = delete;
   RangeReader& operator=(const RangeReader&) = delete;
 
-  // Turns to bytes [begin, end) of a file, within the size it was measured with. Errors name the
-  // file: it cannot be opened, or has become shorter since.
+  // Turns to bytes [begin, end) of a file, within the size it was measured with. Where the file
+  // was sampled, its content is held against the sample once. Errors name the file: it cannot be
+  // opened, is shorter than it was, or holds something else.
   std::expected<void, std::string> open(const InputFile& file, std::uint64_t begin,
                                         std::uint64_t end);
 
@@ -45,6 +48,7 @@ class RangeReader {
   std::expected<std::string_view, std::string> next();
 
  private:
+  std::expected<void, std::string> check_content(const ContentSample& measured);
   std::size_t whole_records();
   std::expected<void, std::string> skip_begun_record();
   std::expected<void, std::string> read_more();
@@ -55,6 +59,7 @@ class RangeReader {
   std::size_t find_first(std::size_t from) const;
   std::size_t behind_last(std::size_t from) const;
   std::unexpected<std::string> fail(const std::string& what);
+  std::unexpected<std::string> fail_read(const std::string& where, int error);
   std::unexpected<std::string> fail_shorter();
 
   RangeReaderLimits limits_;
@@ -68,6 +73,7 @@ class RangeReader {
   std::size_t searched_ = 0;    // at the front of held_, holds no delimiter to end a block at
   bool within_record_ = false;  // the piece may begin inside a record of the piece before
   bool done_ = true;
+  std::unordered_set<std::string> known_;  // paths that fit their sample: blocks_max at most
 };
 
 using WordRangeReader = RangeReader<WhiteSpace>;

@@ -8,14 +8,17 @@
 #include <mutex>
 #include <thread>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include "jobs/job_executor.hpp"
+#include "jobs/logging_sink.hpp"
 #include "jobs/progress_display.hpp"
 #include "jobs/report.hpp"
 #include "jobs/version.hpp"
 #include "runtime/host/device.hpp"
+#include "runtime/host/fault_injector.hpp"
 #include "runtime/host/host_loop.hpp"
 #include "runtime/host/hwloc_wrapper.hpp"
 #include "runtime/host/local_transport.hpp"
@@ -28,7 +31,6 @@ namespace {
 
 constexpr auto kDisplayPeriod = std::chrono::milliseconds(100);
 constexpr auto kStatusPeriod = std::chrono::seconds(1);
-constexpr std::size_t kQuarantineLogMax = 20;
 
 HostLoop* loop_to_stop = nullptr;
 
@@ -51,45 +53,6 @@ class StopSignals {
   }
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
-};
-
-// Passes results on to the job, and remembers which shards were given up and why.
-class LoggingSink : public ResultSink {
- public:
-  explicit LoggingSink(Program& program) : program_(&program) {}
-  void commit(StageId stage, ShardRange shards, std::uint32_t value_bytes,
-              std::span<const std::byte> values) override {
-    guard([&] { program_->commit(stage, shards, value_bytes, values); });
-  }
-  void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
-            const std::string& what) override {
-    guard([&] { program_->skip(stage, shard, attempts, rank, what); });
-    if (log_.size() == kQuarantineLogMax) return;
-    log_.push_back(
-        fmt::format("shard {} of stage {} given up after {} attempts, the last on rank {}: {}",
-                    shard.value, stage.value, attempts.value, rank.value, what));
-  }
-  const std::vector<std::string>& log() const { return log_; }
-  // The first thing that the job threw while merging: there is no result then.
-  const std::expected<void, std::string>& merged() const { return merged_; }
-
- private:
-  template <class Merge>
-  void guard(Merge merge) {
-    if (!merged_) return;
-    try {
-      merge();
-    } catch (const std::exception& error) {
-      merged_ = std::unexpected(std::string("merging results failed: ") + error.what());
-    } catch (...) {
-      merged_ =
-          std::unexpected("merging results failed: threw something that is no std::exception");
-    }
-  }
-
-  Program* program_;
-  std::vector<std::string> log_;
-  std::expected<void, std::string> merged_;
 };
 
 // Calls a function now and then on a thread of its own, until it is destroyed.
@@ -118,6 +81,18 @@ class Repeater {
   std::thread thread_;  // last: it uses the others
 };
 
+// Where the first rank that a fault strikes says so, when it might strike another one as well.
+std::filesystem::path strike_mark(const std::filesystem::path& directory, std::size_t fault) {
+  return directory / fmt::format("injected-{}", fault + 1);
+}
+
+// The shared file system lets one of all ranks create it. Whoever cannot tell does not strike.
+bool leave_mark(const std::filesystem::path& mark) {
+  const int fd = open(mark.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (fd >= 0) close(fd);
+  return fd >= 0;
+}
+
 class RankRun {
  public:
   explicit RankRun(RankRunRequest request)
@@ -132,6 +107,7 @@ class RankRun {
   double seconds() const { return std::chrono::duration<double>(Clock::now() - started_).count(); }
 
   void connect();
+  void prepare_faults();
   NodeOptions node_options() const;
   Outcome run_watched(HostLoop& loop);
   RankResources bind();
@@ -146,6 +122,7 @@ class RankRun {
   LoggingSink sink_;
   Clock::time_point started_ = Clock::now();
   std::string started_utc_ = utc_text(std::time(nullptr));
+  std::optional<FaultInjector> injector_;
   std::optional<MpiSession> session_;
   BufferPool pool_;
   std::unique_ptr<Transport> transport_;
@@ -156,6 +133,16 @@ class RankRun {
   Clock::time_point status_written_;
   RunSummary summary_;
 };
+
+// Before MPI and threads are started.
+void RankRun::prepare_faults() {
+  if (request_.faults.empty()) return;
+  injector_.emplace(request_.faults, RankId{request_.launched.value_or(LaunchedRank{}).rank});
+  std::filesystem::path directory = request_.options.dir;
+  if (request_.directory != nullptr) directory = request_.directory->path();
+  injector_->ask_first(
+      [directory](std::size_t fault) { return leave_mark(strike_mark(directory, fault)); });
+}
 
 void RankRun::connect() {
   if (request_.launched) {
@@ -302,13 +289,32 @@ Outcome RankRun::run_watched(HostLoop& loop) {
 }
 
 int RankRun::run() {
+  prepare_faults();
   connect();
   const RankResources resources = bind();
   JobExecutor executor(*request_.program, resources, [this] { return write_result(); });
+  std::optional<FaultyExecutor> faulty_executor;
+  std::optional<FaultyTransport> faulty_transport;
+  if (injector_) {
+    faulty_executor.emplace(executor, *injector_);
+    faulty_transport.emplace(*transport_, *injector_);
+  }
   Node node(node_options(), make_service(), pool_);
-  HostLoop loop(node, *transport_, executor);
+  HostLoop loop(node, faulty_transport ? *faulty_transport : *transport_,
+                faulty_executor ? static_cast<Executor&>(*faulty_executor) : executor);
+  if (injector_) {
+    injector_->watch([&loop] {
+      View view;
+      loop.inspect([&view](const Node& inspected) { view = inspected.view(); });
+      return view;
+    });
+  }
   const StopSignals signals(loop);
   const Outcome outcome = coordinates() ? run_watched(loop) : loop.run();
+  if (injector_) {
+    injector_->stop_clock();
+    injector_->reached(FaultPoint::kEnd, node.view());
+  }
   if (outcome.alone) {  // the others would wait for this rank in MPI_Finalize
     std::fprintf(stderr, "regroup: rank %u: %s\n", transport_->self().value,
                  outcome.message.c_str());
@@ -320,6 +326,13 @@ int RankRun::run() {
 }
 
 }  // namespace
+
+void forget_strikes(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  for (std::size_t fault = 0; fault < FaultPlan::kFaultsMax; ++fault) {
+    std::filesystem::remove(strike_mark(directory, fault), ignored);
+  }
+}
 
 int run_rank(RankRunRequest request) {
   return RankRun(std::move(request)).run();

@@ -3,6 +3,7 @@
 // result written.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@ struct RankRunRequest {
   RunOptions options;
   ScheduleOptions schedule;
   BindingOptions binding;
+  FaultPlan faults;
   std::optional<LaunchedRank> launched;
   // Rank 0 only: the claimed run directory.
   RunDirectory* directory = nullptr;
@@ -28,6 +30,9 @@ struct RankRunRequest {
   // Rank 0 only: called once, when the run is over and before MPI ends.
   std::function<void(const RunSummary&)> show;
 };
+
+// Before a run, in its directory: the marks of faults that struck an earlier one.
+void forget_strikes(const std::filesystem::path& directory);
 
 // Returns the exit status of the run, the same on every rank.
 int run_rank(RankRunRequest request);

@@ -12,7 +12,7 @@
 #include <variant>
 #include <vector>
 
-#include "runtime/host/result_file.hpp"
+#include "runtime/host/result_file_writer.hpp"
 
 namespace regroup {
 

@@ -15,6 +15,7 @@
 #include "jobs/rank_run.hpp"
 #include "jobs/run_options.hpp"
 #include "jobs/terminal.hpp"
+#include "runtime/host/launch_output.hpp"
 
 namespace regroup {
 namespace {
@@ -26,6 +27,12 @@ constexpr const char* kColumnsVariable = "REGROUP_INTERNAL_COLUMNS";
 constexpr const char* kSources =
     "An option that is not given comes from a variable, REGROUP_SEED for --seed, or else from the "
     "TOML file that --config names, where the job's own options stand in a table of its name.";
+constexpr const char* kFaults =
+    "--inject makes the run fail where you want it to, to see what happens. A fault is kill, stop, "
+    "slow, duplicate-results or late-results; then, after ':', whom it strikes: rank=N, all-but=N, "
+    "coordinator or successor; and when: after-shards=N, at=2s, at=start, at=end, at=election, "
+    "at=agreement or at=shrink. stop takes for=3s too, slow takes factor=10, late-results takes "
+    "by=200ms. More faults follow after a comma, or in another --inject.";
 constexpr const char* kStatuses =
     "Exit status: 0 done; 1 done, but some shards were given up; 2 bad input, nothing was written; "
     "3 the run could not be completed.";
@@ -81,8 +88,11 @@ class RunCommand {
   CommandParser parser_for(const std::string& job);
   void say(const std::string& text) const;
   std::expected<void, std::string> check_ranks();
+  std::expected<FaultPlan, std::string> check_faults() const;
   int supervise();
-  int judge(int mpirun_status, const std::optional<RunStatus>& before);
+  bool is_over(const std::optional<RunStatus>& before) const;
+  int judge(int mpirun_status, const std::optional<RunStatus>& before,
+            const std::optional<LostRank>& lost);
   int refuse(const std::string& message) const;
   int run_one_rank();
   void set_up_progress(RankRunRequest& request) const;
@@ -95,6 +105,7 @@ class RunCommand {
   OptionSet set_;
   ScheduleOptions schedule_;
   BindingOptions binding_;
+  FaultPlan faults_;
   std::optional<LaunchedRank> launched_ = launched_rank();
 };
 
@@ -146,13 +157,15 @@ CommandParser RunCommand::parser_for(const std::string& job) {
   parser.ignore_tables(std::move(jobs));
   const int columns = terminal_columns(STDOUT_FILENO);
   const char* const inputs = program_->options().input_list() ? " FILE..." : "";
-  parser.examples(fmt::format(
-      "{0}\n\n{1}\n\n"
-      "Examples:\n"
-      "  {2} {3}{4} -n 4\n"
-      "  {2} {3}{4} -n 4 --dir my-run --format json\n"
-      "  mpirun -n 4 {2} {3}{4}\n",
-      wrapped(kSources, columns), wrapped(kStatuses, columns), run_words(), job, inputs));
+  parser.examples(
+      fmt::format("{0}\n\n{1}\n\n{2}\n\n"
+                  "Examples:\n"
+                  "  {3} {4}{5} -n 4\n"
+                  "  {3} {4}{5} -n 4 --dir my-run --format json\n"
+                  "  {3} {4}{5} -n 4 --inject kill:rank=2,after-shards=10\n"
+                  "  mpirun -n 4 {3} {4}{5}\n",
+                  wrapped(kSources, columns), wrapped(kFaults, columns),
+                  wrapped(kStatuses, columns), run_words(), job, inputs));
   return parser;
 }
 
@@ -180,6 +193,16 @@ std::expected<void, std::string> RunCommand::check_ranks() {
       options_.ranks, launched_->ranks));
 }
 
+std::expected<FaultPlan, std::string> RunCommand::check_faults() const {
+  auto plan = options_.fault_plan(launched_ ? launched_->ranks : options_.ranks);
+  if (plan && launched_ && options_.dir.empty() && plan->needs_run_directory()) {
+    return std::unexpected(
+        "--inject: a fault at the coordinator or successor needs --dir under mpirun, where ranks "
+        "agree on whom it struck");
+  }
+  return plan;
+}
+
 // Of several ranks with the same arguments the first one says what is wrong with them. The others
 // wait for that: mpirun ends a launch when one rank fails, and would end the first before it spoke.
 // A rank that is still there afterwards was given other arguments.
@@ -196,13 +219,15 @@ int RunCommand::run() {
   const auto ranks = check_ranks();
   const auto schedule = options_.schedule_options();
   const auto binding = options_.binding_options();
+  const auto faults = check_faults();
   for (const auto* error :
        {ranks ? nullptr : &ranks.error(), schedule ? nullptr : &schedule.error(),
-        binding ? nullptr : &binding.error()}) {
+        binding ? nullptr : &binding.error(), faults ? nullptr : &faults.error()}) {
     if (error != nullptr) return refuse(*error);
   }
   schedule_ = *schedule;
   binding_ = *binding;
+  faults_ = *faults;
   if (speaks()) {
     if (auto prepared = program_->prepare(); !prepared) return fail(prepared.error());
   }
@@ -224,33 +249,53 @@ int RunCommand::supervise() {
   std::vector<std::string> program = {own_program(), "run"};
   if (!chosen) program.insert(program.end(), {"--dir", options_.dir});
   program.insert(program.end(), invocation_.arguments.begin(), invocation_.arguments.end());
-  const auto command = mpirun_command(options_.ranks, program);
+  const auto command = mpirun_command({.ranks = options_.ranks}, program);
   if (!command) return fail(command.error(), kExitNotRecovered);
   std::optional<RunStatus> before;
   if (auto status = read_status(options_.dir)) before = std::move(*status);
   const int columns = isatty(STDERR_FILENO) == 1 ? terminal_columns(STDERR_FILENO) : 0;
-  const auto ended = run_in_foreground(*command, {std::string(kSupervisedVariable) + "=1",
-                                                  fmt::format("{}={}", kColumnsVariable, columns)});
+  LaunchOutput output(kSurviveByDefault ? LaunchOutput::KnownNoise::kHide
+                                        : LaunchOutput::KnownNoise::kShow);
+  const auto pass_on = [](const std::string& text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+  };
+  Watch watch;
+  watch.is_over = [&] { return is_over(before); };
+  watch.on_terminate = [&] { output.hide_messages(); };
+  watch.on_error_output = [&](std::string_view bytes) {
+    pass_on(bytes.empty() ? output.release() : output.take(bytes));
+  };
+  const auto ended = run_in_foreground(
+      *command,
+      {std::string(kSupervisedVariable) + "=1", fmt::format("{}={}", kColumnsVariable, columns)},
+      watch);
+  pass_on(output.release());
   if (!ended) return fail(ended.error(), kExitNotRecovered);
-  return judge(*ended, before);
+  return judge(*ended, before, output.lost());
+}
+
+// `before` is what an earlier run in this directory left there.
+bool RunCommand::is_over(const std::optional<RunStatus>& before) const {
+  const auto status = read_status(options_.dir);
+  return status && status->exit && before != *status;
 }
 
 // The truth is in status.json: mpirun's own status may hide a failure, or show one that was
-// survived. `before` is what an earlier run in this directory left there.
-int RunCommand::judge(int mpirun_status, const std::optional<RunStatus>& before) {
+// survived.
+int RunCommand::judge(int mpirun_status, const std::optional<RunStatus>& before,
+                      const std::optional<LostRank>& lost) {
+  const std::string cause =
+      fmt::format("{}mpirun returned {}", lost ? lost_text(*lost) + "; " : "", mpirun_status);
   auto status = read_status(options_.dir);
   if (!status || before == *status) {
-    return fail(
-        fmt::format("the ranks ended before the run began (mpirun returned {})", mpirun_status),
-        kExitNotRecovered);
+    return fail(fmt::format("the ranks ended before the run began ({})", cause), kExitNotRecovered);
   }
   auto claimed = claim_after_ranks(options_.dir);  // a run is over when its directory is free
   if (auto last = read_status(options_.dir)) status = std::move(last);
   if (status->exit) return *status->exit;
   status->state = RunState::kFailed;
   status->exit = kExitNotRecovered;
-  status->message =
-      fmt::format("the ranks ended in the middle of the run (mpirun returned {})", mpirun_status);
+  status->message = fmt::format("the ranks ended in the middle of the run ({})", cause);
   if (claimed) (void)claimed->write_status(*status);
   return fail(status->message, kExitNotRecovered);
 }
@@ -270,6 +315,7 @@ int RunCommand::run_one_rank() {
                          .options = options_,
                          .schedule = schedule_,
                          .binding = binding_,
+                         .faults = faults_,
                          .launched = launched_};
   std::optional<RunDirectory> directory;
   if (speaks()) {
@@ -282,6 +328,7 @@ int RunCommand::run_one_rank() {
     auto claimed = RunDirectory::claim(path);
     if (!claimed) return fail(claimed.error().message);
     directory = std::move(*claimed);
+    forget_strikes(path);
     request.directory = &*directory;
     set_up_progress(request);
     request.show = [this](const RunSummary& summary) {

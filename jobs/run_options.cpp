@@ -35,6 +35,8 @@ void RunOptions::declare(OptionSet& set) {
   set.add("progress", progress, "how progress is shown, on standard error")
       .one_of({"auto", "bar", "plain", "none"});
   set.add("format", format, "what is printed at the end").one_of({"text", "json"});
+  set.add("inject", inject, "faults for rehearsal, such as kill:rank=2,at=2s; see below")
+      .value_name("SPEC");
   set.add("config", config, "TOML file with options").value_name("FILE").not_empty();
 }
 
@@ -68,6 +70,15 @@ std::expected<BindingOptions, std::string> RunOptions::binding_options() const {
     }
   }
   return options;
+}
+
+std::expected<FaultPlan, std::string> RunOptions::fault_plan(std::uint32_t rank_count) const {
+  auto plan = parse_fault_plan(inject);
+  if (!plan) return std::unexpected("--inject: " + plan.error());
+  if (auto checked = check_ranks(*plan, rank_count); !checked) {
+    return std::unexpected("--inject: " + checked.error());
+  }
+  return plan;
 }
 
 }  // namespace regroup

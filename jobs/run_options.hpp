@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <expected>
 #include <string>
+#include <vector>
 
 #include "jobs/option_set.hpp"
 #include "runtime/host/binding.hpp"
+#include "runtime/host/fault_plan.hpp"
 #include "scheduler/options.hpp"
 
 namespace regroup {
@@ -26,6 +28,7 @@ struct RunOptions {
   std::string vector_clocks = "auto";
   std::string progress = "auto";
   std::string format = "text";
+  std::vector<std::string> inject;
   std::string config;
 
   void declare(OptionSet& set);
@@ -33,6 +36,8 @@ struct RunOptions {
   // The error is one line for the user.
   std::expected<ScheduleOptions, std::string> schedule_options() const;
   std::expected<BindingOptions, std::string> binding_options() const;
+  // For a run of so many ranks.
+  std::expected<FaultPlan, std::string> fault_plan(std::uint32_t rank_count) const;
   bool json() const { return format == "json"; }
 };
 

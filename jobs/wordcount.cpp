@@ -22,7 +22,11 @@ struct WordCount {
   static constexpr std::string_view kSummary = "how often each word occurs in files";
   static constexpr std::string_view kDescription =
       "A word is a run of bytes without ASCII white space. The result has a row for each word, the "
-      "most frequent first and words of one count in byte order.";
+      "most frequent first and words of one count in byte order. Every node must see the same "
+      "files. "
+      "A rank that finds a file shorter, or other than the coordinator saw it in up to 8 blocks of "
+      "16 "
+      "KiB, fails its shards; a change elsewhere in a copy of the same size goes unnoticed.";
 
   void options(OptionSet& set) {
     set.inputs("FILE", files, "the files to count");

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <numeric>
+#include <ranges>
 #include <utility>
 
 #include <xxhash.h>
@@ -131,22 +132,36 @@ RankId HashRing::home(std::uint64_t key) const {
 }
 
 std::vector<RankId> HashRing::place(std::uint64_t key_count) const {
-  REGROUP_CHECK(key_count <= kKeysMax, "too many keys to place on a hash ring");
-  std::vector<std::uint64_t> room(members_.size());
-  std::uint64_t room_total = 0;
-  for (std::size_t member = 0; member < room.size(); ++member) {
-    room[member] = capacity_at(member, key_count);
-    room_total += room[member];
-  }
-  REGROUP_CHECK(room_total >= key_count, "the members of a hash ring have no room for all keys");
+  std::vector<RankId> homes(key_count);
+  deal(std::views::iota(std::uint64_t{0}, key_count), capacities(key_count), homes);
+  return homes;
+}
 
+std::vector<RankId> HashRing::place_again(std::span<const RankId> homes) const {
+  std::vector<RankId> placed(homes.begin(), homes.end());
+  std::vector<std::uint64_t> room = capacities(homes.size());
+  std::vector<std::uint64_t> homeless;
+  for (std::uint64_t key = 0; key < homes.size(); ++key) {
+    const auto at = std::ranges::lower_bound(members_, homes[key]);
+    if (at == members_.end() || *at != homes[key]) {
+      homeless.push_back(key);
+    } else if (std::uint64_t& left = room[static_cast<std::size_t>(at - members_.begin())]) {
+      --left;
+    }
+  }
+  deal(homeless, std::move(room), placed);
+  return placed;
+}
+
+template <class Keys>
+void HashRing::deal(const Keys& keys, std::vector<std::uint64_t> room,
+                    std::span<RankId> homes) const {
   struct Displaced {
     std::uint64_t key;
     std::uint32_t point;
   };
   std::vector<Displaced> displaced;
-  std::vector<RankId> homes(key_count);
-  for (std::uint64_t key = 0; key < key_count; ++key) {
+  for (const std::uint64_t key : keys) {
     const std::uint32_t point = first_point(key);
     const std::uint32_t member = points_[point].member;
     if (room[member] == 0) {
@@ -156,7 +171,7 @@ std::vector<RankId> HashRing::place(std::uint64_t key_count) const {
     --room[member];
     homes[key] = members_[member];
   }
-  if (displaced.empty()) return homes;
+  if (displaced.empty()) return;
 
   OpenPoints open(points_.size());
   for (const Displaced& one : displaced) {
@@ -165,7 +180,18 @@ std::vector<RankId> HashRing::place(std::uint64_t key_count) const {
     --room[points_[point].member];
     homes[one.key] = members_[points_[point].member];
   }
-  return homes;
+}
+
+std::vector<std::uint64_t> HashRing::capacities(std::uint64_t key_count) const {
+  REGROUP_CHECK(key_count <= kKeysMax, "too many keys to place on a hash ring");
+  std::vector<std::uint64_t> room(members_.size());
+  std::uint64_t room_total = 0;
+  for (std::size_t member = 0; member < room.size(); ++member) {
+    room[member] = capacity_at(member, key_count);
+    room_total += room[member];
+  }
+  REGROUP_CHECK(room_total >= key_count, "the members of a hash ring have no room for all keys");
+  return room;
 }
 
 std::uint64_t HashRing::capacity(RankId member, std::uint64_t key_count) const {

@@ -1,12 +1,17 @@
 // Where committed results go on the coordinator: the job's side of a commit. Each shard of a stage
-// is handed over exactly once, either by commit or by skip (I7), in any order.
+// is handed over exactly once, either by commit or by skip (I7), in any order. What a sink was
+// handed so far can be written down and given to a fresh sink of the same job on another rank,
+// which then goes on in its place. Not thread-safe.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <expected>
 #include <span>
 #include <string>
 
 #include "runtime/protocol/ids.hpp"
+#include "runtime/protocol/wire.hpp"
 
 namespace regroup {
 
@@ -19,6 +24,17 @@ class ResultSink {
   // The shard was given up; `what` is what its last attempt said.
   virtual void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
                     const std::string& what) = 0;
+
+  // Appends all that was committed and skipped so far, such that a sink of the same job that loads
+  // it goes on as if it had been handed the same: to the same result, bit for bit (I8).
+  virtual void save_state(Writer& writer) const = 0;
+  // Takes over what save_state wrote, in place of what was handed over before, and reads no
+  // further. Never trusts its input: counts and sizes are held against what is there. A failed load
+  // leaves the sink unusable but safe to load again or to destroy; the error is one line. Bytes
+  // that were damaged into another valid state are not noticed: who stores them keeps a hash.
+  virtual std::expected<void, std::string> load_state(Reader& reader) = 0;
+  // About what save_state would write now. O(1).
+  virtual std::size_t state_bytes() const = 0;
 };
 
 }  // namespace regroup

@@ -9,7 +9,7 @@
 namespace regroup {
 namespace {
 
-constexpr std::uint64_t kWordShards = 64;
+constexpr std::uint64_t kWordShards = StateWord::kShards;
 constexpr std::uint64_t kAll = ~std::uint64_t{0};
 constexpr std::uint32_t kFirstAttempt = 1;
 
@@ -92,6 +92,34 @@ std::size_t AttemptMap::memory_bytes() const {
   return steps_.size() * kNodeBytes;
 }
 
+void AttemptMap::save(Writer& writer) const {
+  writer.put_varint(steps_.size());
+  std::uint64_t before = 0;
+  for (const auto& [shard, attempt] : steps_) {
+    writer.put_varint(shard - before);
+    writer.put_varint(attempt);
+    before = shard;
+  }
+}
+
+bool AttemptMap::load(Reader& reader, std::uint64_t shards) {
+  steps_.clear();
+  std::uint64_t shard = 0;
+  std::uint64_t before = kFirstAttempt;
+  for (std::uint64_t left = reader.get_varint(); left != 0; --left) {
+    const std::uint64_t distance = reader.get_varint();
+    const std::uint64_t attempt = reader.get_varint();
+    if (reader.failed()) return false;
+    // The last step may lie at the end of the stage, where shards are as new again.
+    if (distance > shards - shard || (distance == 0 && !steps_.empty())) return false;
+    if (attempt < kFirstAttempt || attempt > UINT32_MAX || attempt == before) return false;
+    shard += distance;
+    before = attempt;
+    steps_.emplace_hint(steps_.end(), shard, static_cast<std::uint32_t>(attempt));
+  }
+  return !reader.failed();
+}
+
 AttemptMap::Steps::iterator AttemptMap::split(std::uint64_t shard) {
   const auto step = steps_.lower_bound(shard);
   if (step != steps_.end() && step->first == shard) return step;
@@ -105,8 +133,7 @@ void AttemptMap::join(std::uint64_t shard) {
   if (step->second == before) steps_.erase(step);
 }
 
-TaskTable::TaskTable(std::uint64_t shards)
-    : shards_(shards), words_(shards / kWordShards + (shards % kWordShards != 0)) {
+TaskTable::TaskTable(std::uint64_t shards) : shards_(shards), words_(state_words(shards)) {
   counter(ShardState::kPending) = shards;
 }
 
@@ -116,7 +143,7 @@ bool TaskTable::settled() const {
 
 ShardState TaskTable::state(ShardId shard) const {
   REGROUP_CHECK(shard.value < shards_, "no such shard in this stage");
-  const Word& word = words_[shard.value / kWordShards];
+  const StateWord& word = words_[shard.value / kWordShards];
   const std::uint64_t bit = shard.value % kWordShards;
   return static_cast<ShardState>((word.low >> bit & 1) | (word.high >> bit & 1) << 1);
 }
@@ -128,7 +155,7 @@ Attempt TaskTable::attempt(ShardId shard) const {
 
 void TaskTable::lease(ShardRange range) {
   REGROUP_CHECK(within(range), "a lease beyond the stage");
-  for_each_word(range, [](Word& word, std::uint64_t, std::uint64_t mask) {
+  for_each_word(range, [](StateWord& word, std::uint64_t, std::uint64_t mask) {
     REGROUP_CHECK(((word.low | word.high) & mask) == 0, "a lease of a shard that is not pending");
     word.low |= mask;
   });
@@ -153,7 +180,7 @@ std::expected<CommitCounts, CommitRefusal> TaskTable::commit(ShardRange range, A
   CommitCounts counts;
   std::uint64_t were_leased = 0;
   RunGatherer runs([&](ShardRange run) { newly_done.push_back(run); });
-  for_each_word(range, [&](Word& word, std::uint64_t word_first, std::uint64_t mask) {
+  for_each_word(range, [&](StateWord& word, std::uint64_t word_first, std::uint64_t mask) {
     const std::uint64_t fresh = mask & ~word.high;  // I7: settled shards are left alone
     counts.committed += count_bits(fresh);
     were_leased += count_bits(fresh & word.low);
@@ -177,7 +204,7 @@ std::uint64_t TaskTable::release(ShardRange range, Charge charge) {
     no_pending_below_ = std::min(no_pending_below_, run.first.value);
     if (charge == Charge::kAttempt) attempts_.charge(run);
   });
-  for_each_word(range, [&](Word& word, std::uint64_t word_first, std::uint64_t mask) {
+  for_each_word(range, [&](StateWord& word, std::uint64_t word_first, std::uint64_t mask) {
     const std::uint64_t leased = mask & bits_in(ShardState::kLeased, word);
     word.low &= ~leased;
     runs.add(word_first, leased);
@@ -188,10 +215,33 @@ std::uint64_t TaskTable::release(ShardRange range, Charge charge) {
   return released;
 }
 
+std::uint64_t TaskTable::release_all() {
+  const std::uint64_t released = count(ShardState::kLeased);
+  if (released == 0) return 0;
+  for (std::size_t at = words_.size(); at-- > 0;) {
+    const std::uint64_t leased = bits_in(ShardState::kLeased, words_[at]);
+    if (leased == 0) continue;
+    words_[at].low &= ~leased;
+    const auto first = static_cast<std::uint64_t>(std::countr_zero(leased));
+    no_pending_below_ = std::min(no_pending_below_, at * kWordShards + first);
+  }
+  counter(ShardState::kLeased) = 0;
+  counter(ShardState::kPending) += released;
+  return released;
+}
+
+void TaskTable::reopen_all() {
+  for (StateWord& word : words_) word = {word.low & ~word.high, 0};
+  counter(ShardState::kPending) = shards_ - count(ShardState::kLeased);
+  counter(ShardState::kDone) = 0;
+  counter(ShardState::kQuarantined) = 0;
+  no_pending_below_ = 0;
+}
+
 bool TaskTable::quarantine(ShardId shard) {
   const ShardState before = state(shard);
   if (before == ShardState::kDone || before == ShardState::kQuarantined) return false;
-  Word& word = words_[shard.value / kWordShards];
+  StateWord& word = words_[shard.value / kWordShards];
   const std::uint64_t bit = std::uint64_t{1} << shard.value % kWordShards;
   word.low |= bit;
   word.high |= bit;
@@ -231,10 +281,46 @@ ShardRange TaskTable::next_run(ShardState state, ShardId from, std::uint64_t cou
 }
 
 std::size_t TaskTable::memory_bytes() const {
-  return sizeof *this + words_.capacity() * sizeof(Word) + attempts_.memory_bytes();
+  return sizeof *this + words_.capacity() * sizeof(StateWord) + attempts_.memory_bytes();
 }
 
-std::uint64_t TaskTable::bits_in(ShardState state, const Word& word) {
+void TaskTable::save(Writer& writer) const {
+  writer.put_varint(shards_);
+  put_states(writer, words_, shards_);
+  attempts_.save(writer);
+}
+
+std::expected<TaskTable, std::string> TaskTable::load(Reader& reader, std::uint64_t shards) {
+  const std::uint64_t saved_shards = reader.get_varint();
+  if (reader.failed()) return std::unexpected("the saved task table is cut short");
+  if (saved_shards != shards) {
+    return std::unexpected("the saved task table is of a stage of " + std::to_string(saved_shards) +
+                           " shards, not of " + std::to_string(shards));
+  }
+  TaskTable table(shards);
+  if (!get_states(reader, table.words_, shards)) {
+    return std::unexpected("the states of the saved task table are damaged");
+  }
+  if (!table.attempts_.load(reader, shards)) {
+    return std::unexpected("the attempts of the saved task table are damaged");
+  }
+  table.count_states();
+  return table;
+}
+
+void TaskTable::count_states() {
+  std::uint64_t leased = 0;
+  std::uint64_t done = 0;
+  std::uint64_t quarantined = 0;
+  for (const StateWord& word : words_) {
+    leased += count_bits(bits_in(ShardState::kLeased, word));
+    done += count_bits(bits_in(ShardState::kDone, word));
+    quarantined += count_bits(bits_in(ShardState::kQuarantined, word));
+  }
+  counts_ = {shards_ - leased - done - quarantined, leased, done, quarantined};
+}
+
+std::uint64_t TaskTable::bits_in(ShardState state, const StateWord& word) {
   switch (state) {
     case ShardState::kPending:
       return ~(word.low | word.high);

@@ -11,14 +11,14 @@
 #include <expected>
 #include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "runtime/protocol/ids.hpp"
+#include "runtime/protocol/wire.hpp"
+#include "scheduler/shard_states.hpp"
 
 namespace regroup {
-
-// The high bit says that the shard is settled: it will not run again.
-enum class ShardState : std::uint8_t { kPending = 0, kLeased = 1, kDone = 2, kQuarantined = 3 };
 
 // Whether a released shard was executing, so that the try counts against it.
 enum class Charge : std::uint8_t { kNone, kAttempt };
@@ -47,6 +47,11 @@ class AttemptMap {
   // How many shards from `shard` on, `count_max` at most, have the same attempt as it.
   std::uint64_t equal_run(ShardId shard, std::uint64_t count_max) const;
   std::size_t memory_bytes() const;
+
+  // Two varints a step, and their count.
+  void save(Writer& writer) const;
+  // Never trusts its input; false, and the map unusable, unless it is one of a stage of `shards`.
+  bool load(Reader& reader, std::uint64_t shards);
 
  private:
   using Steps = std::map<std::uint64_t, std::uint32_t>;
@@ -83,6 +88,15 @@ class TaskTable {
   // Returns how many were released.
   std::uint64_t release(ShardRange range, Charge charge);
 
+  // Leased -> pending for all, attempts uncharged: after a change of view nobody's lease holds.
+  // Returns how many were released. Costs per 64 shards, however they lie.
+  std::uint64_t release_all();
+
+  // Done or quarantined -> pending for all, attempts as they are; leased shards stay leased. For a
+  // map stage whose parts were lost: who was done before is the caller's to remember, so that no
+  // result is handed to the job twice (I7). Costs per 64 shards.
+  void reopen_all();
+
   // Pending or leased -> quarantined; false when the shard was settled before.
   bool quarantine(ShardId shard);
 
@@ -96,22 +110,26 @@ class TaskTable {
 
   std::size_t memory_bytes() const;
 
- private:
-  // 64 shards: bit i of both words is the state of shard i.
-  struct Word {
-    std::uint64_t low = 0;
-    std::uint64_t high = 0;
-  };
+  // Appends all states, leased ones as leased, and all attempts. States take at most two bits a
+  // shard, rounded up to 64 shards, and kHeaderBytesMax; runs of equal states take 1 to 10 bytes
+  // each. Attempts take at most 15 bytes a step (see AttemptMap). Equal tables are equal bytes.
+  static constexpr std::size_t kHeaderBytesMax = 32;
+  void save(Writer& writer) const;
+  // The table that save wrote, of a stage of `shards`. Never trusts its input; the error is one
+  // line. Allocates two bits a shard, on the word of the caller and not of the input.
+  static std::expected<TaskTable, std::string> load(Reader& reader, std::uint64_t shards);
 
-  static std::uint64_t bits_in(ShardState state, const Word& word);
+ private:
+  static std::uint64_t bits_in(ShardState state, const StateWord& word);
   bool within(ShardRange range) const;
   std::uint64_t& counter(ShardState state) { return counts_[static_cast<std::size_t>(state)]; }
   // Calls visit(word, first shard of the word, mask of the shards in range).
   template <class Visit>
   void for_each_word(ShardRange range, Visit visit);
+  void count_states();
 
   std::uint64_t shards_;
-  std::vector<Word> words_;
+  std::vector<StateWord> words_;
   std::array<std::uint64_t, 4> counts_{};  // by state
   std::uint64_t no_pending_below_ = 0;
   AttemptMap attempts_;

@@ -21,6 +21,7 @@ namespace regroup {
 struct LibraryDescriptions {
   std::string mpi;   // MPI_Get_library_version, such as "Open MPI v4.1.4, package: ..."
   std::string hdf5;  // such as "1.10.8, serial"
+  bool mpi_has_ulfm = false;
 };
 
 struct DoctorFacts {
@@ -84,9 +85,10 @@ struct DoctorReport {
   bool ready() const;
 };
 
-// Takes at most some 3 s for each program that does not answer.
+// Takes at most some 3 s for each program that does not answer. (doctor_facts.cpp)
 DoctorFacts look_around(const LibraryDescriptions& libraries);
 
+// (doctor_checks.cpp)
 DoctorReport judge(const DoctorFacts& facts);
 
 // judge(look_around(libraries))

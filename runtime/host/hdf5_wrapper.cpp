@@ -255,6 +255,8 @@ Expected<void> settled(const std::shared_ptr<WriteStatus>& status, Expected<void
 }
 
 // ---- Types, spaces, attributes ----
+//
+// From here on the callers hold a Call.
 
 hid_t file_type(ElementType type) {
   switch (type) {
@@ -406,6 +408,13 @@ Expected<Value> read_value(const OpenAttribute& open, const std::string& name) {
   return std::unexpected(fmt::format("attribute '{}' is of an unknown kind", name));
 }
 
+extern "C" herr_t collect_name(hid_t, const char* name, const H5A_info_t*, void* names) {
+  static_cast<std::vector<std::string>*>(names)->emplace_back(name);
+  return 0;
+}
+
+// ---- Files and datasets ----
+
 // What a new dataset is made with. The fill value is written at allocation, so that no byte of the
 // file is left to chance.
 Expected<Handle> creation_properties(const Layout& layout) {
@@ -472,6 +481,8 @@ Expected<Transfer> transfer(hid_t dataset, std::uint64_t first_row, std::uint64_
 
 }  // namespace
 
+// ---- Handle, Node, Dataset, Group, File: what the header promises ----
+
 std::size_t element_bytes(ElementType type) {
   return type == ElementType::kUint8 ? 1 : 8;
 }
@@ -534,15 +545,6 @@ Expected<std::vector<std::string>> Node::text_attributes(const std::string& name
   if (!*open) return std::vector<std::string>();
   return read_texts(**open, name);
 }
-
-namespace {
-
-extern "C" herr_t collect_name(hid_t, const char* name, const H5A_info_t*, void* names) {
-  static_cast<std::vector<std::string>*>(names)->emplace_back(name);
-  return 0;
-}
-
-}  // namespace
 
 Expected<std::vector<std::string>> Node::attribute_names() const {
   const Call call;

@@ -9,13 +9,17 @@
 #include <cstring>
 #include <filesystem>
 #include <string_view>
+#include <utility>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/host/file_system.hpp"
+#include "runtime/host/recovery_backend.hpp"
 #include "runtime/host/subprocess.hpp"
 
 extern char** environ;
@@ -142,9 +146,11 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
 }
 
 // Starts the program, to be ended by SIGTERM should this process die before it, even by SIGKILL:
-// ranks must not run on with nobody to judge them. (posix_spawn cannot ask for that.)
+// ranks must not run on with nobody to judge them. (posix_spawn cannot ask for that.) Its standard
+// error is `error_output`, if that is a descriptor.
 std::expected<pid_t, int> start_tied_to_us(const std::vector<char*>& arguments,
-                                           const std::vector<char*>& environment) {
+                                           const std::vector<char*>& environment,
+                                           int error_output) {
   int failure[2];  // carries the errno of execve, or is closed by its success
   if (pipe2(failure, O_CLOEXEC) != 0) return std::unexpected(errno);
   const pid_t self = getpid();
@@ -152,6 +158,7 @@ std::expected<pid_t, int> start_tied_to_us(const std::vector<char*>& arguments,
   if (pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != self) _exit(1);
+    if (error_output >= 0) dup2(error_output, STDERR_FILENO);
     execve(arguments.front(), arguments.data(), environment.data());
     const int error = errno;
     (void)!write(failure[1], &error, sizeof error);
@@ -168,6 +175,87 @@ std::expected<pid_t, int> start_tied_to_us(const std::vector<char*>& arguments,
   close(failure[0]);
   if (error != 0) return std::unexpected(error);
   return pid;
+}
+
+// A command that was started, until it has ended.
+class Foreground {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // `error_output`: the end to read from, may be closed.
+  Foreground(pid_t pid, const Watch& watch, FileDescriptor error_output)
+      : pid_(pid),
+        watch_(&watch),
+        ended_(FileSystem::real(), static_cast<int>(syscall(SYS_pidfd_open, pid, 0))),
+        error_output_(std::move(error_output)) {}
+
+  // Returns its wait status, or the errno of what kept it from being waited for.
+  std::expected<int, int> wait();
+
+ private:
+  void read_error_output();
+  void end_if_over();
+
+  pid_t pid_;
+  const Watch* watch_;
+  FileDescriptor ended_;
+  FileDescriptor error_output_;
+  bool came_ = false;  // error output, since it was last said that none comes
+  Clock::time_point looked_at_;
+  std::optional<Clock::time_point> over_since_;
+  int last_signal_ = 0;
+};
+
+std::expected<int, int> Foreground::wait() {
+  if (!ended_.is_open()) return std::unexpected(errno);
+  while (true) {
+    pollfd waits[] = {{ended_.get(), POLLIN, 0}, {error_output_.get(), POLLIN, 0}};
+    const int ready = poll(waits, 2, static_cast<int>(Watch::kLook.count()));
+    if (ready < 0 && errno != EINTR) return std::unexpected(errno);
+    if (ready == 0 && std::exchange(came_, false)) watch_->on_error_output({});
+    if (ready > 0 && waits[1].revents != 0) read_error_output();
+    if (ready > 0 && waits[0].revents != 0) break;
+    end_if_over();
+  }
+  read_error_output();
+  int status = 0;
+  while (waitpid(pid_, &status, 0) < 0) {
+    if (errno != EINTR) return std::unexpected(errno);
+  }
+  return status;
+}
+
+// What is there now; somebody else may hold the other end open for long.
+void Foreground::read_error_output() {
+  char bytes[16384];
+  while (error_output_.is_open()) {
+    const ssize_t count = read(error_output_.get(), bytes, sizeof bytes);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EAGAIN) return;
+    if (count <= 0) {
+      error_output_.close();
+      return;
+    }
+    came_ = true;
+    watch_->on_error_output({bytes, static_cast<std::size_t>(count)});
+    if (static_cast<std::size_t>(count) < sizeof bytes) return;
+  }
+}
+
+void Foreground::end_if_over() {
+  if (!watch_->is_over || last_signal_ == SIGKILL) return;
+  if (Clock::now() - looked_at_ < Watch::kLook) return;
+  looked_at_ = Clock::now();
+  if (!over_since_) {
+    if (watch_->is_over()) over_since_ = Clock::now();
+    return;
+  }
+  const bool told = last_signal_ == SIGTERM;
+  const auto patience = told ? watch_->leave + watch_->terminate : watch_->leave;
+  if (Clock::now() - *over_since_ < patience) return;
+  if (!told && watch_->on_terminate) watch_->on_terminate();
+  last_signal_ = told ? SIGKILL : SIGTERM;
+  kill(pid_, last_signal_);
 }
 
 }  // namespace
@@ -189,45 +277,57 @@ std::optional<LaunchedRank> launched_rank() {
 }
 
 std::expected<std::vector<std::string>, std::string> mpirun_command(
-    std::uint32_t ranks, const std::vector<std::string>& program) {
+    const LaunchOptions& options, const std::vector<std::string>& program) {
   const auto mpirun = find_on_path("mpirun");
   if (!mpirun) {
     return std::unexpected(
         "mpirun is not on PATH: install Open MPI, or load its module, to run with -n");
   }
-  std::vector<std::string> command = {*mpirun, "-n", std::to_string(ranks),
+  std::vector<std::string> command = {*mpirun, "-n", std::to_string(options.ranks),
                                       // binding is ours, and ranks may outnumber cores
                                       "--bind-to", "none", "--oversubscribe",
                                       // copying through shared memory without CMA is the faster way
                                       // on a node, and the safer one when a peer dies
                                       "--mca", "btl_vader_single_copy_mechanism", "none", "--mca",
                                       "btl_sm_single_copy_mechanism", "none"};
+  if (options.survive) {
+    const auto flags = survival_flags(recovery_backend());
+    command.insert(command.end(), flags.begin(), flags.end());
+  }
   if (!may_span_nodes()) append_one_node_settings(command);
   command.insert(command.end(), program.begin(), program.end());
   return command;
 }
 
 std::expected<int, std::string> run_in_foreground(const std::vector<std::string>& command,
-                                                  const std::vector<std::string>& settings) {
+                                                  const std::vector<std::string>& settings,
+                                                  const Watch& watch) {
   std::vector<std::string> environment = settings;
   if (geteuid() == 0) {
     environment.insert(environment.end(), std::begin(kAllowRoot), std::end(kAllowRoot));
   }
   environment = environment_with(std::move(environment));
   std::vector<std::string> arguments = command;
+  int error_output[2] = {-1, -1};
+  if (watch.on_error_output &&
+      (pipe2(error_output, O_CLOEXEC) != 0 || fcntl(error_output[0], F_SETFL, O_NONBLOCK) != 0)) {
+    return std::unexpected("a pipe for " + command.front() + ": " + errno_text(errno));
+  }
+  FileDescriptor to_child(FileSystem::real(), error_output[1]);
+  FileDescriptor from_child(FileSystem::real(), error_output[0]);
   SignalForwarding forwarding;
-  const auto pid = start_tied_to_us(pointers(arguments), pointers(environment));
+  const auto pid = start_tied_to_us(pointers(arguments), pointers(environment), to_child.get());
   if (!pid) {
     return std::unexpected(arguments.front() + " cannot be started: " + errno_text(pid.error()));
   }
+  if (to_child.is_open()) to_child.close();
   forwarding.to(*pid);
-  int status = 0;
-  while (waitpid(*pid, &status, 0) < 0) {
-    if (errno != EINTR) {
-      return std::unexpected("waiting for " + command.front() + " failed: " + errno_text(errno));
-    }
+  const auto status = Foreground(*pid, watch, std::move(from_child)).wait();
+  if (!status) {
+    return std::unexpected("waiting for " + command.front() +
+                           " failed: " + errno_text(status.error()));
   }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return WIFEXITED(*status) ? WEXITSTATUS(*status) : 128 + WTERMSIG(*status);
 }
 
 std::string own_program() {

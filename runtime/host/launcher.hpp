@@ -3,10 +3,13 @@
 // Regroup.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace regroup {
@@ -19,15 +22,41 @@ struct LaunchedRank {
 // Empty when no MPI launcher started this process.
 std::optional<LaunchedRank> launched_rank();
 
-// The command that starts `ranks` ranks of `program`: mpirun and its flags, then the program.
+// Whether a rank's death leaves the other ranks running. Off until they know what to do then:
+// without recovery in the protocol they would wait for the dead one for ever.
+inline constexpr bool kSurviveByDefault = false;
+
+struct LaunchOptions {
+  std::uint32_t ranks = 1;
+  bool survive = kSurviveByDefault;
+};
+
+// The command that starts ranks of `program`: mpirun and its flags, then the program.
 std::expected<std::vector<std::string>, std::string> mpirun_command(
-    std::uint32_t ranks, const std::vector<std::string>& program);
+    const LaunchOptions& options, const std::vector<std::string>& program);
+
+// How a command is looked after while it runs.
+struct Watch {
+  static constexpr std::chrono::milliseconds kLook{100};
+
+  // Asked every kLook: whether the command has nothing more to do. It is then given `leave` to end
+  // by itself, then sent SIGTERM and given `terminate`, then sent SIGKILL.
+  std::function<bool()> is_over;
+  std::chrono::milliseconds leave{5000};
+  std::chrono::milliseconds terminate{5000};
+  // Called once, just before that SIGTERM.
+  std::function<void()> on_terminate;
+  // Its standard error comes here as it is written, empty when nothing came for a while, and never
+  // reaches ours. Without it the command has our standard error.
+  std::function<void(std::string_view bytes)> on_error_output;
+};
 
 // Runs the command in the foreground, in this environment but for `settings` ("NAME=value"), and
 // passes SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 on to it, unless the terminal has sent it to both.
 // Returns its exit status, or 128 + signal. One at a time.
 std::expected<int, std::string> run_in_foreground(const std::vector<std::string>& command,
-                                                  const std::vector<std::string>& settings);
+                                                  const std::vector<std::string>& settings,
+                                                  const Watch& watch = {});
 
 // The file of the running program.
 std::string own_program();

@@ -17,6 +17,27 @@ namespace {
 constexpr auto kFinalizeTimeout = std::chrono::seconds(10);
 constexpr int kExitNotRecovered = 3;
 
+// What each rank of a communicator passes in, by rank.
+template <class Element>
+std::vector<std::vector<Element>> gather_over(MPI_Comm communicator, std::uint32_t ranks,
+                                              std::span<const Element> own, MPI_Datatype type) {
+  const int count = static_cast<int>(own.size());
+  std::vector<int> counts(ranks);
+  mpi::check(MPI_Allgather(&count, 1, MPI_INT, counts.data(), 1, MPI_INT, communicator),
+             "MPI_Allgather");
+  std::vector<int> offsets(ranks, 0);
+  for (std::size_t i = 1; i < offsets.size(); ++i) offsets[i] = offsets[i - 1] + counts[i - 1];
+  std::vector<Element> all(static_cast<std::size_t>(offsets.back() + counts.back()));
+  mpi::check(MPI_Allgatherv(own.data(), count, type, all.data(), counts.data(), offsets.data(),
+                            type, communicator),
+             "MPI_Allgatherv");
+  std::vector<std::vector<Element>> gathered;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    gathered.emplace_back(all.begin() + offsets[i], all.begin() + offsets[i] + counts[i]);
+  }
+  return gathered;
+}
+
 }  // namespace
 
 void mpi::check(int code, const char* call) {
@@ -58,22 +79,16 @@ MpiSession::MpiSession() : handles_(std::make_unique<Handles>()) {
 
 std::vector<std::vector<std::uint32_t>> MpiSession::gather_on_node(
     const std::vector<std::uint32_t>& numbers) {
-  using mpi::check;
-  const int count = static_cast<int>(numbers.size());
-  std::vector<int> counts(local_ranks_);
-  check(MPI_Allgather(&count, 1, MPI_INT, counts.data(), 1, MPI_INT, handles_->node),
-        "MPI_Allgather");
-  std::vector<int> offsets(local_ranks_, 0);
-  for (std::size_t i = 1; i < offsets.size(); ++i) offsets[i] = offsets[i - 1] + counts[i - 1];
-  std::vector<std::uint32_t> all(static_cast<std::size_t>(offsets.back() + counts.back()));
-  check(MPI_Allgatherv(numbers.data(), count, MPI_UINT32_T, all.data(), counts.data(),
-                       offsets.data(), MPI_UINT32_T, handles_->node),
-        "MPI_Allgatherv");
-  std::vector<std::vector<std::uint32_t>> gathered;
-  for (std::size_t i = 0; i < counts.size(); ++i) {
-    gathered.emplace_back(all.begin() + offsets[i], all.begin() + offsets[i] + counts[i]);
-  }
-  return gathered;
+  return gather_over<std::uint32_t>(handles_->node, local_ranks_, numbers, MPI_UINT32_T);
+}
+
+std::vector<std::vector<std::byte>> MpiSession::gather(std::span<const std::byte> bytes) {
+  return gather_over<std::byte>(handles_->all, ranks_, bytes, MPI_BYTE);
+}
+
+void MpiSession::broadcast(std::span<std::byte> bytes) {
+  mpi::check(MPI_Bcast(bytes.data(), static_cast<int>(bytes.size()), MPI_BYTE, 0, handles_->all),
+             "MPI_Bcast");
 }
 
 MpiSession::~MpiSession() {

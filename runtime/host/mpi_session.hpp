@@ -2,8 +2,10 @@
 // (MPI_THREAD_SERIALIZED), ended under a deadline. One a process; the thread that made it ends it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,6 +33,12 @@ class MpiSession {
   // What each rank of this node passes in, by local rank. Collective over the node's ranks,
   // blocking: for the start of a run only.
   std::vector<std::vector<std::uint32_t>> gather_on_node(const std::vector<std::uint32_t>& numbers);
+
+  // What each rank of the run passes in, by rank. Collective over all ranks, blocking: for the
+  // start of a run only.
+  std::vector<std::vector<std::byte>> gather(std::span<const std::byte> bytes);
+  // Rank 0's bytes, to every rank; as many on each. Collective and blocking like gather.
+  void broadcast(std::span<std::byte> bytes);
 
   const Handles& handles() const { return *handles_; }
 

@@ -7,6 +7,9 @@
 #define OMPI_SKIP_MPICXX 1
 #define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
+#if __has_include(<mpi-ext.h>)
+#include <mpi-ext.h>
+#endif
 
 #include "runtime/host/mpi_session.hpp"
 
@@ -15,6 +18,13 @@ namespace regroup {
 namespace mpi {
 // Ends the rank, saying which call failed and why, unless code is MPI_SUCCESS.
 void check(int code, const char* call);
+
+// Whether this MPI has the calls of User-Level Failure Mitigation (MPIX_Comm_shrink and others).
+#ifdef OMPI_HAVE_MPI_EXT_FTMPI
+inline constexpr bool kHasUlfm = true;
+#else
+inline constexpr bool kHasUlfm = false;
+#endif
 }  // namespace mpi
 
 struct MpiSession::Handles {

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/host/result_file.hpp"
+#include "runtime/host/result_file_reader.hpp"
 
 namespace regroup {
 

@@ -1,4 +1,6 @@
-// What a failure detector says of a peer.
+// What a rank learns about the life of its peers, from whoever watches them. A confirmed death is
+// certain and final; a suspicion is an opinion that may be taken back. What follows from either is
+// for the membership protocol to decide.
 #pragma once
 
 #include <cstdint>
@@ -8,14 +10,16 @@
 namespace regroup {
 
 enum class EvidenceKind : std::uint8_t {
-  kConfirmed,  // dead for certain: the kernel said so
-  kSuspected,  // silent for too long: dead, stopped, cut off or slow
+  kConfirmed,  // dead for certain
+  kSuspected,  // silent for too long
   kTrusted,    // heard again after a suspicion
 };
 
 struct PeerEvidence {
   RankId rank;
-  EvidenceKind kind;
+  EvidenceKind kind{};
+
+  friend constexpr bool operator==(const PeerEvidence&, const PeerEvidence&) = default;
 };
 
 }  // namespace regroup

@@ -42,6 +42,11 @@ class Writer {
     out_->append(bytes);
   }
   void put_string(std::string_view text) { put_bytes(std::as_bytes(std::span(text))); }
+  // Seven bits a byte, the lowest first; the high bit says that more follow. 1 to 10 bytes.
+  void put_varint(std::uint64_t value) {
+    for (; value >= 0x80; value >>= 7) put(static_cast<std::uint8_t>(value | 0x80));
+    put(static_cast<std::uint8_t>(value));
+  }
   // The bytes as they are, with no length before them.
   void put_raw(std::span<const std::byte> bytes) { out_->append(bytes); }
 
@@ -78,6 +83,19 @@ class Reader {
   std::string_view get_string() {
     const auto bytes = get_bytes();
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+  // Fails on more than 64 bits.
+  std::uint64_t get_varint() {
+    std::uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      const auto byte = get<std::uint8_t>();
+      const std::uint64_t bits = byte & 0x7fu;
+      if (bits << shift >> shift != bits) break;
+      value |= bits << shift;
+      if (byte < 0x80) return failed_ ? 0 : value;
+    }
+    fail();
+    return 0;
   }
   std::span<const std::byte> get_raw(std::size_t count) {
     if (count > left_.size()) {

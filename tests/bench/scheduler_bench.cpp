@@ -2,6 +2,7 @@
 // count, the merge by order of arrival. Items are shards, keys and values.
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -50,6 +51,55 @@ void task_table_release(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(kShards));
 }
 BENCHMARK(task_table_release)->Arg(1)->Arg(64)->Arg(1024)->Unit(benchmark::kMillisecond);
+
+// What a standby is sent: 10 million shards, half of them done in batches of range(0), in random
+// order, and the last few hundred leased.
+TaskTable half_done(std::uint64_t batch) {
+  TaskTable table(kShards);
+  std::vector<std::uint64_t> order(kShards / batch);
+  std::iota(order.begin(), order.end(), 0);
+  std::shuffle(order.begin(), order.end(), std::mt19937_64(1));
+  std::vector<ShardRange> done;
+  for (std::size_t i = 0; i < order.size() / 2; ++i) {
+    done.clear();
+    (void)table.commit({ShardId{order[i] * batch}, batch}, Attempt{1}, done);
+  }
+  for (ShardId from{0}; table.count(ShardState::kLeased) < 500;) {
+    const ShardRange next = table.next_pending(from, 16);
+    table.lease(next);
+    from = ShardId{next.end().value + 10'000};
+  }
+  return table;
+}
+
+Buffer saved(const TaskTable& table) {
+  Buffer bytes;
+  Writer writer(bytes);
+  table.save(writer);
+  return bytes;
+}
+
+void task_table_save(benchmark::State& state) {
+  const TaskTable table = half_done(static_cast<std::uint64_t>(state.range(0)));
+  Buffer bytes = saved(table);
+  for (auto _ : state) {
+    bytes.clear();
+    Writer writer(bytes);
+    table.save(writer);
+  }
+  state.counters["bytes"] = static_cast<double>(bytes.size());
+}
+BENCHMARK(task_table_save)->Arg(1)->Arg(16)->Arg(1024)->Unit(benchmark::kMicrosecond);
+
+void task_table_load(benchmark::State& state) {
+  const Buffer bytes = saved(half_done(static_cast<std::uint64_t>(state.range(0))));
+  for (auto _ : state) {
+    Reader reader(bytes.view());
+    benchmark::DoNotOptimize(TaskTable::load(reader, kShards));
+  }
+  state.counters["bytes"] = static_cast<double>(bytes.size());
+}
+BENCHMARK(task_table_load)->Arg(1)->Arg(16)->Arg(1024)->Unit(benchmark::kMicrosecond);
 
 std::vector<RankId> ranks(std::int64_t count) {
   std::vector<RankId> members;
@@ -111,6 +161,35 @@ void ordered_merge_shuffled(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(shards));
 }
 BENCHMARK(ordered_merge_shuffled)->Arg(1)->Arg(64)->Arg(1024)->Unit(benchmark::kMillisecond);
+
+struct DoubleCodec {
+  void encode(Writer& writer, double value) const { writer.put(value); }
+  std::optional<double> decode(Reader& reader) const { return reader.get<double>(); }
+};
+
+// Saves and loads a merge of 10 million values, half of them there in batches of range(0), in
+// random order: each waits for those before it, which is the worst a standby can be sent.
+void ordered_merge_save_and_load(benchmark::State& state) {
+  const auto batch = static_cast<std::uint64_t>(state.range(0));
+  OrderedMerge<double, Sum> merge(kShards), successor(kShards);
+  std::vector<double> values(batch, 1.5);
+  std::vector<std::uint64_t> order(kShards / batch);
+  std::iota(order.begin(), order.end(), 0);
+  std::shuffle(order.begin(), order.end(), std::mt19937_64(1));
+  for (std::size_t i = 0; i < order.size() / 2; ++i) {
+    merge.add(ShardId{order[i] * batch}, values);
+  }
+  Buffer bytes;
+  for (auto _ : state) {
+    bytes.clear();
+    Writer writer(bytes);
+    merge.save(writer, DoubleCodec{});
+    Reader reader(bytes.view());
+    benchmark::DoNotOptimize(successor.load(reader, DoubleCodec{}));
+  }
+  state.counters["bytes"] = static_cast<double>(bytes.size());
+}
+BENCHMARK(ordered_merge_save_and_load)->Arg(1)->Arg(1024)->Unit(benchmark::kMillisecond);
 
 // A thief takes the back half of a queue of range(0) runs, and the victim gets it back.
 void range_set_steal(benchmark::State& state) {

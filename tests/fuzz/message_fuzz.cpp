@@ -63,8 +63,29 @@ class CheckingSink : public ResultSink {
   void skip(StageId stage, ShardId shard, Attempt, RankId, const std::string&) override {
     settle(stage, shard);
   }
+  void save_state(Writer& writer) const override {
+    writer.put(static_cast<std::uint32_t>(settled_.size()));
+    for (const auto& [stage, shard] : settled_) {
+      writer.put(stage);
+      writer.put(shard);
+    }
+  }
+  std::expected<void, std::string> load_state(Reader& reader) override {
+    settled_.clear();
+    for (std::size_t left = reader.get_count(kSavedBytesEach); left != 0; --left) {
+      const auto stage = reader.get<StageId>();
+      settled_.emplace(stage, reader.get<ShardId>());
+    }
+    if (reader.failed()) return std::unexpected("the saved shards are cut short");
+    return {};
+  }
+  std::size_t state_bytes() const override {
+    return sizeof(std::uint32_t) + settled_.size() * kSavedBytesEach;
+  }
 
  private:
+  static constexpr std::size_t kSavedBytesEach = 10;  // stage, shard
+
   void settle(StageId stage, ShardId shard) {
     REGROUP_CHECK(settled_.emplace(stage, shard).second, "a shard counted twice");
   }

@@ -113,6 +113,7 @@ TEST(Doctor, AnMpirunThatHangsIsTold) {
 TEST(Doctor, RecoveryBackendFollowsTheMpi) {
   DoctorFacts stock = healthy();
   DoctorFacts ulfm = healthy();
+  ulfm.libraries.mpi_has_ulfm = true;
   ulfm.mpirun->version_output = "mpirun (Open MPI) 5.0.7\n";
   ulfm.mpirun->info_output =
       "options:mpi_ext:affinity, cuda, ftmpi\noptions:ft_support:yes\noptions:ft_mpi_support:yes\n";
@@ -121,11 +122,19 @@ TEST(Doctor, RecoveryBackendFollowsTheMpi) {
   DoctorFacts silent = ulfm;
   silent.mpirun->info_output = "";
 
-  EXPECT_THAT(check_of(stock, "fault tolerance").found, HasSubstr("no ULFM"));
-  EXPECT_EQ(check_of(stock, "fault tolerance").status, CheckStatus::kOk);
-  EXPECT_EQ(check_of(ulfm, "fault tolerance").found, "ULFM");
-  EXPECT_EQ(check_of(without, "fault tolerance").status, CheckStatus::kWarning);
-  EXPECT_EQ(check_of(silent, "fault tolerance").status, CheckStatus::kOk);
+  DoctorFacts built_before = ulfm;
+  built_before.libraries.mpi_has_ulfm = false;
+
+  EXPECT_THAT(check_of(stock, "recovery").found, HasSubstr("own protocol"));
+  EXPECT_THAT(check_of(stock, "recovery").found, HasSubstr("no ULFM"));
+  EXPECT_EQ(check_of(stock, "recovery").status, CheckStatus::kOk);
+  EXPECT_THAT(check_of(ulfm, "recovery").found, HasSubstr("native"));
+  EXPECT_EQ(check_of(ulfm, "recovery").status, CheckStatus::kOk);
+  EXPECT_THAT(check_of(without, "recovery").found, HasSubstr("own protocol"));
+  EXPECT_EQ(check_of(without, "recovery").status, CheckStatus::kWarning);
+  EXPECT_EQ(check_of(built_before, "recovery").status, CheckStatus::kWarning);
+  EXPECT_THAT(check_of(silent, "recovery").found, HasSubstr("native"));
+  EXPECT_EQ(check_of(silent, "recovery").status, CheckStatus::kOk);
 }
 
 TEST(Doctor, RootNeedsTheVariables) {

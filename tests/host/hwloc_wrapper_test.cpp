@@ -2,7 +2,6 @@
 #include "runtime/host/hwloc_wrapper.hpp"
 
 #include <cstdio>
-#include <filesystem>
 #include <fstream>
 #include <string>
 #include <thread>
@@ -10,7 +9,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
-#include <unistd.h>
+
+#include "tests/scratch_directory.hpp"
 
 namespace regroup {
 namespace {
@@ -70,16 +70,11 @@ const char* const kXml = R"(<?xml version="1.0" encoding="UTF-8"?>
 
 class XmlFile {
  public:
-  explicit XmlFile(const std::string& text)
-      : path_(std::filesystem::temp_directory_path() /
-              ("regroup-topology-" + std::to_string(::getpid()) + ".xml")) {
-    std::ofstream(path_) << text;
-  }
-  ~XmlFile() { std::filesystem::remove(path_); }
-  std::string path() const { return path_.string(); }
+  explicit XmlFile(const std::string& text) { std::ofstream(path()) << text; }
+  std::string path() const { return (scratch_.path() / "topology.xml").string(); }
 
  private:
-  std::filesystem::path path_;
+  test::ScratchDirectory scratch_;
 };
 
 TEST(HwlocWrapper, SyntheticMachineIsReducedToPlainCores) {

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "runtime/host/recovery_backend.hpp"
 #include "tests/host/scratch.hpp"
 
 namespace regroup {
@@ -117,7 +118,7 @@ class MpirunOnPath {
 
 TEST(MpirunCommand, StartsTheRanksAndLeavesBindingToRegroup) {
   const MpirunOnPath mpirun;
-  const auto command = mpirun_command(7, {"/opt/program", "run", "job", "-n", "7"});
+  const auto command = mpirun_command({.ranks = 7}, {"/opt/program", "run", "job", "-n", "7"});
   ASSERT_TRUE(command) << command.error();
   EXPECT_EQ(command->front(), mpirun.file().string());
   EXPECT_THAT(*command, testing::IsSupersetOf({"-n", "7", "--bind-to", "none", "--oversubscribe"}));
@@ -134,7 +135,7 @@ std::string mca_value(const std::vector<std::string>& command, const std::string
 TEST(MpirunCommand, LooksForSharedMemoryAloneOnOneNode) {
   const MpirunOnPath mpirun;
   const Environment one_node({});
-  const auto command = mpirun_command(2, {"program"});
+  const auto command = mpirun_command({.ranks = 2}, {"program"});
   ASSERT_TRUE(command) << command.error();
   EXPECT_EQ(mca_value(*command, "pml"), "ob1");
   // The list replaces the system's own: whatever that leaves out must be left out here as well.
@@ -144,7 +145,7 @@ TEST(MpirunCommand, LooksForSharedMemoryAloneOnOneNode) {
 TEST(MpirunCommand, LeavesTheUsersOwnTransportAlone) {
   const MpirunOnPath mpirun;
   const Environment chosen(Environment::Settings{{"OMPI_MCA_pml", "ucx"}});
-  const auto command = mpirun_command(2, {"program"});
+  const auto command = mpirun_command({.ranks = 2}, {"program"});
   ASSERT_TRUE(command) << command.error();
   EXPECT_EQ(mca_value(*command, "pml"), "");
 }
@@ -152,15 +153,26 @@ TEST(MpirunCommand, LeavesTheUsersOwnTransportAlone) {
 TEST(MpirunCommand, LeavesTheTransportToMpirunWhereThereMayBeMoreNodes) {
   const MpirunOnPath mpirun;
   const Environment allocation(Environment::Settings{{"SLURM_JOB_ID", "7"}});
-  const auto command = mpirun_command(2, {"program"});
+  const auto command = mpirun_command({.ranks = 2}, {"program"});
   ASSERT_TRUE(command) << command.error();
   EXPECT_EQ(mca_value(*command, "btl") + mca_value(*command, "pml"), "");
+}
+
+TEST(MpirunCommand, LetsSurvivorsLiveOnlyWhenTold) {
+  const MpirunOnPath mpirun;
+  const auto flags = survival_flags(recovery_backend());
+  const auto has_flags = [&](const std::vector<std::string>& command) {
+    return !std::ranges::search(command, flags).empty();
+  };
+  EXPECT_TRUE(has_flags(*mpirun_command({.ranks = 2, .survive = true}, {"program"})));
+  EXPECT_FALSE(has_flags(*mpirun_command({.ranks = 2, .survive = false}, {"program"})));
+  EXPECT_EQ(has_flags(*mpirun_command({.ranks = 2}, {"program"})), kSurviveByDefault);
 }
 
 TEST(MpirunCommand, SaysWhatToDoWithoutMpirun) {
   const ScratchDirectory empty;
   const Environment environment({{"PATH", empty.path().string()}});
-  const auto command = mpirun_command(2, {"program"});
+  const auto command = mpirun_command({.ranks = 2}, {"program"});
   ASSERT_FALSE(command);
   EXPECT_THAT(command.error(), HasSubstr("mpirun is not on PATH"));
   EXPECT_THAT(command.error(), HasSubstr("install Open MPI"));
@@ -236,6 +248,62 @@ TEST(RunInForeground, GivesTheSignalsBackAfterwards) {
   std::raise(SIGUSR1);
   std::signal(SIGUSR1, before);
   EXPECT_EQ(handled, 1);
+}
+
+TEST(RunInForeground, HandsOverWhatTheChildSaysOnStandardError) {
+  std::string heard;
+  bool quiet = false;
+  Watch watch;
+  watch.on_error_output = [&](std::string_view bytes) {
+    heard += bytes;
+    quiet |= bytes.empty();
+  };
+  const ScratchDirectory scratch;
+  const std::string go = (scratch.path() / "go").string();
+  watch.is_over = [&] {
+    if (quiet) test::write_file(go, "");
+    return false;
+  };
+  const auto ended = run_in_foreground({"/bin/sh", "-c",
+                                        "printf one >&2; while [ ! -e " + go +
+                                            " ]; do sleep 0.01; done; "
+                                            "printf ' two' >&2; exit 5"},
+                                       {}, watch);
+  EXPECT_EQ(ended, 5);
+  EXPECT_EQ(heard, "one two");
+  EXPECT_TRUE(quiet);
+}
+
+// A grandchild that holds the stream open does not hold up the end.
+TEST(RunInForeground, DoesNotWaitForWhoeverElseHoldsStandardErrorOpen) {
+  Watch watch;
+  std::string heard;
+  watch.on_error_output = [&](std::string_view bytes) { heard += bytes; };
+  const auto begin = std::chrono::steady_clock::now();
+  const auto ended =
+      run_in_foreground({"/bin/sh", "-c", "sleep 30 & echo $! >&2; exit 4"}, {}, watch);
+  EXPECT_EQ(ended, 4);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
+  ::kill(std::atoi(heard.c_str()), SIGKILL);
+}
+
+TEST(RunInForeground, EndsAChildThatIsOverAndStays) {
+  int terminated = 0;
+  Watch watch{.is_over = [] { return true; },
+              .leave = std::chrono::milliseconds(1),
+              .terminate = std::chrono::milliseconds(1),
+              .on_terminate = [&] { ++terminated; }};
+  const std::string stay = "i=0; while [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done";
+  EXPECT_EQ(run_in_foreground({"/bin/sh", "-c", stay}, {}, watch), 128 + SIGTERM);
+  EXPECT_EQ(terminated, 1);
+  EXPECT_EQ(run_in_foreground({"/bin/sh", "-c", "trap '' TERM; " + stay}, {}, watch),
+            128 + SIGKILL);
+  EXPECT_EQ(terminated, 2);
+}
+
+TEST(RunInForeground, LetsAChildThatIsOverLeaveByItself) {
+  Watch watch{.is_over = [] { return true; }};
+  EXPECT_EQ(run_in_foreground({"/bin/sh", "-c", "sleep 0.3; exit 6"}, {}, watch), 6);
 }
 
 TEST(OwnProgram, IsThisTest) {

@@ -7,7 +7,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
+
+#include "tests/scratch_directory.hpp"
 
 namespace regroup {
 namespace {
@@ -17,13 +18,6 @@ using ::testing::IsEmpty;
 
 class PciBus : public ::testing::Test {
  protected:
-  PciBus()
-      : folder_(std::filesystem::temp_directory_path() /
-                ("regroup-pci-" + std::to_string(::getpid()))) {
-    std::filesystem::create_directories(folder_);
-  }
-  ~PciBus() override { std::filesystem::remove_all(folder_); }
-
   void add(const std::string& bus_id, const std::string& vendor, const std::string& device_class,
            const std::string& near) {
     std::filesystem::create_directories(folder_ / bus_id);
@@ -32,7 +26,8 @@ class PciBus : public ::testing::Test {
     std::ofstream(folder_ / bus_id / "local_cpulist") << near << '\n';
   }
 
-  std::filesystem::path folder_;
+  const test::ScratchDirectory scratch_;
+  const std::filesystem::path& folder_ = scratch_.path();
 };
 
 TEST_F(PciBus, GpusAreNvidiasDisplayDevicesInOrder) {

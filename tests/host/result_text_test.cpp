@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "runtime/host/result_file_writer.hpp"
 #include "tests/host/scratch.hpp"
 
 namespace regroup {

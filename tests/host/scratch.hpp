@@ -1,5 +1,5 @@
-// What the tests of the host layer share: a directory of their own that goes away with them, whole
-// files as strings, and file systems that are full or fail on demand.
+// What the tests of the host layer share: scratch directories, whole files as strings, and file
+// systems that are full or fail on demand.
 #pragma once
 
 #include <algorithm>
@@ -11,34 +11,14 @@
 #include <string>
 #include <vector>
 
-#include <gtest/gtest.h>
 #include <sched.h>
-#include <stdlib.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
 #include "runtime/host/file_system.hpp"
+#include "tests/scratch_directory.hpp"
 
 namespace regroup::test {
-
-class ScratchDirectory {
- public:
-  ScratchDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "regroup-test-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~ScratchDirectory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline std::string contents_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);

@@ -16,7 +16,9 @@
 namespace regroup {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
+using testing::Field;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -28,6 +30,10 @@ ByteRanges cut(std::vector<InputFile> files, std::uint64_t shard_bytes) {
   auto ranges = ByteRanges::cut(std::move(files), shard_bytes);
   EXPECT_TRUE(ranges) << ranges.error();
   return std::move(*ranges);
+}
+
+auto IsFile(const std::string& path, std::uint64_t bytes) {
+  return AllOf(Field(&InputFile::path, path), Field(&InputFile::bytes, bytes));
 }
 
 // Every byte of every file is in exactly one piece, in order, and no piece or shard is empty.
@@ -57,14 +63,24 @@ TEST(OpenInputs, MeasuresFilesInTheGivenOrder) {
   const std::string b = folder.write("b", "12345");
   const std::string a = folder.write("a", "");
   const std::vector<std::string> paths{b, a, b};
-  EXPECT_THAT(*open_inputs(paths), ElementsAre(InputFile{b, 5}, InputFile{a, 0}, InputFile{b, 5}));
+  EXPECT_THAT(*open_inputs(paths), ElementsAre(IsFile(b, 5), IsFile(a, 0), IsFile(b, 5)));
 }
 
 TEST(OpenInputs, FollowsSymbolicLinks) {
   const TemporaryFolder folder;
   const std::string link = folder.path("link");
   std::filesystem::create_symlink(folder.write("file", "123"), link);
-  EXPECT_THAT(*open_inputs(std::vector{link}), ElementsAre(InputFile{link, 3}));
+  EXPECT_THAT(*open_inputs(std::vector{link}), ElementsAre(IsFile(link, 3)));
+}
+
+TEST(OpenInputs, SamplesTheContent) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("f", "some text");
+  const auto before = open_inputs(std::vector{path}).value();
+  folder.write("f", "same size");
+  const auto after = open_inputs(std::vector{path}).value();
+  EXPECT_EQ(before[0].sample.blocks, SampleLimits::blocks_of_file_max);
+  EXPECT_NE(before[0].sample, after[0].sample);
 }
 
 TEST(OpenInputs, SaysWhatWhereAndWhatToDo) {
@@ -172,7 +188,7 @@ TEST(ByteRanges, RefusesAbsurdCuts) {
 }
 
 TEST(ByteRanges, ComesBackFromItsBytes) {
-  const ByteRanges ranges = cut({{"a", 100}, {"", 0}, {"b\n", 12'345}}, 1000);
+  const ByteRanges ranges = cut({{"a", 100, {8, 77}}, {"", 0}, {"b\n", 12'345, {1, ~0ULL}}}, 1000);
   Buffer bytes;
   Writer out(bytes);
   ranges.encode(out);

@@ -1,6 +1,7 @@
 #include "jobs/codec.hpp"
 
 #include <array>
+#include <cmath>
 #include <map>
 
 #include <gtest/gtest.h>
@@ -76,6 +77,38 @@ static_assert(JobResult<Sums> && JobResult<std::string> && JobResult<std::vector
 static_assert(!JobResult<const char*> && !JobResult<std::string_view> &&
               !JobResult<std::span<const int>>);
 static_assert(!JobResult<std::vector<std::string>> && !JobResult<std::vector<bool>>);
+
+template <class T>
+std::optional<T> decoded_from(std::initializer_list<unsigned char> bytes) {
+  return try_decode_result<T>(std::as_bytes(std::span(bytes.begin(), bytes.size())));
+}
+
+TEST(Codec, BytesThatAreNoValueGiveNone) {
+  EXPECT_EQ(decoded_from<std::uint16_t>({1, 2}), 0x0201);
+  EXPECT_EQ(decoded_from<std::uint16_t>({1, 2, 3}), std::nullopt);
+  EXPECT_EQ(decoded_from<std::vector<std::uint16_t>>({1, 2, 3}), std::nullopt);
+  EXPECT_EQ(decoded_from<Histogram>({0, 0, 0, 0}), Histogram{});
+  EXPECT_EQ(decoded_from<Histogram>({0, 0, 0}), std::nullopt);
+  EXPECT_EQ(decoded_from<Histogram>({0, 0, 0, 0, 9}), std::nullopt);
+}
+
+TEST(ResultCodec, ValuesLieOneBehindTheOther) {
+  Buffer bytes;
+  Writer writer(bytes);
+  ResultCodec<double>{}.encode(writer, -0.0);
+  ResultCodec<std::string>{}.encode(writer, "ab");
+  ResultCodec<Histogram>{}.encode(writer, {{{"a", 1}}});
+  ResultCodec<std::string>{}.encode(writer, "");
+  EXPECT_EQ(bytes.size(), 8u + 10 + (8 + 13) + 8);
+
+  Reader reader(bytes.view());
+  EXPECT_TRUE(std::signbit(ResultCodec<double>{}.decode(reader).value()));
+  EXPECT_EQ(ResultCodec<std::string>{}.decode(reader), "ab");
+  EXPECT_EQ(ResultCodec<Histogram>{}.decode(reader), (Histogram{{{"a", 1}}}));
+  EXPECT_EQ(ResultCodec<std::string>{}.decode(reader), "");
+  EXPECT_TRUE(reader.complete());
+  EXPECT_EQ(ResultCodec<std::string>{}.decode(reader), std::nullopt);
+}
 
 TEST(CodecDeathTest, BytesOfAnotherSizeEndTheRank) {
   const std::byte bytes[9] = {};

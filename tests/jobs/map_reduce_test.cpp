@@ -9,6 +9,7 @@
 
 #include "tests/jobs/error_of.hpp"
 #include "tests/jobs/program_run.hpp"
+#include "tests/jobs/takeover.hpp"
 
 namespace regroup {
 namespace {
@@ -138,9 +139,97 @@ TEST(MapReduce, StagesDoNotDependOnTheRanks) {
             (std::vector<StagePlan>{{StageKind::kMap, 40}, {StageKind::kReduce, 128}}));
 }
 
+// ---- what the coordinator holds ----
+
+// The reduced partitions, each with a few keys in the job's order, and some commits that hold
+// nothing (map shards) or were given up.
+template <class Job>
+std::vector<HandedOver> reduced_arrivals(std::uint64_t seed) {
+  using Value = typename Job::Value;
+  std::mt19937_64 random(seed);
+  std::vector<HandedOver> all;
+  for (std::uint64_t shard = 0; shard < 40; ++shard) {
+    all.push_back({.stage = StageId{0}, .shards = {ShardId{shard}, 1}});
+  }
+  for (std::uint64_t partition = 0; partition < MapReduce<Job>::kPartitions; ++partition) {
+    HandedOver one{.stage = StageId{1}, .shards = {ShardId{partition}, 1}};
+    if (random() % 16 == 0) {
+      one.skipped_because = "it threw";
+    } else {
+      const auto keys = random() % 3;
+      EntryListWriter list(one.values, keys);
+      for (std::uint64_t key = 0; key < keys; ++key) {
+        list.put("key" + std::to_string((key + 1) * 1000 + partition), Value(random() % 1000));
+      }
+      one.value_bytes = static_cast<std::uint32_t>(one.values.size());
+    }
+    all.push_back(std::move(one));
+  }
+  std::ranges::shuffle(all, random);
+  return all;
+}
+
+template <class Job>
+class MapReduceState : public testing::Test {};
+using BothKinds = testing::Types<Counts, Chain>;
+TYPED_TEST_SUITE(MapReduceState, BothKinds);
+
+template <class Job>
+std::unique_ptr<Program> make_opened() {
+  return opened(make_map_reduce<Job>());
+}
+
+TYPED_TEST(MapReduceState, ATakeoverAtAnyPointEndsInTheSameBits) {
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    expect_takeover_at_every_point(make_opened<TypeParam>, reduced_arrivals<TypeParam>(seed));
+    if (this->HasFatalFailure()) return;
+  }
+}
+
+TYPED_TEST(MapReduceState, DamageIsRefusedOrHarmless) {
+  expect_damage_is_harmless(make_opened<TypeParam>, reduced_arrivals<TypeParam>(7));
+}
+
+TYPED_TEST(MapReduceState, SaysHowManyBytesItWouldTake) {
+  const auto program = make_opened<TypeParam>();
+  EXPECT_EQ(program->state_bytes(), state_of(*program).size());
+  for (const HandedOver& one : reduced_arrivals<TypeParam>(9)) {
+    hand_over(*program, one);
+    ASSERT_EQ(program->state_bytes(), state_of(*program).size());
+  }
+  EXPECT_EQ(error_of_load(*make_opened<TypeParam>(), state_of(*program).view()), "");
+}
+
+TYPED_TEST(MapReduceState, PartitionsThatCannotBeAreRefused) {
+  using Value = typename TypeParam::Value;
+  const auto error_of_partitions = [](std::vector<std::uint32_t> partitions, const Buffer& list) {
+    Buffer bytes;
+    Writer writer(bytes);
+    writer.put(static_cast<std::uint32_t>(partitions.size()));
+    for (const std::uint32_t partition : partitions) {
+      writer.put(partition);
+      writer.put_bytes(list.view());
+    }
+    MapReduce<TypeParam> program;
+    return error_of_load(program, bytes.view());
+  };
+  Buffer good, unsorted;
+  EntryListWriter list(good, 1), wrong(unsorted, 2);
+  list.put("a", Value(1));
+  wrong.put("b", Value(1));
+  wrong.put("a", Value(2));
+
+  EXPECT_EQ(error_of_partitions({0, 127, 5}, good), "");
+  EXPECT_EQ(error_of_partitions({3, 3}, good), "a saved partition is none, or is there twice");
+  EXPECT_EQ(error_of_partitions({128}, good), "a saved partition is none, or is there twice");
+  EXPECT_EQ(error_of_partitions({0}, unsorted),
+            "a saved partition is damaged: list 0: entry 1 is out of order");
+}
+
+// ---- parts ----
+
 template <class Job>
 class DamagedParts : public testing::Test {};
-using BothKinds = testing::Types<Counts, Chain>;
 TYPED_TEST_SUITE(DamagedParts, BothKinds);
 
 template <class Job>
@@ -150,15 +239,22 @@ std::string error_of_parts(const Buffer& input) {
   return error_of(program.absorb(order));
 }
 
-TYPED_TEST(DamagedParts, AreRefusedAtEveryLength) {
+// One part, a list with these two keys, for that partition.
+template <class Job>
+Buffer one_part(std::uint32_t partition, std::string_view first, std::string_view second) {
   Buffer list;
   EntryListWriter entries(list, 2);
-  entries.put("a", typename TypeParam::Value(1));
-  entries.put("b", typename TypeParam::Value(2));
+  entries.put(first, typename Job::Value(1));
+  entries.put(second, typename Job::Value(2));
   Buffer input;
-  Writer(input).put(std::uint32_t{127});
-  Writer(input).put_bytes(list.view());
+  Writer writer(input);
+  writer.put(partition);
+  writer.put_bytes(list.view());
+  return input;
+}
 
+TYPED_TEST(DamagedParts, AreRefusedAtEveryLength) {
+  const Buffer input = one_part<TypeParam>(127, "a", "b");
   EXPECT_EQ(error_of_parts<TypeParam>(input), "");
   EXPECT_EQ(error_of_parts<TypeParam>({}), "");
   for (std::size_t length = 1; length < input.size(); ++length) {
@@ -167,20 +263,9 @@ TYPED_TEST(DamagedParts, AreRefusedAtEveryLength) {
 }
 
 TYPED_TEST(DamagedParts, OfAPartitionThatIsNoneOrOfListsThatAreNone) {
-  Buffer list;
-  EntryListWriter entries(list, 2);
-  entries.put("b", typename TypeParam::Value(1));
-  entries.put("a", typename TypeParam::Value(2));
-  Buffer unsorted;
-  Writer(unsorted).put(std::uint32_t{0});
-  Writer(unsorted).put_bytes(list.view());
+  const Buffer unsorted = one_part<TypeParam>(0, "b", "a");
+  const Buffer elsewhere = one_part<TypeParam>(MapReduce<TypeParam>::kPartitions, "a", "b");
   EXPECT_NE(error_of_parts<TypeParam>(unsorted), "");
-
-  Buffer empty_list;
-  EntryListWriter(empty_list, 0);
-  Buffer elsewhere;
-  Writer(elsewhere).put(MapReduce<TypeParam>::kPartitions);
-  Writer(elsewhere).put_bytes(empty_list.view());
   EXPECT_EQ(error_of_parts<TypeParam>(elsewhere), "parts of a partition are damaged");
 }
 

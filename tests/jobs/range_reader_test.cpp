@@ -231,6 +231,33 @@ TEST(RangeReader, AFileThatBecameShorterIsAnErrorThatNamesIt) {
   EXPECT_THAT(error_of(reader.open(file, 0, 10)), HasSubstr(path + ": is shorter than"));
 }
 
+TEST(RangeReader, AFileOfTheSameSizeWithOtherContentIsAnErrorThatNamesIt) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("f", "what the coordinator saw");
+  const InputFile file = open_inputs(std::vector{path})->front();
+  folder.write("f", "what is on another node!");
+  WordRangeReader reader;
+
+  for (int attempt = 0; attempt < 2; ++attempt)
+    EXPECT_THAT(
+        error_of(reader.open(file, 5, 10)),
+        HasSubstr(path + ": is as long as where it was measured, but holds something else"));
+  folder.write("f", "what the coordinator saw");
+  EXPECT_EQ(error_of(reader.open(file, 5, 10)), "");
+  EXPECT_EQ(*reader.next(), "the ");
+}
+
+// A piece must not cost a sample of its file.
+TEST(RangeReader, ContentIsLookedAtOnceAFile) {
+  const TemporaryFolder folder;
+  const std::string path = folder.write("f", "as it was");
+  const InputFile file = open_inputs(std::vector{path})->front();
+  WordRangeReader reader;
+  ASSERT_TRUE(reader.open(file, 0, 2));
+  folder.write("f", "not so!!!");
+  EXPECT_EQ(error_of(reader.open(file, 2, 9)), "");
+}
+
 TEST(RangeReader, WhatWasAppendedSinceIsNotRead) {
   const TemporaryFolder folder;
   const InputFile file{folder.write("f", "one two three"), 7};

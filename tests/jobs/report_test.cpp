@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "runtime/host/result_file_reader.hpp"
 #include "tests/jobs/error_of.hpp"
 #include "tests/jobs/temporary_folder.hpp"
 

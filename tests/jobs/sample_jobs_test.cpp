@@ -205,15 +205,17 @@ TEST(WordCountJob, SaysWhichInputCannotBeCounted) {
   EXPECT_THAT(prepared(folder.write("empty", "\n\n"), {}), HasSubstr("names no file"));
 }
 
-TEST(WordCountJob, AFileThatBecameShorterFailsItsShards) {
+// A rank that sees `now` where the coordinator saw `before` fails its shards, naming the file.
+void expect_shard_fails(const std::string& before, const std::string& now,
+                        const std::string& problem) {
   const TemporaryFolder folder;
-  const std::string file = folder.write("text", random_text(4, 500));
+  const std::string file = folder.write("text", before);
   const auto coordinator = make_wordcount();
   (void)coordinator->options().input_list()->set(file);
   (void)coordinator->options().find("shard-bytes")->set("1000");
   ASSERT_EQ(error_of(coordinator->prepare()), "");
   const Buffer description = describe_job(*coordinator, 1);
-  folder.write("text", "short");
+  folder.write("text", now);
   const auto program = make_wordcount();
   JobExecutor executor(*program, {}, [] { return std::expected<void, std::string>(); });
   WorkResult result;
@@ -227,7 +229,18 @@ TEST(WordCountJob, AFileThatBecameShorterFailsItsShards) {
   executor.execute(order, result);
 
   ASSERT_EQ(result.failures.size(), 1u);
-  EXPECT_THAT(result.failures[0].what, HasSubstr(file));
+  EXPECT_THAT(result.failures[0].what, HasSubstr(file + ": " + problem));
+}
+
+TEST(WordCountJob, AFileThatBecameShorterFailsItsShards) {
+  expect_shard_fails(random_text(4, 500), "short", "is shorter than");
+}
+
+TEST(WordCountJob, AFileWithOtherContentFailsItsShards) {
+  const std::string text = random_text(4, 500);
+  std::string other = text;
+  other.back() = '!';
+  expect_shard_fails(text, other, "is as long as where it was measured, but holds something else");
 }
 
 TEST(WordCountJob, RefusesADescriptionThatIsCut) {

@@ -2,6 +2,8 @@
 // past its end or allow for more elements than the bytes can hold.
 #include "runtime/protocol/wire.hpp"
 
+#include <algorithm>
+#include <bit>
 #include <limits>
 #include <random>
 #include <string>
@@ -41,6 +43,39 @@ TEST(Wire, IsLittleEndianWithoutPadding) {
             "0200000000000000"
             "020000006869"
             "000000000000f03f");
+}
+
+TEST(Wire, VarintsTakeSevenBitsAByte) {
+  for (int bits = 0; bits <= 64; ++bits) {
+    for (const std::uint64_t below : {0u, 1u}) {
+      const std::uint64_t value = (bits == 64 ? 0 : std::uint64_t{1} << bits) - below;
+      Buffer buffer;
+      Writer(buffer).put_varint(value);
+
+      Reader reader(buffer.view());
+      EXPECT_EQ(reader.get_varint(), value);
+      EXPECT_TRUE(reader.complete());
+      const auto used = std::max(1, static_cast<int>(std::bit_width(value)));
+      EXPECT_EQ(buffer.size(), static_cast<std::size_t>(used + 6) / 7) << value;
+      for (std::size_t length = 0; length < buffer.size(); ++length) {
+        Reader cut(buffer.view().first(length));
+        EXPECT_EQ(cut.get_varint(), 0u);
+        EXPECT_TRUE(cut.failed());
+      }
+    }
+  }
+}
+
+TEST(Wire, VarintsOfMoreThan64BitsFail) {
+  Buffer too_large(std::vector<std::byte>(9, std::byte{0x80}));
+  Writer(too_large).put(std::uint8_t{2});
+  Buffer endless(std::vector<std::byte>(20, std::byte{0x80}));
+
+  for (const Buffer* bytes : {&too_large, &endless}) {
+    Reader reader(bytes->view());
+    EXPECT_EQ(reader.get_varint(), 0u);
+    EXPECT_TRUE(reader.failed());
+  }
 }
 
 TEST(Wire, ReadsBackWhatWasPut) {

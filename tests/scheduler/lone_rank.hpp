@@ -43,6 +43,47 @@ class RecordingSink : public ResultSink {
     EXPECT_TRUE(fresh && !values.contains(key)) << "shard " << key.second << " again";  // I7
   }
 
+  void save_state(Writer& writer) const override {
+    writer.put(static_cast<std::uint32_t>(values.size()));
+    for (const auto& [key, value] : values) {
+      writer.put(key.first);
+      writer.put(key.second);
+      writer.put_bytes(value);
+    }
+    writer.put(static_cast<std::uint32_t>(skipped.size()));
+    for (const auto& [key, note] : skipped) {
+      writer.put(key.first);
+      writer.put(key.second);
+      writer.put_string(note);
+    }
+  }
+  std::expected<void, std::string> load_state(Reader& reader) override {
+    const auto get_key = [&] {
+      const auto stage = reader.get<std::uint16_t>();
+      return std::pair(stage, reader.get<std::uint64_t>());
+    };
+    values.clear();
+    skipped.clear();
+    for (std::size_t left = reader.get_count(kSavedBytesMin); left != 0; --left) {
+      const auto key = get_key();
+      const auto value = reader.get_bytes();
+      values[key].assign(value.begin(), value.end());
+    }
+    for (std::size_t left = reader.get_count(kSavedBytesMin); left != 0; --left) {
+      const auto key = get_key();
+      skipped[key] = reader.get_string();
+    }
+    if (reader.failed()) return std::unexpected("the saved values are cut short");
+    return {};
+  }
+  // Small in every test, so simply counted.
+  std::size_t state_bytes() const override {
+    std::size_t bytes = 2 * sizeof(std::uint32_t);
+    for (const auto& one : values) bytes += kSavedBytesMin + one.second.size();
+    for (const auto& one : skipped) bytes += kSavedBytesMin + one.second.size();
+    return bytes;
+  }
+
   bool has(std::uint64_t shard, std::uint16_t stage = 0) const {
     return values.contains({stage, shard});
   }
@@ -58,6 +99,9 @@ class RecordingSink : public ResultSink {
     }
     return found == shards.second;
   }
+
+ private:
+  static constexpr std::size_t kSavedBytesMin = 14;  // stage, shard, length
 };
 
 class LoneRank {

@@ -192,6 +192,83 @@ TEST(PartitionOwners, AreAPureFunctionOfTheMembers) {
   for (const RankId rank : kWorkers) EXPECT_GT(std::ranges::count(owners, rank), 0);
 }
 
+std::vector<RankId> ranks_up_to(std::uint32_t count) {
+  std::vector<RankId> members;
+  for (std::uint32_t rank = 0; rank < count; ++rank) members.emplace_back(rank);
+  return members;
+}
+
+// Ranks die one to three at a time until one is left.
+TEST(PartitionOwnersAfter, SurvivorsKeepTheirsDeathAfterDeath) {
+  constexpr std::uint64_t kPartitions = 128;
+  std::mt19937_64 random(11);
+  for (std::uint32_t n = 2; n <= 64; ++n) {
+    std::vector<RankId> members = ranks_up_to(n);
+    auto owners = partition_owners(members, kPartitions);
+    while (members.size() > 1) {
+      for (auto deaths = std::min<std::size_t>(1 + random() % 3, members.size() - 1); deaths != 0;
+           --deaths) {
+        members.erase(members.begin() + static_cast<std::ptrdiff_t>(random() % members.size()));
+      }
+      const auto after = partition_owners_after(owners, members);
+      ASSERT_EQ(after.size(), kPartitions);
+      const HashRing ring(members);
+      for (std::uint64_t p = 0; p < kPartitions; ++p) {
+        const bool survives = std::ranges::find(members, owners[p]) != members.end();
+        ASSERT_TRUE(!survives || after[p] == owners[p]) << "partition " << p << " of " << n;
+        ASSERT_NE(std::ranges::find(members, after[p]), members.end());
+      }
+      for (const RankId member : members) {
+        ASSERT_LE(static_cast<std::uint64_t>(std::ranges::count(after, member)),
+                  ring.capacity(member, kPartitions));
+      }
+      owners = after;
+    }
+    EXPECT_EQ(owners, std::vector(kPartitions, members.front()));
+  }
+}
+
+TEST(PartitionOwnersAfter, TheOrderOfTheMembersDoesNotMatter) {
+  const auto owners = partition_owners(ranks_up_to(6), 128);
+  EXPECT_EQ(partition_owners_after(owners, std::vector{RankId{5}, RankId{0}, RankId{2}}),
+            partition_owners_after(owners, std::vector{RankId{0}, RankId{2}, RankId{5}}));
+}
+
+// As at home as the room allows: what a lost rank had goes where the ring says.
+TEST(PartitionOwnersAfter, DealsWhatTheLostRankHadByTheRing) {
+  const auto owners = partition_owners(ranks_up_to(8), 4096);
+  const std::vector<RankId> survivors = [] {
+    auto members = ranks_up_to(8);
+    members.erase(members.begin() + 3);
+    return members;
+  }();
+  const HashRing ring(survivors);
+  const auto after = partition_owners_after(owners, survivors);
+  for (std::uint64_t p = 0; p < owners.size(); ++p) {
+    if (owners[p] != RankId{3} || after[p] == ring.home(p)) continue;
+    const auto at_home = static_cast<std::uint64_t>(std::ranges::count(after, ring.home(p)));
+    ASSERT_EQ(at_home, ring.capacity(ring.home(p), owners.size())) << "home had room left";
+  }
+}
+
+TEST(PartitionOwnersAfter, ARankThatJoinsTakesNothingByItself) {
+  const auto owners = partition_owners(ranks_up_to(3), 128);
+  EXPECT_EQ(partition_owners_after(owners, ranks_up_to(4)), owners);
+  EXPECT_EQ(partition_owners_after(owners, ranks_up_to(64)), owners);
+
+  // But when another dies, it may get its share of what moves.
+  const std::vector<RankId> members{RankId{0}, RankId{2}, RankId{3}};
+  const auto after = partition_owners_after(owners, members);
+  EXPECT_GT(std::ranges::count(after, RankId{3}), 0);
+  for (std::uint64_t p = 0; p < owners.size(); ++p) {
+    EXPECT_TRUE(owners[p] == RankId{1} || after[p] == owners[p]) << "partition " << p;
+  }
+}
+
+TEST(PartitionOwnersAfter, NothingIsOwnedByNobody) {
+  EXPECT_TRUE(partition_owners_after({}, kWorkers).empty());
+}
+
 // ---- who computes ----
 
 TEST(ComputingRanks, LeavesTheCoordinatorOutOnlyIfToldToAndNotAlone) {

@@ -1,12 +1,16 @@
 // The task table, against a naive model of one record a shard.
 #include "scheduler/task_table.hpp"
 
+#include <expected>
 #include <map>
 #include <random>
+#include <string>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "tests/protocol/damaged_bytes.hpp"
 
 namespace regroup {
 namespace {
@@ -183,6 +187,118 @@ TEST(TaskTable, AttemptsTakeMemoryByTheRunAndGiveItBack) {
   EXPECT_LE(table.memory_bytes(), bytes_before + 200) << "neighbours retried alike are one run";
 }
 
+TEST(TaskTable, ReleaseAllTakesEveryLeaseBackUncharged) {
+  TaskTable table(200);
+  std::vector<ShardRange> done;
+  table.lease(range(0, 150));
+  ASSERT_TRUE(table.commit(range(10, 70), kFirst, done));
+  table.quarantine(ShardId{149});
+  EXPECT_EQ(table.next_pending(ShardId{0}, 1), range(150, 1));
+
+  EXPECT_EQ(table.release_all(), 79U);
+
+  EXPECT_EQ(table.release_all(), 0U);
+  EXPECT_EQ(table.count(ShardState::kPending), 129U);
+  EXPECT_EQ(table.attempt(ShardId{0}), kFirst);
+  EXPECT_EQ(table.next_pending(ShardId{0}, 200), range(0, 10));
+  EXPECT_EQ(table.next_pending(ShardId{10}, 200), range(80, 69));
+  EXPECT_EQ(table.state(ShardId{149}), ShardState::kQuarantined);
+}
+
+TEST(TaskTable, ReopenAllMakesWhatWasSettledPending) {
+  TaskTable table(200);
+  std::vector<ShardRange> done;
+  table.lease(range(0, 150));
+  table.release(range(0, 1), Charge::kAttempt);
+  ASSERT_TRUE(table.commit(range(0, 100), kFirst, done));
+  table.quarantine(ShardId{199});
+
+  table.reopen_all();
+
+  EXPECT_EQ(table.count(ShardState::kPending), 150U);
+  EXPECT_EQ(table.count(ShardState::kLeased), 50U);
+  EXPECT_EQ(table.attempt(ShardId{0}), kSecond);
+  EXPECT_EQ(table.next_pending(ShardId{0}, 200), range(0, 1));
+  EXPECT_EQ(table.next_pending(ShardId{1}, 200), range(1, 99));
+  EXPECT_EQ(table.next_pending(ShardId{100}, 200), range(150, 50));
+}
+
+// ---- saving and loading ----
+
+Buffer saved(const TaskTable& table) {
+  Buffer bytes;
+  Writer writer(bytes);
+  table.save(writer);
+  return bytes;
+}
+
+std::expected<TaskTable, std::string> loaded(std::span<const std::byte> bytes,
+                                             std::uint64_t shards) {
+  Reader reader(bytes);
+  auto table = TaskTable::load(reader, shards);
+  if (table && !reader.complete()) return std::unexpected("bytes are left over");
+  return table;
+}
+
+std::string error_of_load(const Buffer& bytes, std::uint64_t shards) {
+  const auto table = loaded(bytes.view(), shards);
+  return table ? "" : table.error();
+}
+
+TEST(TaskTableState, ATableOfOneStateTakesAFewBytes) {
+  constexpr std::uint64_t kShards = 10'000'000;
+  TaskTable table(kShards);
+  std::vector<ShardRange> done;
+  EXPECT_LT(saved(table).size(), 12U) << "pending";
+  table.lease(range(0, kShards));
+  EXPECT_LT(saved(table).size(), 12U) << "leased";
+  ASSERT_TRUE(table.commit(range(0, kShards - 5000), kFirst, done));
+  table.release(range(kShards - 100, 50), Charge::kAttempt);
+  table.quarantine(ShardId{77});
+  EXPECT_LT(saved(table).size(), 40U) << "mostly done";
+
+  const auto again = loaded(saved(table).view(), kShards);
+
+  ASSERT_TRUE(again) << again.error();
+  EXPECT_EQ(again->count(ShardState::kDone), kShards - 5000);
+  EXPECT_EQ(again->state(ShardId{kShards - 100}), ShardState::kPending);
+  EXPECT_EQ(again->attempt(ShardId{kShards - 100}), kSecond);
+  EXPECT_EQ(again->state(ShardId{kShards - 1}), ShardState::kLeased);
+}
+
+TEST(TaskTableState, AnEmptyStageComesBack) {
+  const auto again = loaded(saved(TaskTable(0)).view(), 0);
+  ASSERT_TRUE(again) << again.error();
+  EXPECT_TRUE(again->settled());
+}
+
+TEST(TaskTableState, IsRefusedByAStageOfAnotherSize) {
+  EXPECT_EQ(error_of_load(saved(TaskTable(5)), 6),
+            "the saved task table is of a stage of 5 shards, not of 6");
+  EXPECT_EQ(error_of_load({}, 6), "the saved task table is cut short");
+}
+
+TEST(TaskTableState, StepsOfAttemptsThatCannotBeAreRefused) {
+  const auto error_of_steps = [](std::vector<std::uint64_t> varints) {
+    Buffer bytes;
+    Writer writer(bytes);
+    writer.put_varint(100);
+    writer.put_varint(100 << 3);  // all pending
+    for (const std::uint64_t number : varints) writer.put_varint(number);
+    return error_of_load(bytes, 100);
+  };
+  EXPECT_EQ(error_of_steps({2, 0, 2, 100, 1}), "");
+  const std::string damaged = "the attempts of the saved task table are damaged";
+  EXPECT_EQ(error_of_steps({1, 101, 2}), damaged) << "beyond the stage";
+  EXPECT_EQ(error_of_steps({2, 60, 2, 41, 1}), damaged) << "beyond the stage";
+  EXPECT_EQ(error_of_steps({2, 60, 2, 0, 3}), damaged) << "two of one shard";
+  EXPECT_EQ(error_of_steps({1, 60, 1}), damaged) << "no step";
+  EXPECT_EQ(error_of_steps({2, 60, 2, 1, 2}), damaged) << "no step";
+  EXPECT_EQ(error_of_steps({1, 60, 0}), damaged) << "attempts count from 1";
+  EXPECT_EQ(error_of_steps({1, 60, std::uint64_t{1} << 32}), damaged) << "too large";
+  EXPECT_EQ(error_of_steps({~std::uint64_t{0}, 60, 2}), damaged) << "more than there are";
+}
+
 TEST(TaskTableDeathTest, LeasesOnlyWhatIsPendingAndThere) {
   TaskTable table(100);
   table.lease(range(70, 1));
@@ -322,6 +438,24 @@ class TaskTableRandom : public testing::TestWithParam<std::uint64_t> {
     if (expected) state = ShardState::kQuarantined;
   }
 
+  void release_all() {
+    std::uint64_t expected = 0;
+    for (std::uint64_t shard = 0; shard < shards_; ++shard) {
+      if (model_.at(shard).state != ShardState::kLeased) continue;
+      model_.at(shard).state = ShardState::kPending;
+      ++expected;
+    }
+    ASSERT_EQ(table_.release_all(), expected);
+  }
+
+  void reopen_all() {
+    for (std::uint64_t shard = 0; shard < shards_; ++shard) {
+      ShardState& state = model_.at(shard).state;
+      if (state != ShardState::kLeased) state = ShardState::kPending;
+    }
+    table_.reopen_all();
+  }
+
   void look() {
     const std::uint64_t from = below(shards_ + 2);
     const std::uint64_t count_max = below(300);
@@ -344,7 +478,8 @@ class TaskTableRandom : public testing::TestWithParam<std::uint64_t> {
       case 5:
         return below(4) == 0 ? commit() : look();
       case 6:
-        return below(8) == 0 ? quarantine() : look();
+        if (below(30) == 0) return below(3) == 0 ? reopen_all() : release_all();
+        return below(4) == 0 ? quarantine() : look();
       default:
         return look();
     }
@@ -374,6 +509,46 @@ TEST_P(TaskTableRandom, MatchesTheModel) {
     expect_matches_model();
     if (HasFatalFailure()) return;
   }
+}
+
+// Every step is taken by a table that was just loaded.
+TEST_P(TaskTableRandom, GoesOnFromWhatWasSaved) {
+  for (int i = 0; i < 400; ++i) {
+    const Buffer bytes = saved(table_);
+    ASSERT_LE(bytes.size(), state_words(shards_) * 16 + TaskTable::kHeaderBytesMax +
+                                15 * shards_);  // steps of attempts
+    auto again = loaded(bytes.view(), shards_);
+    ASSERT_TRUE(again) << again.error();
+    ASSERT_TRUE(std::ranges::equal(saved(*again).view(), bytes.view()));
+    table_ = std::move(*again);
+    expect_matches_model();
+    step();
+    if (HasFatalFailure()) return;
+    expect_matches_model();
+    if (HasFatalFailure()) return;
+  }
+}
+
+// What loads in spite of the damage is a table like any other.
+TEST_P(TaskTableRandom, DamagedInputIsRefusedOrHarmless) {
+  for (int i = 0; i < 150; ++i) step();
+  const Buffer good = saved(table_);
+  for_each_cut(good.view(), [&](std::span<const std::byte> bytes, std::size_t length) {
+    EXPECT_FALSE(loaded(bytes, shards_)) << "cut to " << length << " bytes";
+  });
+  for_each_damage(good.view(), GetParam(), 200, [&](std::span<const std::byte> bytes) {
+    auto table = loaded(bytes, shards_);
+    if (!table) return;
+    std::uint64_t counted = 0;
+    for (int state = 0; state < 4; ++state) counted += table->count(ShardState(state));
+    EXPECT_EQ(counted, shards_);
+    table->release_all();
+    for (ShardRange run; (run = table->next_pending(ShardId{0}, shards_)).count != 0;) {
+      table->lease(run);
+    }
+    EXPECT_EQ(table->count(ShardState::kPending), 0U);
+    EXPECT_TRUE(loaded(saved(*table).view(), shards_));
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, TaskTableRandom, testing::Range<std::uint64_t>(0, 60));

@@ -45,7 +45,10 @@ Checkers::Checkers(const WorldOptions& options, const PretendJob& job)
   if (options.vector_clocks) {
     vectors_.assign(options.ranks, std::vector<std::uint64_t>(options.ranks, 0));
   }
-  for (const StagePlan& stage : job.stages()) shards_.emplace_back(stage.shards);
+  for (const StagePlan& stage : job.stages()) {
+    shards_.emplace_back(stage.shards);
+    handed_bytes_ += stage.shards * sizeof(Fate);
+  }
   if (options.upset == Upset::kOpenFails && options.upset_rank == RankId{0}) {
     upset_known_ = Known::kInTime;
   }
@@ -339,6 +342,7 @@ void Checkers::commit(StageId stage, ShardRange shards, std::uint32_t value_byte
       violated("I8 result", name(stage, shard) + " is committed with wrong bytes");
     }
     shards_[stage.value][shard.value].value.assign(value.begin(), value.end());
+    handed_bytes_ += sizeof(std::uint32_t) + value.size();
   }
 }
 
@@ -352,6 +356,32 @@ void Checkers::skip(StageId stage, ShardId shard, Attempt attempts, RankId,
   if (attempts.value != options_.schedule.attempts_max || what.empty()) {
     violated("I7 once", name(stage, shard) + " is given up early or without a reason");
   }
+}
+
+void Checkers::save_state(Writer& writer) const {
+  for (const auto& stage : shards_) {
+    for (const ShardRecord& shard : stage) {
+      writer.put(shard.in_sink);
+      if (shard.in_sink == Fate::kCommitted) writer.put_bytes(shard.value);
+    }
+  }
+}
+
+std::expected<void, std::string> Checkers::load_state(Reader& reader) {
+  const std::size_t bytes_before = reader.rest().size();
+  for (auto& stage : shards_) {
+    for (ShardRecord& shard : stage) {
+      shard.in_sink = reader.get<Fate>();
+      shard.value.clear();
+      if (shard.in_sink > Fate::kSkipped) return std::unexpected("no such fate of a saved shard");
+      if (shard.in_sink != Fate::kCommitted) continue;
+      const auto value = reader.get_bytes();
+      shard.value.assign(value.begin(), value.end());
+    }
+  }
+  if (reader.failed()) return std::unexpected("the saved shards are cut short");
+  handed_bytes_ = bytes_before - reader.rest().size();
+  return {};
 }
 
 // ---- the end ----

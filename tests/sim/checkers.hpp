@@ -56,6 +56,10 @@ class Checkers : public ResultSink {
               std::span<const std::byte> values) override;
   void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
             const std::string& what) override;
+  // What the job was handed, shard by shard; the rest that the checkers know is of no rank.
+  void save_state(Writer& writer) const override;
+  std::expected<void, std::string> load_state(Reader& reader) override;
+  std::size_t state_bytes() const override { return handed_bytes_; }
 
   // The first violation, on one line.
   const std::optional<std::string>& violation() const { return violation_; }
@@ -122,6 +126,7 @@ class Checkers : public ResultSink {
   std::vector<std::vector<ShardRecord>> shards_;  // by stage
   std::uint64_t stage_ = 0;                       // by the event log
   std::uint64_t stage_settled_ = 0;
+  std::size_t handed_bytes_ = 0;  // as save_state writes it
 
   std::array<std::uint64_t, 256> sent_kinds_{};
   std::uint64_t steals_with_loot_ = 0;

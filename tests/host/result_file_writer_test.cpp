@@ -1,99 +1,35 @@
-#include "runtime/host/result_file.hpp"
+#include "runtime/host/result_file_writer.hpp"
 
-#include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <limits>
-#include <numeric>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/lsan_interface.h>
-#endif
 
-#include "runtime/host/hdf5_wrapper.hpp"
+#include "runtime/host/result_file_reader.hpp"
 #include "tests/host/scratch.hpp"
+#include "tests/host/word_table.hpp"
 
 namespace regroup {
 namespace {
 
 using namespace std::string_view_literals;
 using test::contents_of;
+using test::expect_one_line;
+using test::expect_words;
 using test::names_in;
 using test::ScratchDirectory;
-using testing::AllOf;
+using test::WordRows;
+using test::write_words;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-using testing::Not;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-const std::vector<ResultColumn> kWordTable = {{"count", ColumnType::kUint64},
-                                              {"word", ColumnType::kText},
-                                              {"share", ColumnType::kFloat64},
-                                              {"delta", ColumnType::kInt64}};
-
-// `rows` rows of kWordTable, made up from the row's number.
-struct WordRows {
-  explicit WordRows(std::size_t rows) {
-    for (std::size_t row = 0; row < rows; ++row) {
-      counts.push_back(row * row);
-      texts.push_back(std::string(row % 23, static_cast<char>('a' + row % 26)));
-      shares.push_back(1.0 / static_cast<double>(row + 1));
-      deltas.push_back(-static_cast<std::int64_t>(row));
-    }
-    words.assign(texts.begin(), texts.end());
-  }
-  std::expected<void, std::string> append_to(ResultFileWriter& writer, std::size_t first,
-                                             std::size_t count) const {
-    return writer.append_rows(
-        {std::span(counts).subspan(first, count), std::span(words).subspan(first, count),
-         std::span(shares).subspan(first, count), std::span(deltas).subspan(first, count)});
-  }
-
-  std::vector<std::uint64_t> counts;
-  std::vector<std::string> texts;
-  std::vector<std::string_view> words;
-  std::vector<double> shares;
-  std::vector<std::int64_t> deltas;
-};
-
-// Writes the rows in calls of `step` rows.
-void write_words(const std::filesystem::path& directory, const WordRows& rows, std::size_t step,
-                 const ResultFileOptions& options = {}) {
-  auto writer = ResultFileWriter::create(directory, options).value();
-  ASSERT_TRUE(writer.attribute("job", "wordcount"));
-  ASSERT_TRUE(writer.scalar("total", std::uint64_t{rows.counts.size()}));
-  ASSERT_TRUE(writer.columns(kWordTable));
-  for (std::size_t first = 0; first < rows.counts.size(); first += step)
-    ASSERT_TRUE(rows.append_to(writer, first, std::min(step, rows.counts.size() - first)));
-  const auto done = writer.finish();
-  ASSERT_TRUE(done) << done.error();
-}
-
-void expect_words(const std::filesystem::path& directory, const WordRows& expected) {
-  const auto reader = ResultFileReader::open(directory).value();
-  EXPECT_TRUE(reader.verify());
-  EXPECT_EQ(reader.columns(), kWordTable);
-  ASSERT_EQ(reader.rows(), expected.counts.size());
-  ResultRows block;
-  for (std::size_t row = 0; row < expected.counts.size(); row += block.rows) {
-    ASSERT_TRUE(reader.read(row, 10'000, block));
-    ASSERT_GT(block.rows, 0u);
-    for (std::size_t i = 0; i < block.rows; ++i) {
-      ASSERT_EQ(std::get<std::vector<std::uint64_t>>(block.columns[0])[i],
-                expected.counts[row + i]);
-      ASSERT_EQ(std::get<TextRows>(block.columns[1])[i], expected.words[row + i]);
-      ASSERT_EQ(std::get<std::vector<double>>(block.columns[2])[i], expected.shares[row + i]);
-      ASSERT_EQ(std::get<std::vector<std::int64_t>>(block.columns[3])[i], expected.deltas[row + i]);
-    }
-  }
-}
 
 // Waits for the clock to show another second, with a deadline of its own making.
 void let_a_second_pass() {
@@ -388,12 +324,6 @@ TEST(ResultFileDeathTest, RowsThatDoNotFitTheTableBreakAnInvariant) {
 
 // ---- Faults ----
 
-void expect_one_line(const std::string& error, const std::filesystem::path& directory,
-                     const std::string& text) {
-  EXPECT_THAT(error, AllOf(HasSubstr((directory / "result.h5").string()), HasSubstr(text),
-                           Not(HasSubstr("\n"))));
-}
-
 // Writes until something fails, and returns that error.
 std::string error_of_writing(const std::filesystem::path& directory, std::size_t blocks,
                              FileSystem& file_system = FileSystem::real()) {
@@ -528,190 +458,6 @@ TEST(ResultFileFault, SyncAndRenameFailuresAreErrors) {
     expect_one_line(done.error(), scratch.path(), "Input/output error");
     EXPECT_FALSE(std::filesystem::exists(scratch.path() / "result.h5"));
   }
-}
-
-// ---- Damaged and foreign files ----
-
-std::string error_of_opening(const std::filesystem::path& directory) {
-  const auto reader = ResultFileReader::open(directory);
-  return reader ? "" : reader.error();
-}
-
-TEST(ResultFileReader, SaysWhatIsWrongAndWhatToDo) {
-  const ScratchDirectory scratch;
-  const auto path = scratch.path() / "result.h5";
-
-  expect_one_line(error_of_opening(scratch.path() / "none"), scratch.path() / "none",
-                  "no such directory");
-  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "regroup resume");
-  std::filesystem::create_directory(path);
-  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "not a regular file");
-  std::filesystem::remove(path);
-  test::write_file(path, "");
-  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "truncated");
-  test::write_file(path, "this is some other file");
-  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "not an HDF5 file");
-}
-
-TEST(ResultFileReader, TellsOtherHdf5FilesAndOtherVersions) {
-  const ScratchDirectory scratch;
-  {
-    auto file = hdf5::File::create(scratch.path() / "result.h5").value();
-    ASSERT_TRUE(file.close());
-  }
-  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "not a result of Regroup");
-  std::filesystem::remove(scratch.path() / "result.h5");
-  {
-    auto file = hdf5::File::create(scratch.path() / "result.h5").value();
-    auto root = file.root().value();
-    ASSERT_TRUE(root.put_attribute("format", hdf5::Value("regroup-result")));
-    ASSERT_TRUE(root.put_attribute("format_version", hdf5::Value(std::int64_t{2})));
-    ASSERT_TRUE(file.close());
-  }
-  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "format version 2");
-}
-
-TEST(ResultFileReader, NoTruncatedFilePasses) {
-  const ScratchDirectory scratch;
-  write_words(scratch.path(), WordRows(5), 5);
-  const auto path = scratch.path() / "result.h5";
-  const std::string whole = contents_of(path);
-  for (std::size_t size = 0; size < whole.size(); size += 11) {
-    test::write_file(path, whole.substr(0, size));
-
-    const std::string error = error_of_opening(scratch.path());
-
-    expect_one_line(error, scratch.path(), size < 8 ? "truncated" : "damaged");
-  }
-}
-
-// Everything there is to read, as text; empty when something is found to be wrong.
-std::string all_of(const std::filesystem::path& directory) {
-  const auto reader = ResultFileReader::open(directory);
-  ResultRows rows;
-  if (!reader || !reader->verify() || !reader->read(0, 1'000'000, rows)) return "";
-  std::string all;
-  for (const auto* values : {&reader->attributes(), &reader->scalars()})
-    for (const auto& value : *values) all += value.name + std::to_string(value.value.index()) + ";";
-  for (const auto& column : reader->columns()) all += column.name + ";";
-  for (std::size_t row = 0; row < rows.rows; ++row)
-    for (const auto& column : rows.columns)
-      std::visit(
-          [&](const auto& values) {
-            if constexpr (std::is_same_v<std::remove_cvref_t<decltype(values)>, TextRows>)
-              all += std::string(values[row]) + ";";
-            else
-              all += std::to_string(values[row]) + ";";
-          },
-          column);
-  return all;
-}
-
-// HDF5 1.10 loses a few hundred bytes for each damaged object header that it refuses.
-class WithoutLeakCheck {
-#ifdef __SANITIZE_ADDRESS__
-  __lsan::ScopedDisabler disabler_;
-#endif
-};
-
-TEST(ResultFileReader, AFlippedBitIsFoundOrChangesNothing) {
-  [[maybe_unused]] const WithoutLeakCheck without_leak_check;
-  const ScratchDirectory scratch;
-  write_words(scratch.path(), WordRows(5), 5);
-  const auto path = scratch.path() / "result.h5";
-  const std::string good = contents_of(path);
-  const std::string expected = all_of(scratch.path());
-  ASSERT_NE(expected, "");
-  std::size_t found = 0;
-  for (std::size_t at = 0; at < good.size(); ++at) {
-    std::string bad = good;
-    bad[at] = static_cast<char>(bad[at] ^ (1 << (at % 8)));
-    test::write_file(path, bad);
-
-    const std::string read = all_of(scratch.path());
-
-    EXPECT_TRUE(read.empty() || read == expected) << "byte " << at;
-    if (read.empty()) ++found;
-  }
-  EXPECT_GT(found, good.size() / 4);
-}
-
-TEST(ResultFileReader, VerifyFindsAChangedValueInALargeTable) {
-  const ScratchDirectory scratch;
-  const WordRows rows(150'000);
-  write_words(scratch.path(), rows, 150'000);
-  const auto path = scratch.path() / "result.h5";
-  std::string bytes = contents_of(path);
-  const std::uint64_t needle = rows.counts[140'000];
-  const auto at = bytes.find(std::string(reinterpret_cast<const char*>(&needle), sizeof needle));
-  ASSERT_NE(at, bytes.npos);
-  bytes[at] = static_cast<char>(bytes[at] ^ 1);
-  test::write_file(path, bytes);
-
-  const auto reader = ResultFileReader::open(scratch.path()).value();
-  const auto verified = reader.verify();
-
-  ASSERT_FALSE(verified);
-  expect_one_line(verified.error(), scratch.path(), "column 'count': its content hash is");
-}
-
-// ---- Other people's readers ----
-
-bool runs(const std::string& command) {
-  return std::system((command + " >/dev/null 2>&1").c_str()) == 0;
-}
-
-TEST(ResultFileElsewhere, H5pyReadsTheWordColumn) {
-  std::string python;
-  for (const std::string candidate : {"python3", "/usr/bin/python3"})
-    if (python.empty() && runs(candidate + " -c 'import h5py'")) python = candidate;
-  if (python.empty()) GTEST_SKIP() << "no python3 with h5py is installed";
-  const ScratchDirectory scratch;
-  const std::vector<std::string_view> words = {"one", "", "nul\0\xff"sv};
-  const std::vector<std::uint64_t> counts = {3, 2, 1};
-  {
-    auto writer = ResultFileWriter::create(scratch.path()).value();
-    ASSERT_TRUE(writer.attribute("job", "wordcount"));
-    ASSERT_TRUE(writer.scalar("total", std::uint64_t{6}));
-    ASSERT_TRUE(writer.columns({{"count", ColumnType::kUint64}, {"word", ColumnType::kText}}));
-    ASSERT_TRUE(writer.append_rows({std::span(counts), std::span(words)}));
-    ASSERT_TRUE(writer.finish());
-  }
-  test::write_file(scratch.path() / "read.py", R"(import h5py, sys
-with h5py.File(sys.argv[1]) as f:
-    result = f["result"]
-    data = result["word_bytes"][:].tobytes()
-    offset = result["word_offset"][:]
-    words = [data[a:b] for a, b in zip(offset[:-1], offset[1:])]
-    assert words == [b"one", b"", b"nul\0\xff"], words
-    assert list(result["count"][:]) == [3, 2, 1]
-    assert f.attrs["job"].decode() == "wordcount"
-    assert f.attrs["format_version"] == 1
-    assert result.attrs["total"] == 6
-    assert [c.decode() for c in result.attrs["columns"]] == ["count", "word"]
-)");
-
-  const std::string command = python + " " + (scratch.path() / "read.py").string() + " " +
-                              (scratch.path() / "result.h5").string();
-
-  EXPECT_EQ(std::system(command.c_str()), 0);
-}
-
-TEST(ResultFileElsewhere, H5dumpReadsIt) {
-  if (!runs("h5dump --version")) GTEST_SKIP() << "h5dump is not installed";
-  const ScratchDirectory scratch;
-  write_words(scratch.path(), WordRows(70'000), 70'000);
-  const std::string file = (scratch.path() / "result.h5").string();
-
-  EXPECT_EQ(std::system(("h5dump -H " + file + " >" + file + ".header").c_str()), 0);
-  EXPECT_EQ(
-      std::system(("h5dump -d /result/count -s 69999 -c 1 " + file + " >" + file + ".row").c_str()),
-      0);
-
-  EXPECT_THAT(contents_of(file + ".header"),
-              AllOf(HasSubstr("word_bytes"), HasSubstr("word_offset"), HasSubstr("xxh3_128"),
-                    HasSubstr("( 70001 )"), HasSubstr("column_types")));
-  EXPECT_THAT(contents_of(file + ".row"), HasSubstr("(69999): 4899860001"));
 }
 
 }  // namespace

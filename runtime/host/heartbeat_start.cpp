@@ -1,0 +1,126 @@
+#include "runtime/host/heartbeat_start.hpp"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "runtime/host/heartbeat_network.hpp"
+#include "runtime/protocol/check.hpp"
+#include "runtime/protocol/wire.hpp"
+
+namespace regroup {
+namespace {
+
+constexpr std::size_t kNetworkBytesMin = 13;  // of a network without a name
+
+void put_host(Writer& writer, const HostIdentity& host) {
+  writer.put_string(host.boot_id);
+  writer.put_string(host.hostname);
+  writer.put(host.pid_namespace);
+}
+
+HostIdentity get_host(Reader& reader) {
+  HostIdentity host;
+  host.boot_id = reader.get_string();
+  host.hostname = reader.get_string();
+  host.pid_namespace = reader.get<std::uint64_t>();
+  return host;
+}
+
+Buffer encode(const RankNetworks& rank) {
+  Buffer bytes;
+  Writer writer(bytes);
+  put_host(writer, rank.host);
+  writer.put(rank.network_namespace);
+  writer.put(static_cast<std::uint32_t>(rank.networks.size()));
+  for (const LocalNetwork& network : rank.networks) {
+    writer.put_string(network.interface);
+    writer.put(network.ip);
+    writer.put(network.mask);
+    writer.put(static_cast<std::uint8_t>(network.loopback));
+  }
+  return bytes;
+}
+
+RankNetworks decode_networks(std::span<const std::byte> bytes) {
+  Reader reader(bytes);
+  RankNetworks rank;
+  rank.host = get_host(reader);
+  rank.network_namespace = reader.get<std::uint64_t>();
+  for (std::size_t count = reader.get_count(kNetworkBytesMin); count > 0; --count) {
+    LocalNetwork network;
+    network.interface = reader.get_string();
+    network.ip = reader.get<std::uint32_t>();
+    network.mask = reader.get<std::uint32_t>();
+    network.loopback = reader.get<std::uint8_t>() != 0;
+    rank.networks.push_back(std::move(network));
+  }
+  REGROUP_CHECK(reader.complete(), "ranks of one installation write what each other reads");
+  return rank;
+}
+
+// Where a rank's socket is, or why it has none.
+struct Opening {
+  PeerAddress address;
+  std::string error;
+};
+
+Buffer encode(const Opening& opening) {
+  Buffer bytes;
+  Writer writer(bytes);
+  put_host(writer, opening.address.host);
+  writer.put(opening.address.pid);
+  writer.put(opening.address.started);
+  writer.put(opening.address.udp.ip);
+  writer.put(opening.address.udp.port);
+  writer.put_string(opening.error);
+  return bytes;
+}
+
+Opening decode_opening(std::span<const std::byte> bytes) {
+  Reader reader(bytes);
+  Opening opening;
+  opening.address.host = get_host(reader);
+  opening.address.pid = reader.get<std::int32_t>();
+  opening.address.started = reader.get<std::uint64_t>();
+  opening.address.udp.ip = reader.get<std::uint32_t>();
+  opening.address.udp.port = reader.get<std::uint16_t>();
+  opening.error = reader.get_string();
+  REGROUP_CHECK(reader.complete(), "ranks of one installation write what each other reads");
+  return opening;
+}
+
+}  // namespace
+
+std::expected<HeartbeatStart, std::string> start_heartbeats(MpiSession& session,
+                                                            std::string_view network) {
+  std::vector<RankNetworks> ranks;
+  for (const auto& bytes : session.gather(encode({.host = own_host(),
+                           .network_namespace = own_network_namespace(),
+                           .networks = own_networks()})
+                                              .view())) {
+    ranks.push_back(decode_networks(bytes));
+  }
+  const auto ips = choose_heartbeat_ips(ranks, network);
+  if (!ips) return std::unexpected(ips.error());
+
+  auto socket = HeartbeatSocket::open((*ips)[session.rank()]);
+  const Opening own = socket ? Opening{own_address(*socket), ""} : Opening{{}, socket.error()};
+  std::vector<PeerAddress> peers;
+  std::string error;
+  for (const auto& bytes : session.gather(encode(own).view())) {
+    Opening opening = decode_opening(bytes);
+    if (error.empty() && !opening.error.empty()) {
+      error = fmt::format("rank {}: {}", peers.size(), opening.error);
+    }
+    peers.push_back(std::move(opening.address));
+  }
+  if (!error.empty()) return std::unexpected(error);
+
+  RunSecret secret{};
+  if (session.rank() == 0) secret = make_run_secret();
+  session.broadcast(secret);
+  return HeartbeatStart{std::move(*socket), std::move(peers), secret};
+}
+
+}  // namespace regroup

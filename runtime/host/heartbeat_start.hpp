@@ -1,0 +1,28 @@
+// How ranks find each other for their heartbeats, once, at the start of a run and over MPI: they
+// agree on a network, open their sockets there, tell each other where, and learn the run's secret
+// from rank 0. Every rank ends with success or every rank with an error.
+#pragma once
+
+#include <expected>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/host/failure_detector.hpp"
+#include "runtime/host/heartbeat_socket.hpp"
+#include "runtime/host/mpi_session.hpp"
+
+namespace regroup {
+
+struct HeartbeatStart {
+  HeartbeatSocket socket;          // this rank's, bound
+  std::vector<PeerAddress> peers;  // by rank, this one included
+  RunSecret secret;
+};
+
+// Collective over all ranks and blocking, so for the start of a run only. `network`: see
+// choose_heartbeat_ips; the same on every rank. Errors are one line.
+std::expected<HeartbeatStart, std::string> start_heartbeats(MpiSession& session,
+                                                            std::string_view network = {});
+
+}  // namespace regroup

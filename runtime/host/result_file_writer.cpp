@@ -1,0 +1,418 @@
+#include "runtime/host/result_file_writer.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "runtime/host/content_hash.hpp"
+#include "runtime/host/hdf5_wrapper.hpp"
+#include "runtime/host/result_file_format.hpp"
+#include "runtime/host/result_file_reader.hpp"
+#include "runtime/protocol/check.hpp"
+
+namespace regroup {
+namespace {
+
+using namespace result_format;
+using hdf5::ElementType;
+using Outcome = std::expected<void, std::string>;
+
+bool is_alphanumeric(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool is_name(std::string_view name) {
+  if (name.empty() || name.size() > ResultLimits::name_bytes_max || !is_alphanumeric(name[0]))
+    return false;
+  return std::ranges::all_of(
+      name, [](char c) { return is_alphanumeric(c) || c == '_' || c == '-' || c == '.'; });
+}
+
+// One dataset that grows: holds back less than a chunk, hashes what goes through. A dataset that
+// never fills a chunk is stored contiguously at its exact size, so that small results are small
+// files.
+class DatasetStream {
+ public:
+  DatasetStream(std::string name, ElementType type, std::uint64_t chunk_rows, int deflate_level)
+      : name_(std::move(name)),
+        type_(type),
+        layout_{0, chunk_rows, deflate_level},
+        chunk_bytes_(chunk_rows * hdf5::element_bytes(type)) {}
+
+  // Writes each chunk as soon as it is full.
+  hdf5::Expected<void> append(hdf5::Group& group, std::span<const std::byte> bytes) {
+    hasher_.update(bytes);
+    while (!bytes.empty()) {
+      const auto part =
+          bytes.first(std::min<std::size_t>(bytes.size(), chunk_bytes_ - pending_.size()));
+      pending_.insert(pending_.end(), part.begin(), part.end());
+      bytes = bytes.subspan(part.size());
+      if (pending_.size() < chunk_bytes_) continue;
+      if (auto done = write_chunk(group); !done) return done;
+    }
+    return {};
+  }
+
+  // Writes what is left, then the hash.
+  hdf5::Expected<void> finish(hdf5::Group& group) {
+    if (auto done = write_rest(group); !done) return done;
+    pending_ = {};
+    if (auto done = dataset_.put_attribute(kHashAttribute, hasher_.hex()); !done) return done;
+    return dataset_.close();
+  }
+
+ private:
+  hdf5::Expected<void> create(hdf5::Group& group, const hdf5::Layout& layout) {
+    auto dataset = group.create_dataset(name_, type_, layout);
+    if (!dataset) return std::unexpected(dataset.error());
+    dataset_ = std::move(*dataset);
+    created_ = true;
+    return {};
+  }
+
+  hdf5::Expected<void> write_chunk(hdf5::Group& group) {
+    if (!created_)
+      if (auto done = create(group, layout_); !done) return done;
+    auto done = dataset_.append(pending_);
+    pending_.clear();
+    return done;
+  }
+
+  hdf5::Expected<void> write_rest(hdf5::Group& group) {
+    if (created_) return pending_.empty() ? hdf5::Expected<void>() : write_chunk(group);
+    const hdf5::Layout exact{pending_.size() / hdf5::element_bytes(type_), 0, 0};
+    if (auto done = create(group, exact); !done) return done;
+    return dataset_.write(0, pending_);
+  }
+
+  std::string name_;
+  ElementType type_;
+  hdf5::Layout layout_;
+  std::size_t chunk_bytes_;
+  std::vector<std::byte> pending_;
+  ContentHasher hasher_;
+  hdf5::Dataset dataset_;
+  bool created_ = false;
+};
+
+// A column being written: one stream, or for texts their bytes and where each ends.
+struct ColumnWriter {
+  ResultColumn column;
+  DatasetStream values;                  // the numbers, or the bytes of the texts
+  std::optional<DatasetStream> offsets;  // texts only
+  std::uint64_t text_bytes = 0;
+};
+
+ColumnWriter column_writer(const ResultColumn& column, int deflate_level) {
+  if (column.type != ColumnType::kText)
+    return {column,
+            DatasetStream(column.name, element_type(column.type), kNumberChunkRows, deflate_level),
+            std::nullopt};
+  return {
+      column,
+      DatasetStream(bytes_name(column.name), ElementType::kUint8, kTextChunkBytes, deflate_level),
+      DatasetStream(offset_name(column.name), ElementType::kUint64, kNumberChunkRows,
+                    deflate_level)};
+}
+
+std::size_t length_of(const ColumnValues& values) {
+  return std::visit([](const auto& span) { return span.size(); }, values);
+}
+
+// The alternatives of ColumnValues are in the order of ColumnType.
+ColumnType type_of(const ColumnValues& values) {
+  return static_cast<ColumnType>(values.index());
+}
+
+// What is wrong with a table of these columns, if anything.
+std::optional<std::string> problem_with(const std::vector<ResultColumn>& columns) {
+  if (columns.empty() || columns.size() > ResultLimits::columns_max)
+    return fmt::format("a table has 1 to {} columns, not {}", ResultLimits::columns_max,
+                       columns.size());
+  std::set<std::string> datasets;
+  for (const auto& column : columns) {
+    if (!is_name(column.name))
+      return fmt::format(
+          "'{}' is no name for a column; use up to {} letters, digits, '_', '-' and '.'",
+          column.name, ResultLimits::name_bytes_max);
+    const bool text = column.type == ColumnType::kText;
+    if (!datasets.insert(text ? bytes_name(column.name) : column.name).second ||
+        (text && !datasets.insert(offset_name(column.name)).second))
+      return fmt::format("column '{}' needs a dataset name that another column has; rename one",
+                         column.name);
+  }
+  return std::nullopt;
+}
+
+// What is wrong with adding this attribute or scalar, if anything.
+std::optional<std::string> problem_with(const NamedValue& added,
+                                        const std::vector<NamedValue>& present,
+                                        std::span<const std::string_view> reserved) {
+  if (!is_name(added.name))
+    return fmt::format(
+        "'{}' is no name for a value; use up to {} letters, digits, '_', '-' and '.'", added.name,
+        ResultLimits::name_bytes_max);
+  const bool taken = std::ranges::find(reserved, added.name) != reserved.end() ||
+                     std::ranges::find(present, added.name, &NamedValue::name) != present.end();
+  if (taken) return fmt::format("the name '{}' is taken; use another", added.name);
+  if (present.size() == ResultLimits::named_values_max)
+    return fmt::format("more than {} named values; use a table", ResultLimits::named_values_max);
+  const auto* text = std::get_if<std::string>(&added.value);
+  if (text != nullptr && (text->size() > hdf5::attribute_bytes_max || text->contains('\0')))
+    return fmt::format("the text of '{}' has a NUL or more than {} bytes; use a text column",
+                       added.name, hdf5::attribute_bytes_max);
+  return std::nullopt;
+}
+
+std::vector<std::string> names_of(const std::vector<NamedValue>& values) {
+  std::vector<std::string> names;
+  for (const auto& value : values) names.push_back(value.name);
+  return names;
+}
+
+}  // namespace
+
+struct ResultFileWriter::State {
+  State(FileSystem& the_file_system, const std::filesystem::path& the_directory,
+        const ResultFileOptions& the_options)
+      : file_system(the_file_system),
+        directory(the_directory),
+        final_path(the_directory / kResultFileName),
+        temporary_path(final_path.string() + ".tmp"),
+        options(the_options) {}
+  ~State() {
+    file = {};
+    if (!published) file_system.unlink(temporary_path.c_str());
+  }
+
+  Outcome fail(std::string problem) {
+    error = std::move(problem);
+    return std::unexpected(*error);
+  }
+  Outcome fail_writing(std::string_view what, std::string_view why) {
+    return fail(fmt::format(
+        "{}: cannot write {}: {}; make room or repair the directory, then resume the run",
+        final_path.string(), what, why));
+  }
+  Outcome refuse(const std::string& problem) {
+    return fail(fmt::format("{}: {}", final_path.string(), problem));
+  }
+
+  // Adds to `values`, which are the attributes or the scalars.
+  Outcome add(std::vector<NamedValue>& values, std::span<const std::string_view> reserved,
+              NamedValue added);
+  Outcome open();
+  Outcome append_block(std::span<const ColumnValues> values, std::size_t first, std::size_t count);
+  Outcome append_text_row(std::span<const ColumnValues> values, std::size_t row);
+  Outcome write_rest();
+  Outcome write_names();
+  Outcome close_and_sync();
+  Outcome verify_and_publish();
+
+  FileSystem& file_system;
+  std::filesystem::path directory;
+  std::filesystem::path final_path;
+  std::filesystem::path temporary_path;
+  ResultFileOptions options;
+
+  hdf5::File file;
+  hdf5::Group root;
+  hdf5::Group group;
+  std::vector<NamedValue> attributes;
+  std::vector<NamedValue> scalars;
+  std::vector<ColumnWriter> columns;
+  std::uint64_t rows = 0;
+  std::optional<std::string> error;
+  bool published = false;
+};
+
+Outcome ResultFileWriter::State::add(std::vector<NamedValue>& values,
+                                     std::span<const std::string_view> reserved, NamedValue added) {
+  if (error) return std::unexpected(*error);
+  if (const auto problem = problem_with(added, values, reserved)) return refuse(*problem);
+  values.push_back(std::move(added));
+  return {};
+}
+
+Outcome ResultFileWriter::State::open() {
+  // A left-over of a writer that died is not written into: should that one live, it keeps its own
+  // file.
+  file_system.unlink(temporary_path.c_str());
+  auto created = hdf5::File::create(temporary_path, file_system);
+  if (!created) return fail_writing("the file", created.error());
+  file = std::move(*created);
+  auto opened_root = file.root();
+  if (!opened_root) return fail_writing("the file", opened_root.error());
+  root = std::move(*opened_root);
+  auto created_group = root.create_group(kGroup);
+  if (!created_group) return fail_writing("the file", created_group.error());
+  group = std::move(*created_group);
+  return {};
+}
+
+// Chunks must reach the file in an order that does not depend on how rows were cut into calls. So
+// the texts go row by row, and only then the numbers, in blocks that end where their chunks are
+// full.
+Outcome ResultFileWriter::State::append_block(std::span<const ColumnValues> values,
+                                              std::size_t first, std::size_t count) {
+  const bool has_text =
+      std::ranges::any_of(columns, [](const auto& c) { return c.offsets.has_value(); });
+  for (std::size_t row = first; has_text && row < first + count; ++row)
+    if (auto done = append_text_row(values, row); !done) return done;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    if (columns[i].offsets) continue;
+    const auto bytes = std::visit(
+        [&](const auto& span) { return std::as_bytes(span.subspan(first, count)); }, values[i]);
+    if (auto done = columns[i].values.append(group, bytes); !done)
+      return fail_writing(fmt::format("column '{}'", columns[i].column.name), done.error());
+  }
+  rows += count;
+  return {};
+}
+
+Outcome ResultFileWriter::State::append_text_row(std::span<const ColumnValues> values,
+                                                 std::size_t row) {
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    auto& column = columns[i];
+    if (!column.offsets) continue;
+    const std::string_view text = std::get<std::span<const std::string_view>>(values[i])[row];
+    if (text.size() > ResultLimits::text_bytes_max)
+      return refuse(fmt::format("a text of column '{}' has more than {} bytes; split it",
+                                column.column.name, ResultLimits::text_bytes_max));
+    column.text_bytes += text.size();
+    auto done = column.values.append(group, std::as_bytes(std::span(text)));
+    if (done) done = column.offsets->append(group, std::as_bytes(std::span(&column.text_bytes, 1)));
+    if (!done) return fail_writing(fmt::format("column '{}'", column.column.name), done.error());
+  }
+  return {};
+}
+
+Outcome ResultFileWriter::State::write_rest() {
+  for (auto& column : columns) {
+    auto done = column.values.finish(group);
+    if (done && column.offsets) done = column.offsets->finish(group);
+    if (!done) return fail_writing(fmt::format("column '{}'", column.column.name), done.error());
+  }
+  return {};
+}
+
+Outcome ResultFileWriter::State::write_names() {
+  std::vector<std::string> column_names;
+  std::vector<std::string> column_types;
+  for (const auto& column : columns) {
+    column_names.push_back(column.column.name);
+    column_types.emplace_back(kColumnTypeNames[static_cast<std::size_t>(column.column.type)]);
+  }
+  auto done = root.put_attribute("format", std::string(kFormat));
+  if (done) done = root.put_attribute("format_version", kFormatVersion);
+  for (const auto& [name, value] : attributes)
+    if (done) done = root.put_attribute(name, value);
+  if (done && !columns.empty()) done = group.put_attribute("columns", column_names);
+  if (done && !columns.empty()) done = group.put_attribute("column_types", column_types);
+  if (done && !scalars.empty()) done = group.put_attribute("scalars", names_of(scalars));
+  for (const auto& [name, value] : scalars)
+    if (done) done = group.put_attribute(name, value);
+  if (!done) return fail_writing("the scalars", done.error());
+  return {};
+}
+
+// On a full disk H5Fclose alone may return 0: so every step is checked.
+Outcome ResultFileWriter::State::close_and_sync() {
+  auto done = file.flush();
+  if (done) done = group.close();
+  if (done) done = root.close();
+  if (done) done = file.close();
+  return done ? done : fail_writing("the file to disk", done.error());
+}
+
+Outcome ResultFileWriter::State::verify_and_publish() {
+  {
+    const auto reader = ResultFileReader::open_file(temporary_path);
+    if (!reader) return fail_writing("a file that reads back", reader.error());
+    if (const auto read_back = reader->verify(); !read_back)
+      return fail_writing("a file that reads back", read_back.error());
+  }
+  if (file_system.rename(temporary_path.c_str(), final_path.c_str()) != 0)
+    return fail_writing("the file's name", errno_text(errno));
+  published = true;
+  if (auto done = sync_directory(file_system, directory); !done)
+    return fail_writing("the directory", done.error());
+  return {};
+}
+
+ResultFileWriter::ResultFileWriter(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ResultFileWriter::ResultFileWriter(ResultFileWriter&&) noexcept = default;
+ResultFileWriter& ResultFileWriter::operator=(ResultFileWriter&&) noexcept = default;
+ResultFileWriter::~ResultFileWriter() = default;
+
+std::expected<ResultFileWriter, std::string> ResultFileWriter::create(
+    const std::filesystem::path& directory, const ResultFileOptions& options,
+    FileSystem& file_system) {
+  REGROUP_CHECK(options.deflate_level >= 0 && options.deflate_level <= 9,
+                "deflate has levels 0 to 9");
+  auto state = std::make_unique<State>(file_system, directory, options);
+  if (auto done = state->open(); !done) return std::unexpected(done.error());
+  return ResultFileWriter(std::move(state));
+}
+
+Outcome ResultFileWriter::attribute(std::string name, ResultValue value) {
+  return state_->add(state_->attributes, kReservedAttributes, {std::move(name), std::move(value)});
+}
+
+Outcome ResultFileWriter::scalar(std::string name, ResultValue value) {
+  return state_->add(state_->scalars, kReservedScalars, {std::move(name), std::move(value)});
+}
+
+Outcome ResultFileWriter::columns(std::vector<ResultColumn> columns) {
+  if (state_->error) return std::unexpected(*state_->error);
+  REGROUP_CHECK(state_->columns.empty(), "a result has one table");
+  if (const auto problem = problem_with(columns)) return state_->refuse(*problem);
+  constexpr std::uint64_t first_offset = 0;
+  for (const auto& column : columns) {
+    auto writer = column_writer(column, state_->options.deflate_level);
+    if (writer.offsets) {
+      const auto done =
+          writer.offsets->append(state_->group, std::as_bytes(std::span(&first_offset, 1)));
+      REGROUP_CHECK(done.has_value(), "one offset fills no chunk");
+    }
+    state_->columns.push_back(std::move(writer));
+  }
+  return {};
+}
+
+Outcome ResultFileWriter::append_rows(std::span<const ColumnValues> values) {
+  if (state_->error) return std::unexpected(*state_->error);
+  REGROUP_CHECK(values.size() == state_->columns.size() && !values.empty(),
+                "one span for each column");
+  const std::size_t count = length_of(values[0]);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    REGROUP_CHECK(length_of(values[i]) == count, "columns grow by the same number of rows");
+    REGROUP_CHECK(type_of(values[i]) == state_->columns[i].column.type,
+                  "values of the column's type");
+  }
+  for (std::size_t first = 0; first < count;) {
+    const std::uint64_t until_chunk_end = kNumberChunkRows - state_->rows % kNumberChunkRows;
+    const std::size_t block = std::min<std::size_t>(count - first, until_chunk_end);
+    if (auto done = state_->append_block(values, first, block); !done) return done;
+    first += block;
+  }
+  return {};
+}
+
+Outcome ResultFileWriter::append_rows(std::initializer_list<ColumnValues> values) {
+  return append_rows(std::span(values.begin(), values.size()));
+}
+
+Outcome ResultFileWriter::finish() {
+  if (state_->error) return std::unexpected(*state_->error);
+  REGROUP_CHECK(!state_->published, "a result is finished once");
+  if (auto done = state_->write_rest(); !done) return done;
+  if (auto done = state_->write_names(); !done) return done;
+  if (auto done = state_->close_and_sync(); !done) return done;
+  return state_->verify_and_publish();
+}
+
+}  // namespace regroup

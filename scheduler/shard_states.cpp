@@ -1,0 +1,152 @@
+#include "scheduler/shard_states.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "runtime/protocol/check.hpp"
+
+namespace regroup {
+namespace {
+
+constexpr std::uint64_t kAll = ~std::uint64_t{0};
+
+// What a piece is, in the low bits of the varint it begins with; the rest is how many.
+constexpr int kKindBits = 3;
+constexpr std::uint64_t kKindMask = (1U << kKindBits) - 1;
+enum Kind : std::uint64_t {
+  // 0 to 3: that many shards of this state
+  kBothWords = 4,  // that many words of 64 shards, low and high
+  kHighWords = 5,  // the same without low, which is clear: shards pending or done
+};
+
+constexpr std::size_t bytes_of_word(Kind kind) {
+  return kind == kBothWords ? 16 : 8;
+}
+
+// A run within a word has at most 64 shards, so its varint takes 2 bytes at most: runs that would
+// not be shorter than the word itself are not worth it.
+constexpr std::size_t kRunBytesMax = 2;
+
+// Bit i is set where shard i's state is not that of shard i - 1.
+std::uint64_t changes_in(const StateWord& word, std::uint64_t used) {
+  const std::uint64_t changes = (word.low ^ word.low << 1) | (word.high ^ word.high << 1);
+  return changes & ~std::uint64_t{1} & kAll >> (StateWord::kShards - used);
+}
+
+// Joins pieces of one kind before it writes them.
+class PieceWriter {
+ public:
+  PieceWriter(Writer& writer, std::span<const StateWord> words) : writer_(&writer), words_(words) {}
+
+  void add_word(std::size_t index, std::uint64_t used) {
+    const StateWord& word = words_[index];
+    const std::uint64_t changes = changes_in(word, used);
+    const Kind kind = word.low == 0 ? kHighWords : kBothWords;
+    const auto runs = static_cast<std::size_t>(std::popcount(changes)) + 1;
+    if (runs * kRunBytesMax <= bytes_of_word(kind)) {
+      add_runs(word, changes, used);
+    } else {
+      append(kind, 1);
+      word_end_ = index + 1;
+    }
+  }
+
+  void finish() {
+    if (count_ == 0) return;
+    writer_->put_varint(count_ << kKindBits | kind_);
+    if (kind_ >= kBothWords) {
+      for (const StateWord& word : words_.subspan(word_end_ - count_, count_)) {
+        if (kind_ == kBothWords) writer_->put(word.low);
+        writer_->put(word.high);
+      }
+    }
+    count_ = 0;
+  }
+
+ private:
+  void add_runs(const StateWord& word, std::uint64_t changes, std::uint64_t used) {
+    for (std::uint64_t from = 0; from < used;) {
+      const std::uint64_t later = from == 63 ? 0 : changes & kAll << (from + 1);
+      const auto next = later == 0 ? used : static_cast<std::uint64_t>(std::countr_zero(later));
+      append((word.low >> from & 1) | (word.high >> from & 1) << 1, next - from);
+      from = next;
+    }
+  }
+
+  void append(std::uint64_t kind, std::uint64_t count) {
+    if (kind != kind_) finish();
+    kind_ = kind;
+    count_ += count;
+  }
+
+  Writer* writer_;
+  std::span<const StateWord> words_;
+  std::uint64_t kind_ = 0;
+  std::uint64_t count_ = 0;
+  std::size_t word_end_ = 0;  // behind the last word of a piece of words
+};
+
+void fill(std::span<StateWord> words, std::uint64_t first, std::uint64_t count,
+          std::uint64_t state) {
+  while (count != 0) {
+    StateWord& word = words[first / StateWord::kShards];
+    const std::uint64_t bit = first % StateWord::kShards;
+    const std::uint64_t here = std::min(count, StateWord::kShards - bit);
+    const std::uint64_t mask = kAll >> (StateWord::kShards - here) << bit;
+    if (state & 1) word.low |= mask;
+    if (state & 2) word.high |= mask;
+    first += here;
+    count -= here;
+  }
+}
+
+bool get_words(Reader& reader, Kind kind, std::span<StateWord> words) {
+  Reader piece(reader.get_raw(words.size() * bytes_of_word(kind)));
+  for (StateWord& word : words) {
+    if (kind == kBothWords) word.low = piece.get<std::uint64_t>();
+    word.high = piece.get<std::uint64_t>();
+  }
+  return !reader.failed();
+}
+
+bool unused_bits_clear(std::span<const StateWord> words, std::uint64_t shards) {
+  const std::uint64_t used = shards % StateWord::kShards;
+  return used == 0 || ((words.back().low | words.back().high) >> used) == 0;
+}
+
+}  // namespace
+
+void put_states(Writer& writer, std::span<const StateWord> words, std::uint64_t shards) {
+  REGROUP_CHECK(words.size() == state_words(shards), "states of another number of shards");
+  PieceWriter pieces(writer, words);
+  for (std::size_t index = 0; index < words.size(); ++index) {
+    const std::uint64_t first = index * StateWord::kShards;
+    pieces.add_word(index, std::min(StateWord::kShards, shards - first));
+  }
+  pieces.finish();
+}
+
+bool get_states(Reader& reader, std::span<StateWord> words, std::uint64_t shards) {
+  REGROUP_CHECK(words.size() == state_words(shards), "states of another number of shards");
+  for (std::uint64_t at = 0; at < shards;) {
+    const std::uint64_t head = reader.get_varint();
+    const std::uint64_t kind = head & kKindMask;
+    const std::uint64_t count = head >> kKindBits;
+    if (count == 0) return false;  // also when the input has ended
+    if (kind < kBothWords) {
+      if (count > shards - at) return false;
+      fill(words, at, count, kind);
+      at += count;
+      continue;
+    }
+    const std::size_t word = at / StateWord::kShards;
+    if (kind > kHighWords || at % StateWord::kShards != 0 || count > words.size() - word) {
+      return false;
+    }
+    if (!get_words(reader, static_cast<Kind>(kind), words.subspan(word, count))) return false;
+    at = std::min(shards, at + count * StateWord::kShards);
+  }
+  return unused_bits_clear(words, shards);
+}
+
+}  // namespace regroup

@@ -1,0 +1,38 @@
+// Hosts and processes have names of their own, and processes keep theirs.
+#include "runtime/host/host_identity.hpp"
+
+#include <csignal>
+
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace regroup {
+namespace {
+
+TEST(HostIdentity, IsTheSameTwiceAndSaysSomething) {
+  EXPECT_EQ(own_host(), own_host());
+  EXPECT_FALSE(own_host().boot_id.empty());
+  EXPECT_FALSE(own_host().hostname.empty());
+  EXPECT_NE(own_host().pid_namespace, 0U);
+  EXPECT_NE(own_network_namespace(), 0U);
+}
+
+TEST(HostIdentity, AProcessStartsOnceWhateverItIsCalled) {
+  const std::uint64_t before = process_start(::getpid());
+  EXPECT_GT(before, 0U);
+  EXPECT_EQ(process_start(::getppid()) <= before, true);
+  ::prctl(PR_SET_NAME, "a) b 1 (c");
+  EXPECT_EQ(process_start(::getpid()), before);
+}
+
+TEST(HostIdentity, NoProcessHasNoStart) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ::waitpid(child, nullptr, 0);
+  EXPECT_EQ(process_start(child), 0U);
+}
+
+}  // namespace
+}  // namespace regroup

@@ -1,0 +1,162 @@
+"""Faults that --inject rehearses, on real ranks. As long as nothing recovers, a killed rank ends the run:
+soon, with status 3, and status.json says which rank was lost. What does not kill changes no result. Once
+ranks recover, `lost` below is what changes."""
+
+import json
+
+import cli
+
+END_SECONDS_MAX = 20
+RANKS = 4
+SHARDS = 200
+SHARDS_FOR_LONG = 2000  # what survivors do not finish in the second that mpirun leaves them
+
+
+class Inject(cli.CliTest):
+    def words(self, *faults, shards=SHARDS, dir="run", milliseconds=10):
+        job = ["run", "sleeper", "--shards", shards, "--milliseconds", milliseconds, "--dir", dir]
+        return [*job, "--progress", "none", *(word for fault in faults for word in ("--inject", fault))]
+
+    def inject(self, *faults, direct=False, **settings):
+        words = self.words(*faults, **settings)
+        if direct:
+            return self.start_mpirun(RANKS, cli.FLAKY_JOB, *words).end(END_SECONDS_MAX)
+        return self.regroup(*words, "-n", RANKS, program=cli.FLAKY_JOB, seconds_max=END_SECONDS_MAX)
+
+    def struck(self, ended):
+        """What the lines on faults say, without their beginning."""
+        head = "regroup: injected: "
+        return sorted(line[len(head):] for line in ended.own_lines() if line.startswith(head))
+
+    def lost(self, ended, rank, directory="run"):
+        """The run must have failed for the loss of the rank, one of several if it is None."""
+        self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
+        self.assertEqual(ended.out, b"")
+        status = self.status_of(directory)
+        self.assertEqual((status["state"], status["exit"]), ("failed", cli.EXIT_NOT_RECOVERED), ended)
+        named = "rank " if rank is None else f"rank {rank} on node "
+        self.assertIn(named, status["message"], ended)
+        self.assertIn("killed by signal 9", status["message"], ended)
+        self.assertIn(status["message"], ended.own_lines()[-1])
+
+
+class Kill(Inject):
+    def test_a_rank_or_the_coordinator(self):
+        for fault, rank, when in (
+                ("kill:rank=2,after-shards=10", 2, "after 10 shards"),
+                ("kill:rank=0,after-shards=10", 0, "after 10 shards"),
+                ("kill:coordinator,at=200ms", 0, "at 200 ms"),
+                ("kill:successor,at=200ms", 1, "at 200 ms"),
+                ("kill:rank=3,at=start", 3, "at the start"),
+                ("kill:coordinator,at=start", 0, "at the start")):
+            with self.subTest(fault=fault):
+                directory = self.new_dir()
+                ended = self.inject(fault, dir=directory, shards=SHARDS_FOR_LONG)
+                self.assertEqual(self.struck(ended), [f"rank {rank} killed {when}"], ended)
+                self.lost(ended, rank, directory)
+                self.assertFalse((self.folder / directory / "result.h5").exists())
+
+    def test_the_coordinator_when_the_result_is_written(self):
+        ended = self.inject("kill:coordinator,at=end", shards=20)
+        self.assertEqual(self.struck(ended), ["rank 0 killed at the end"], ended)
+        self.lost(ended, 0)
+
+    def test_a_worker_that_says_goodbye(self):
+        """By then the coordinator may or may not have closed the run; status and truth agree."""
+        ended = self.inject("kill:rank=3,at=end", shards=20)
+        self.assertEqual(self.struck(ended), ["rank 3 killed at the end"], ended)
+        self.assertIn(ended.status, (cli.EXIT_DONE, cli.EXIT_NOT_RECOVERED), ended)
+        self.assertEqual(self.status_of("run")["exit"], ended.status)
+
+    def test_all_but_one_and_all(self):
+        for fault in ("kill:all-but=1,at=200ms", "kill:all-but=0,at=200ms",
+                      "kill:all-but=0,at=200ms,kill:rank=0,at=200ms"):
+            with self.subTest(fault=fault):
+                directory = self.new_dir()
+                ended = self.inject(fault, dir=directory)
+                self.assertGreaterEqual(len(self.struck(ended)), 1, ended)
+                self.lost(ended, None, directory)
+
+    def test_two_faults_in_one_go(self):
+        ended = self.inject("kill:rank=2,at=1000s,slow:rank=3,factor=2", "kill:rank=1,after-shards=5")
+        self.assertEqual(self.struck(ended), ["rank 1 killed after 5 shards", "rank 3 slowed 2 times"])
+        self.lost(ended, 1)
+
+    def test_under_mpirun(self):
+        for fault, victim in (("kill:rank=2,after-shards=10", 2), ("kill:coordinator,at=200ms", 0)):
+            with self.subTest(fault=fault):
+                directory = self.new_dir()
+                ended = self.inject(fault, direct=True, dir=directory)
+                self.assertNotEqual(ended.status, cli.EXIT_DONE, ended)
+                self.assertIn(f"rank {victim} killed", self.struck(ended)[0])
+                self.assertNotEqual(self.status_of(directory)["state"], "done")
+
+    def test_alone(self):
+        ended = self.regroup(*self.words("kill:rank=0,after-shards=3"), program=cli.FLAKY_JOB)
+        self.assertEqual(ended.status, -9, ended)
+        self.assertEqual(self.status_of("run")["exit"], None)
+
+    def test_a_fault_strikes_again_in_the_next_run(self):
+        for _ in range(2):
+            ended = self.inject("kill:coordinator,at=100ms")
+            self.assertEqual(self.struck(ended), ["rank 0 killed at 100 ms"], ended)
+            self.lost(ended, 0)
+
+
+class Survivable(Inject):
+    def test_what_does_not_kill_changes_nothing(self):
+        plain = self.summary(*self.words()[1:-4], "--progress", "none", ranks=RANKS,
+                             program=cli.FLAKY_JOB, dir="plain")
+        for fault, line in (
+                ("stop:rank=1,at=100ms,for=300ms", "rank 1 stopped at 100 ms for 300 ms"),
+                ("stop:coordinator,at=100ms,for=300ms", "rank 0 stopped at 100 ms for 300 ms"),
+                ("slow:rank=1,factor=5", "rank 1 slowed 5 times"),
+                ("duplicate-results:rank=1", "rank 1 sends everything twice"),
+                ("late-results:rank=1,by=300ms", "rank 1 sends late by 300 ms"),
+                ("kill:rank=1,at=1000s", None),
+                ("kill:rank=1,at=election", None)):
+            with self.subTest(fault=fault):
+                directory = self.new_dir()
+                ended = self.regroup(*self.words(fault, dir=directory), "-n", RANKS, "--format", "json",
+                                     program=cli.FLAKY_JOB)
+                self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+                self.assertEqual(self.struck(ended), [line] if line else [], ended)
+                self.assertEqual(json.loads(ended.out)["result"], plain["result"])
+
+    def test_from_the_environment_and_a_file(self):
+        self.write("faults.toml", 'inject = ["slow:rank=0,factor=2", "slow:rank=1,factor=3"]\n')
+        lines = ["rank 0 slowed 2 times", "rank 1 slowed 3 times"]
+        for extra, env in (((), {"REGROUP_INJECT": "slow:rank=0,factor=2,slow:rank=1,factor=3"}),
+                           (("--config", "faults.toml"), {})):
+            ended = self.regroup(*self.words(dir=self.new_dir()), "-n", 2, *extra,
+                                 program=cli.FLAKY_JOB, env=env)
+            self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+            self.assertEqual(self.struck(ended), lines)
+
+
+class Refused(Inject):
+    def test_bad_faults_write_nothing(self):
+        for fault, *names in (
+                ("explode:rank=1", "explode", "kill"), ("kill:rank=1", "when", "at=TIME"),
+                ("kill:rank=4,at=1s", "rank 4", "0 to 3"), ("gpu-error:rank=0", "gpu-error"),
+                ("", "''")):
+            for direct in (False, True):
+                with self.subTest(fault=fault, direct=direct):
+                    before = self.listing()
+                    ended = self.inject(fault, direct=direct)
+                    self.assertEqual(ended.status, cli.EXIT_BAD_INPUT, ended)
+                    self.assertEqual(len(ended.own_lines()), 1, ended)
+                    for name in ("--inject", *names):
+                        self.assertIn(name, ended.own_lines()[0])
+                    self.assertEqual(self.listing(), before)
+
+    def test_a_victim_to_be_agreed_on_needs_a_directory_under_mpirun(self):
+        words = ["run", "sleeper", "--inject", "kill:coordinator,at=1s"]
+        ended = self.start_mpirun(2, cli.FLAKY_JOB, *words).end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_BAD_INPUT, ended)
+        self.assertIn("--dir", ended.own_lines()[0])
+        self.assertEqual(self.listing(), {})
+
+
+if __name__ == "__main__":
+    cli.main()
