@@ -18,7 +18,10 @@
 #include "jobs/report.hpp"
 #include "jobs/version.hpp"
 #include "runtime/host/device.hpp"
+#include "runtime/host/failure_detector.hpp"
 #include "runtime/host/fault_injector.hpp"
+#include "runtime/host/fencing_token.hpp"
+#include "runtime/host/heartbeat_start.hpp"
 #include "runtime/host/host_loop.hpp"
 #include "runtime/host/hwloc_wrapper.hpp"
 #include "runtime/host/local_transport.hpp"
@@ -108,6 +111,11 @@ class RankRun {
 
   void connect();
   void prepare_faults();
+  std::string agree_on(std::string text);
+  HostHooks hooks();
+  void watch_peers(HostLoop& loop);
+  void enter_view(const View& view);
+  [[noreturn]] void leave_at_once(const Outcome& outcome);
   NodeOptions node_options() const;
   Outcome run_watched(HostLoop& loop);
   RankResources bind();
@@ -126,6 +134,12 @@ class RankRun {
   std::optional<MpiSession> session_;
   BufferPool pool_;
   std::unique_ptr<Transport> transport_;
+
+  std::optional<HeartbeatStart> heartbeats_;
+  std::optional<FencingTokens> tokens_;
+  std::optional<FailureDetector> detector_;
+  RankSet members_;                          // under the loop's lock
+  std::atomic<std::uint64_t> failures_ = 0;  // ranks lost so far
 
   RunProgress progress_;  // coordinator: the latest picture
   View view_;
@@ -147,10 +161,73 @@ void RankRun::prepare_faults() {
 void RankRun::connect() {
   if (request_.launched) {
     session_.emplace();
+    auto heartbeats = start_heartbeats(*session_);
+    if (!heartbeats) {
+      std::fprintf(stderr, "regroup: no heartbeats: %s\n", heartbeats.error().c_str());
+    } else {
+      heartbeats_ = std::move(*heartbeats);
+    }
+    const std::string directory =
+        agree_on(request_.directory == nullptr
+                     ? ""
+                     : std::filesystem::absolute(request_.directory->path()).string());
+    tokens_.emplace(std::filesystem::path(directory) / "views",
+                    agree_on(fmt::format("{}-{}", std::time(nullptr), getpid())));
     transport_ = std::make_unique<MpiTransport>(*session_, pool_);
   } else {
     transport_ = std::make_unique<LocalTransport>();
   }
+}
+
+// Rank 0's text, to every rank. Only while all are known to live.
+std::string RankRun::agree_on(std::string text) {
+  std::uint64_t bytes = text.size();
+  session_->broadcast(std::as_writable_bytes(std::span(&bytes, 1)));
+  text.resize(bytes);
+  session_->broadcast(std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
+HostHooks RankRun::hooks() {
+  HostHooks hooks;
+  hooks.take_fence = [this](const FenceRequest& request) { return tokens_->take(request); };
+  hooks.on_revoked = [this](const View& view) {
+    if (injector_) injector_->reached(FaultPoint::kAgreement, view);
+  };
+  hooks.on_view = [this](const View& view) { enter_view(view); };
+  return hooks;
+}
+
+void RankRun::enter_view(const View& view) {
+  const RankSet before = std::exchange(members_, view.members);
+  for (const RankId rank : before) failures_ += view.members.contains(rank) ? 0 : 1;
+  if (detector_) detector_->set_members(view.members.list());
+  if (!injector_) return;
+  injector_->reached(FaultPoint::kElection, view);
+  injector_->reached(FaultPoint::kShrink, view);
+}
+
+void RankRun::watch_peers(HostLoop& loop) {
+  for (std::uint32_t rank = 0; rank < transport_->ranks(); ++rank) members_.insert(RankId{rank});
+  if (!heartbeats_ || transport_->ranks() == 1) return;
+  detector_.emplace(
+      FailureDetectorOptions{.self = transport_->self(),
+                             .period = request_.options.heartbeat_ms * kMillisecond,
+                             .suspect_after = request_.options.suspect_after_ms * kMillisecond,
+                             .secret = heartbeats_->secret},
+      std::move(heartbeats_->socket), heartbeats_->peers,
+      [&loop](PeerEvidence evidence) { loop.learn(evidence); });
+}
+
+// MPI would wait for the dead in MPI_Finalize, or with a rank that ends alone the others would.
+void RankRun::leave_at_once(const Outcome& outcome) {
+  if (outcome.alone) {
+    std::fprintf(stderr, "regroup: rank %u: %s\n", transport_->self().value,
+                 outcome.message.c_str());
+  }
+  std::fflush(nullptr);
+  // Another status than 0 has some launchers end the other ranks.
+  _exit(request_.supervised ? 0 : outcome.exit_status);
 }
 
 // Pins this rank to its share of the node. A machine that cannot be read or bound is no reason not
@@ -218,6 +295,7 @@ RunStatus RankRun::status(RunState state) const {
   RunStatus status{.job = std::string(request_.program->name()), .state = state};
   status.epoch = view_.epoch.value;
   for (const RankId rank : view_.members) status.members.push_back(rank.value);
+  status.failures_survived = failures_;
   status.shards_done = progress_.done;
   status.shards_total = progress_.shards;
   status.quarantined = progress_.quarantined;
@@ -255,6 +333,7 @@ void RankRun::conclude(const Outcome& outcome) {
   summary_.shards = progress_.shards;
   summary_.quarantined = progress_.quarantined;
   summary_.ranks = transport_->ranks();
+  summary_.failures_survived = failures_;
   summary_.epoch = last.epoch;
   summary_.seconds = last.seconds;
   summary_.run_seconds = static_cast<double>(progress_.run_time) / static_cast<double>(kSecond);
@@ -301,7 +380,7 @@ int RankRun::run() {
   }
   Node node(node_options(), make_service(), pool_);
   HostLoop loop(node, faulty_transport ? *faulty_transport : *transport_,
-                faulty_executor ? static_cast<Executor&>(*faulty_executor) : executor);
+                faulty_executor ? static_cast<Executor&>(*faulty_executor) : executor, hooks());
   if (injector_) {
     injector_->watch([&loop] {
       View view;
@@ -310,16 +389,15 @@ int RankRun::run() {
     });
   }
   const StopSignals signals(loop);
+  watch_peers(loop);
   const Outcome outcome = coordinates() ? run_watched(loop) : loop.run();
   if (injector_) {
     injector_->stop_clock();
     injector_->reached(FaultPoint::kEnd, node.view());
   }
-  if (outcome.alone) {  // the others would wait for this rank in MPI_Finalize
-    std::fprintf(stderr, "regroup: rank %u: %s\n", transport_->self().value,
-                 outcome.message.c_str());
-    _exit(outcome.exit_status);
-  }
+  if (detector_) detector_->leave();
+  if (outcome.alone || failures_ != 0) leave_at_once(outcome);
+  detector_.reset();
   transport_.reset();
   if (session_) session_->finish(outcome.exit_status);
   return outcome.exit_status;

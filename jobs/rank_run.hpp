@@ -24,6 +24,8 @@ struct RankRunRequest {
   BindingOptions binding;
   FaultPlan faults;
   std::optional<LaunchedRank> launched;
+  // A supervisor started the ranks and reads the verdict from the run directory.
+  bool supervised = false;
   // Rank 0 only: the claimed run directory.
   RunDirectory* directory = nullptr;
   int progress_columns = 80;

@@ -220,9 +220,11 @@ int RunCommand::run() {
   const auto schedule = options_.schedule_options();
   const auto binding = options_.binding_options();
   const auto faults = check_faults();
+  const auto heartbeats = options_.check_heartbeats();
   for (const auto* error :
        {ranks ? nullptr : &ranks.error(), schedule ? nullptr : &schedule.error(),
-        binding ? nullptr : &binding.error(), faults ? nullptr : &faults.error()}) {
+        binding ? nullptr : &binding.error(), faults ? nullptr : &faults.error(),
+        heartbeats ? nullptr : &heartbeats.error()}) {
     if (error != nullptr) return refuse(*error);
   }
   schedule_ = *schedule;
@@ -316,7 +318,8 @@ int RunCommand::run_one_rank() {
                          .schedule = schedule_,
                          .binding = binding_,
                          .faults = faults_,
-                         .launched = launched_};
+                         .launched = launched_,
+                         .supervised = std::getenv(kSupervisedVariable) != nullptr};
   std::optional<RunDirectory> directory;
   if (speaks()) {
     std::filesystem::path path = options_.dir;

@@ -8,6 +8,8 @@ constexpr double kRanksMax = 1 << 20;
 constexpr double kThreadsMax = 4096;
 constexpr double kBatchMax = 1 << 20;
 constexpr double kAttemptsMax = 1'000'000;
+constexpr double kHeartbeatMsMax = 60'000;
+constexpr double kSuspectAfterMsMax = 3'600'000;
 }  // namespace
 
 void RunOptions::declare(OptionSet& set) {
@@ -35,6 +37,15 @@ void RunOptions::declare(OptionSet& set) {
   set.add("progress", progress, "how progress is shown, on standard error")
       .one_of({"auto", "bar", "plain", "none"});
   set.add("format", format, "what is printed at the end").one_of({"text", "json"});
+  set.add("heartbeat", heartbeat_ms, "period of the heartbeats between ranks, in milliseconds")
+      .at_least(1)
+      .at_most(kHeartbeatMsMax)
+      .value_name("MS");
+  set.add("suspect-after", suspect_after_ms,
+          "silence after which a rank is taken for lost, in milliseconds")
+      .at_least(2)
+      .at_most(kSuspectAfterMsMax)
+      .value_name("MS");
   set.add("inject", inject, "faults for rehearsal, such as kill:rank=2,at=2s; see below")
       .value_name("SPEC");
   set.add("config", config, "TOML file with options").value_name("FILE").not_empty();
@@ -50,6 +61,13 @@ std::expected<ScheduleOptions, std::string> RunOptions::schedule_options() const
   options.coordinator_computes = coordinator == "computes";
   options.attempts_max = attempts_max;
   return options;
+}
+
+std::expected<void, std::string> RunOptions::check_heartbeats() const {
+  if (suspect_after_ms / 2 >= heartbeat_ms) return {};
+  return std::unexpected("--suspect-after must be two heartbeats at least: not " +
+                         std::to_string(suspect_after_ms) + " ms with --heartbeat " +
+                         std::to_string(heartbeat_ms));
 }
 
 std::expected<BindingOptions, std::string> RunOptions::binding_options() const {

@@ -28,6 +28,8 @@ struct RunOptions {
   std::string vector_clocks = "auto";
   std::string progress = "auto";
   std::string format = "text";
+  std::uint32_t heartbeat_ms = 100;
+  std::uint32_t suspect_after_ms = 1000;
   std::vector<std::string> inject;
   std::string config;
 
@@ -36,6 +38,8 @@ struct RunOptions {
   // The error is one line for the user.
   std::expected<ScheduleOptions, std::string> schedule_options() const;
   std::expected<BindingOptions, std::string> binding_options() const;
+  // That ranks can be watched with these times.
+  std::expected<void, std::string> check_heartbeats() const;
   // For a run of so many ranks.
   std::expected<FaultPlan, std::string> fault_plan(std::uint32_t rank_count) const;
   bool json() const { return format == "json"; }

@@ -154,9 +154,9 @@ bool FaultInjector::hits_self(const Fault& fault, const View& view) const {
     case FaultTarget::kAllBut:
       return fault.rank != self_;
     case FaultTarget::kCoordinator:
-      return !view.members.empty() && view.members[0] == self_;
+      return view.coordinator == self_;
     case FaultTarget::kSuccessor:
-      return view.members.size() > 1 && view.members[1] == self_;
+      return view.members.size() > 1 && view.members.list()[1] == self_;
   }
   return false;
 }

@@ -140,6 +140,7 @@ class FaultyTransport : public Transport {
   void send(RankId to, Buffer frame) override;
   void flush() override;
   std::size_t poll(const FrameHandler& handler, std::size_t frames_max) override;
+  void abandon(RankId rank) override { inner_->abandon(rank); }
   std::size_t backlog_bytes() const override { return inner_->backlog_bytes() + held_bytes_; }
 
  private:

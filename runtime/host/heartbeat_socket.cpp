@@ -22,7 +22,7 @@ namespace regroup {
 namespace {
 
 constexpr std::uint32_t kMagic = 0x42484752;  // "RGHB"
-constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kDatagramVersion = 1;
 
 // The datagram as it lies in memory; every field is at its natural place, so nothing is padded.
 struct Layout {
@@ -87,7 +87,7 @@ const char* describe(HeartbeatError error) {
       return "of another length";
     case HeartbeatError::kForeign:
       return "no heartbeat";
-    case HeartbeatError::kVersion:
+    case HeartbeatError::kDatagramVersion:
       return "of another version";
     case HeartbeatError::kOtherRun:
       return "of another run";
@@ -106,7 +106,7 @@ const char* describe(HeartbeatError error) {
 HeartbeatBytes seal_heartbeat(const Heartbeat& heartbeat, const RunSecret& secret) {
   need_sodium();
   Layout layout{.magic = kMagic,
-                .version = kVersion,
+                .version = kDatagramVersion,
                 .kind = heartbeat.kind,
                 .reserved = 0,
                 .from = heartbeat.from.value,
@@ -126,7 +126,7 @@ std::expected<Heartbeat, HeartbeatError> open_heartbeat(std::span<const std::byt
   Layout layout;
   std::memcpy(&layout, bytes.data(), sizeof layout);
   if (layout.magic != kMagic) return std::unexpected(HeartbeatError::kForeign);
-  if (layout.version != kVersion) return std::unexpected(HeartbeatError::kVersion);
+  if (layout.version != kDatagramVersion) return std::unexpected(HeartbeatError::kDatagramVersion);
   if (layout.run != run_id(secret)) return std::unexpected(HeartbeatError::kOtherRun);
   if (crypto_auth_verify(layout.code.data(), reinterpret_cast<const unsigned char*>(bytes.data()),
                          kCodedBytes, raw(secret)) != 0) {

@@ -45,7 +45,7 @@ using HeartbeatBytes = std::array<std::byte, kHeartbeatBytes>;
 enum class HeartbeatError : std::uint8_t {
   kLength,
   kForeign,
-  kVersion,
+  kDatagramVersion,
   kOtherRun,
   kForged,  // or damaged
   kKind,

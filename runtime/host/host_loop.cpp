@@ -27,10 +27,11 @@ void sleep_nanoseconds(Nanoseconds duration) {
 
 }  // namespace
 
-HostLoop::HostLoop(Node& node, Transport& transport, Executor& executor)
+HostLoop::HostLoop(Node& node, Transport& transport, Executor& executor, HostHooks hooks)
     : node_(&node),
       transport_(&transport),
       executor_(&executor),
+      hooks_(std::move(hooks)),
       companion_timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)) {
   if (companion_timer_ < 0) {
     throw std::system_error(errno, std::generic_category(), "a rank's timer");
@@ -46,6 +47,7 @@ Outcome HostLoop::run() {
   {
     const std::lock_guard lock(mutex_);
     node_->start(now(), output_);
+    view_ = node_->view();
     drain();
     transport_->flush();
   }
@@ -93,6 +95,7 @@ bool HostLoop::work(WorkResult& result, std::unique_lock<std::mutex>& lock) {
 
 bool HostLoop::make_progress() {
   stop_if_asked();
+  if (has_news_.load(std::memory_order_relaxed)) take_evidence();
   const std::size_t frames = transport_->poll(
       [this](RankId from, std::span<const std::byte> bytes) {
         node_->step(FrameArrived{from, bytes}, output_);
@@ -100,9 +103,70 @@ bool HostLoop::make_progress() {
       kFramesMax);
   node_->step(Tick{now()}, output_);
   const bool spoke = !output_.frames.empty();
+  follow_view();
   drain();
   transport_->flush();
   return frames != 0 || spoke;
+}
+
+// ---- failures ----
+
+void HostLoop::learn(const PeerEvidence& evidence) {
+  {
+    const std::lock_guard lock(news_mutex_);
+    news_.emplace_back(evidence);
+  }
+  has_news_.store(true, std::memory_order_relaxed);
+  // The leader may sleep or compute: the companion looks at once, and again soon.
+  recovering_.store(true, std::memory_order_relaxed);
+  set_companion_timer(1, kRecoveryPeriod);
+}
+
+void HostLoop::take_evidence() {
+  std::vector<Input> news;
+  {
+    const std::lock_guard lock(news_mutex_);
+    news.swap(news_);
+    has_news_.store(false, std::memory_order_relaxed);
+  }
+  node_->step(Tick{now()}, output_);
+  for (const Input& input : news) {
+    if (std::holds_alternative<FenceAnswer>(input)) fence_busy_ = false;
+    node_->step(input, output_);
+  }
+}
+
+void HostLoop::follow_view() {
+  const bool stable = node_->stable();
+  if (was_stable_ && !stable) {
+    if (hooks_.on_revoked) hooks_.on_revoked(view_);
+    recovering_.store(true, std::memory_order_relaxed);
+    set_companion_timer(kRecoveryPeriod, kRecoveryPeriod);
+  }
+  was_stable_ = stable;
+  if (node_->view().epoch != view_.epoch) {
+    for (const RankId rank : node_->membership().confirmed()) transport_->abandon(rank);
+    view_ = node_->view();
+    if (hooks_.on_view) hooks_.on_view(view_);
+  }
+  if (stable && !has_news_.load(std::memory_order_relaxed) &&
+      recovering_.exchange(false, std::memory_order_relaxed)) {
+    set_companion_timer(2 * kCompanionPeriod, kCompanionPeriod);
+  }
+}
+
+// A file system may take its time, while peers must be answered.
+void HostLoop::start_fence(FenceRequest request) {
+  if (!hooks_.take_fence || std::exchange(fence_busy_, true)) return;
+  fence_thread_ = std::jthread([this, request = std::move(request)]() mutable {
+    FenceAnswer answer = hooks_.take_fence(request);
+    {
+      const std::lock_guard lock(news_mutex_);
+      news_.emplace_back(std::move(answer));
+    }
+    has_news_.store(true, std::memory_order_relaxed);
+    set_companion_timer(1, kRecoveryPeriod);
+  });
 }
 
 void HostLoop::stop_if_asked() {
@@ -118,6 +182,7 @@ void HostLoop::drain() {
     REGROUP_CHECK(!order_, "an order before the last one was taken");
     order_ = std::move(order);
   }
+  if (output_.fence) start_fence(std::move(*output_.fence));
   if (output_.outcome && !outcome_) outcome_ = std::move(output_.outcome);
   output_.clear();
 }
@@ -157,6 +222,7 @@ void HostLoop::pause() {
     sched_yield();
     return;
   }
+  if (recovering_.load(std::memory_order_relaxed)) return sleep_nanoseconds(kPauseMin);
   if (companion_due_ != 0) set_companion_timer(0, 0);
   companion_due_ = 0;
   // Sleep about as long as it has been idle already, within bounds.
@@ -165,6 +231,7 @@ void HostLoop::pause() {
 
 void HostLoop::hold_companion_off() {
   if (companion_due_ - time_ >= kCompanionPeriod) return;
+  if (recovering_.load(std::memory_order_relaxed)) return;
   set_companion_timer(2 * kCompanionPeriod, kCompanionPeriod);
   companion_due_ = time_ + 2 * kCompanionPeriod;
 }
@@ -186,7 +253,9 @@ void HostLoop::companion() {
     const ssize_t got = read(companion_timer_, &times, sizeof times);
     REGROUP_CHECK(got == sizeof times || errno == EINTR, "a rank's timer cannot be read");
     if (companion_done_.load(std::memory_order_relaxed)) return;
-    if (!computing_.load(std::memory_order_relaxed)) continue;
+    const bool wanted =
+        computing_.load(std::memory_order_relaxed) || recovering_.load(std::memory_order_relaxed);
+    if (!wanted) continue;
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) continue;
     make_progress();

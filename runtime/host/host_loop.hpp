@@ -9,9 +9,12 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string_view>
+#include <thread>
+#include <vector>
 
 #include "runtime/host/transport.hpp"
 #include "runtime/protocol/node.hpp"
@@ -20,6 +23,14 @@ namespace regroup {
 
 // How the message of a run that a signal ended begins.
 inline constexpr std::string_view kStoppedBySignal = "stopped by signal ";
+
+// What a host loop is told to do besides. All are optional; they are called with the loop's lock
+// held, but for take_fence, which has a thread of its own.
+struct HostHooks {
+  std::function<FenceAnswer(const FenceRequest&)> take_fence;
+  std::function<void(const View&)> on_revoked;  // of the view that ends
+  std::function<void(const View&)> on_view;     // entered just now
+};
 
 class HostLoop {
  public:
@@ -36,6 +47,8 @@ class HostLoop {
   static constexpr Nanoseconds kCompanionPeriod = 2 * kMillisecond;
   // Short orders follow each other for this long before the leader looks at the network again.
   static constexpr Nanoseconds kWorkTime = 50 * kMicrosecond;
+  // While the members agree on a view, a rank that is held up or idle looks this often.
+  static constexpr Nanoseconds kRecoveryPeriod = 100 * kMicrosecond;
   // Frames taken in at a time, so that one round stays short.
   static constexpr std::size_t kFramesMax = 256;
   // No new order while more than this waits to be sent.
@@ -44,7 +57,7 @@ class HostLoop {
   static constexpr Nanoseconds kLeaveTimeout = 2 * kSecond;
 
   // All outlive it. Throws std::system_error if the system has no timer to give.
-  HostLoop(Node& node, Transport& transport, Executor& executor);
+  HostLoop(Node& node, Transport& transport, Executor& executor, HostHooks hooks = {});
   ~HostLoop();
   HostLoop(const HostLoop&) = delete;
   HostLoop& operator=(const HostLoop&) = delete;
@@ -54,6 +67,9 @@ class HostLoop {
 
   // Asks the coordinator to end the run. Safe to call from a signal handler.
   void request_stop(int signal) { stop_signal_.store(signal, std::memory_order_relaxed); }
+
+  // Something was noticed about a peer. Any thread.
+  void learn(const PeerEvidence& evidence);
 
   // Calls `look` while nothing changes the Node; keep it short. Any thread.
   template <class Look>
@@ -72,6 +88,9 @@ class HostLoop {
   bool make_progress();
   void drain();
   bool take_order();
+  void take_evidence();
+  void follow_view();
+  void start_fence(FenceRequest request);
   void stop_if_asked();
 
   bool work(WorkResult& result, std::unique_lock<std::mutex>& lock);
@@ -93,6 +112,16 @@ class HostLoop {
   std::optional<WorkOrder> order_;
   std::optional<Outcome> outcome_;
   bool stopped_ = false;
+  HostHooks hooks_;
+  View view_;  // as last seen
+  bool was_stable_ = true;
+  std::jthread fence_thread_;
+  bool fence_busy_ = false;
+
+  std::mutex news_mutex_;  // of what other threads have to tell
+  std::vector<Input> news_;
+  std::atomic<bool> has_news_ = false;
+  std::atomic<bool> recovering_ = false;
 
   // The leader's own.
   Nanoseconds time_ = 0;  // of its last look at the clock

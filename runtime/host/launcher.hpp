@@ -22,9 +22,8 @@ struct LaunchedRank {
 // Empty when no MPI launcher started this process.
 std::optional<LaunchedRank> launched_rank();
 
-// Whether a rank's death leaves the other ranks running. Off until they know what to do then:
-// without recovery in the protocol they would wait for the dead one for ever.
-inline constexpr bool kSurviveByDefault = false;
+// Whether a rank's death leaves the other ranks running.
+inline constexpr bool kSurviveByDefault = true;
 
 struct LaunchOptions {
   std::uint32_t ranks = 1;

@@ -80,7 +80,8 @@ class MpiTransport::Implementation {
         pool_(&pool),
         rings_{{{communicator_, kSmallTag, kSmallReceives, kSmallFrameBytes},
                 {communicator_, kLargeTag, kLargeReceives, kFrameBytesMax}}},
-        packs_(ranks_) {
+        packs_(ranks_),
+        gone_(ranks_, false) {
     packed_.reserve(ranks_);
   }
 
@@ -89,6 +90,7 @@ class MpiTransport::Implementation {
   std::size_t backlog_bytes() const { return backlog_bytes_; }
 
   void send(RankId to, Buffer frame) {
+    if (gone_[to.value]) return pool_->give(std::move(frame));
     backlog_bytes_ += frame.size();
     Buffer& pack = packs_[to.value];
     if (pack.size() + frame.size() > kSmallFrameBytes) send_pack(to);
@@ -122,6 +124,30 @@ class MpiTransport::Implementation {
     return frames;
   }
 
+  void abandon(RankId rank) {
+    if (gone_[rank.value]) return;
+    gone_[rank.value] = true;
+    backlog_bytes_ -= packs_[rank.value].size();
+    packs_[rank.value].clear();
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < requests_.size(); ++i) {
+      if (sending_to_[i] == rank) {
+        backlog_bytes_ -= sending_[i].size();
+        abandoned_.push_back(std::move(sending_[i]));
+        continue;
+      }
+      if (kept != i) {
+        requests_[kept] = requests_[i];
+        sending_[kept] = std::move(sending_[i]);
+        sending_to_[kept] = sending_to_[i];
+      }
+      ++kept;
+    }
+    requests_.resize(kept);
+    sending_.resize(kept);
+    sending_to_.resize(kept);
+  }
+
  private:
   void send_pack(RankId to) {
     if (packs_[to.value].empty()) return;
@@ -135,6 +161,7 @@ class MpiTransport::Implementation {
                          static_cast<int>(to.value), tag, communicator_, &request),
                "MPI_Isend");
     sending_.push_back(std::move(message));
+    sending_to_.push_back(to);
     requests_.push_back(request);
   }
 
@@ -173,11 +200,13 @@ class MpiTransport::Implementation {
       if (kept != i) {
         requests_[kept] = requests_[i];
         sending_[kept] = std::move(sending_[i]);
+        sending_to_[kept] = sending_to_[i];
       }
       ++kept;
     }
     requests_.resize(kept);
     sending_.resize(kept);
+    sending_to_.resize(kept);
   }
 
   MPI_Comm communicator_;
@@ -187,8 +216,11 @@ class MpiTransport::Implementation {
   std::array<ReceiveRing, 2> rings_;
   std::vector<Buffer> packs_;          // by rank: small frames that leave together
   std::vector<RankId> packed_;         // whose pack holds something
+  std::vector<bool> gone_;             // by rank
   std::vector<Buffer> sending_;        // messages under way,
+  std::vector<RankId> sending_to_;     // whom to,
   std::vector<MPI_Request> requests_;  // and their requests
+  std::vector<Buffer> abandoned_;      // MPI may read them for ever
   std::vector<int> sent_;
   std::size_t backlog_bytes_ = 0;
 };
@@ -210,6 +242,9 @@ void MpiTransport::flush() {
 }
 std::size_t MpiTransport::poll(const FrameHandler& handler, std::size_t frames_max) {
   return implementation_->poll(handler, frames_max);
+}
+void MpiTransport::abandon(RankId rank) {
+  implementation_->abandon(rank);
 }
 std::size_t MpiTransport::backlog_bytes() const {
   return implementation_->backlog_bytes();

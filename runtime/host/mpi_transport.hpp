@@ -28,6 +28,8 @@ class MpiTransport : public Transport {
   void send(RankId to, Buffer frame) override;
   void flush() override;
   std::size_t poll(const FrameHandler& handler, std::size_t frames_max) override;
+  // Their buffers are kept to the end, since MPI may still read them.
+  void abandon(RankId rank) override;
   std::size_t backlog_bytes() const override;
 
  private:

@@ -30,6 +30,8 @@ class Transport {
   // (frames that travelled together are not parted), and moves pending sends along. Returns how
   // many.
   virtual std::size_t poll(const FrameHandler& handler, std::size_t frames_max) = 0;
+  // The rank is gone: what is under way to it will never leave, and counts no more.
+  virtual void abandon(RankId) {}
   // Bytes handed over that have not left yet.
   virtual std::size_t backlog_bytes() const = 0;
 };

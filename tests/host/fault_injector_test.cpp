@@ -29,8 +29,9 @@ FaultPlan plan_of(const std::string& text) {
 }
 
 View view_of(std::vector<std::uint32_t> members, std::uint64_t epoch = 1) {
-  View view{Epoch{epoch}, {}};
-  for (const std::uint32_t member : members) view.members.emplace_back(member);
+  View view{.epoch = Epoch{epoch}};
+  for (const std::uint32_t member : members) view.members.insert(RankId{member});
+  view.coordinator = view.members.front();
   return view;
 }
 

@@ -63,7 +63,7 @@ TEST(HeartbeatDatagram, NoFlippedBitGoesUnseen) {
     ASSERT_FALSE(opened.has_value()) << "bit " << bit;
     const std::size_t byte = bit / 8;
     const HeartbeatError expected = byte < 4                  ? HeartbeatError::kForeign
-                                    : byte == 4               ? HeartbeatError::kVersion
+                                    : byte == 4               ? HeartbeatError::kDatagramVersion
                                     : byte >= 16 && byte < 24 ? HeartbeatError::kOtherRun
                                                               : HeartbeatError::kForged;
     EXPECT_EQ(opened.error(), expected) << "bit " << bit;
