@@ -1,6 +1,6 @@
 #include "runtime/host/mpi_transport.hpp"
 
-#include <array>
+#include <memory>
 #include <vector>
 
 #include "runtime/host/mpi_wrapper.hpp"
@@ -12,48 +12,50 @@ namespace {
 constexpr int kSmallTag = 1;
 constexpr int kLargeTag = 2;
 
-// Receives that are posted in a ring: MPI matches them in the order of posting, so the head
-// completes first.
-class ReceiveRing {
+// Receives that are always posted, of one tag. MPI matches them in the order of posting, but they
+// may complete in another: one whose sender died half-way never does.
+class Receives {
  public:
-  ReceiveRing(MPI_Comm communicator, int tag, std::size_t slots, std::size_t slot_bytes)
-      : slot_bytes_(slot_bytes), bytes_(slots * slot_bytes), requests_(slots, MPI_REQUEST_NULL) {
-    for (std::size_t slot = 0; slot < slots; ++slot) {
-      mpi::check(MPI_Recv_init(data(slot), static_cast<int>(slot_bytes), MPI_BYTE, MPI_ANY_SOURCE,
-                               tag, communicator, &requests_[slot]),
-                 "MPI_Recv_init");
-      mpi::check(MPI_Start(&requests_[slot]), "MPI_Start");
-    }
+  Receives(MPI_Comm communicator, int tag, std::size_t slots, std::size_t slot_bytes)
+      : communicator_(communicator), tag_(tag), slot_bytes_(slot_bytes) {
+    post_more(slots);
   }
-  ~ReceiveRing() {
+  ~Receives() {
     for (MPI_Request& request : requests_) {
       mpi::check(MPI_Cancel(&request), "MPI_Cancel");
       mpi::check(MPI_Wait(&request, MPI_STATUS_IGNORE), "MPI_Wait");
       mpi::check(MPI_Request_free(&request), "MPI_Request_free");
     }
   }
-  ReceiveRing(const ReceiveRing&) = delete;
-  ReceiveRing& operator=(const ReceiveRing&) = delete;
+  Receives(const Receives&) = delete;
+  Receives& operator=(const Receives&) = delete;
 
-  MPI_Request head() const { return requests_[head_]; }
-  // Of the head, once it has completed.
-  std::span<const std::byte> message(const MPI_Status& status) {
+  void post_more(std::size_t slots) {
+    for (std::size_t i = 0; i < slots; ++i) {
+      bytes_.push_back(std::make_unique_for_overwrite<std::byte[]>(slot_bytes_));
+      requests_.push_back(MPI_REQUEST_NULL);
+      mpi::check(MPI_Recv_init(bytes_.back().get(), static_cast<int>(slot_bytes_), MPI_BYTE,
+                               MPI_ANY_SOURCE, tag_, communicator_, &requests_.back()),
+                 "MPI_Recv_init");
+      mpi::check(MPI_Start(&requests_.back()), "MPI_Start");
+    }
+  }
+  std::size_t slots() const { return requests_.size(); }
+  MPI_Request request(std::size_t slot) const { return requests_[slot]; }
+  // Of a slot that has completed.
+  std::span<const std::byte> message(std::size_t slot, const MPI_Status& status) {
     int count = 0;
     mpi::check(MPI_Get_count(&status, MPI_BYTE, &count), "MPI_Get_count");
-    return {data(head_), static_cast<std::size_t>(count)};
+    return {bytes_[slot].get(), static_cast<std::size_t>(count)};
   }
-  void post_head_again() {
-    mpi::check(MPI_Start(&requests_[head_]), "MPI_Start");
-    head_ = (head_ + 1) % requests_.size();
-  }
+  void post_again(std::size_t slot) { mpi::check(MPI_Start(&requests_[slot]), "MPI_Start"); }
 
  private:
-  std::byte* data(std::size_t slot) { return bytes_.data() + slot * slot_bytes_; }
-
+  MPI_Comm communicator_;
+  int tag_;
   std::size_t slot_bytes_;
-  std::vector<std::byte> bytes_;
+  std::vector<std::unique_ptr<std::byte[]>> bytes_;
   std::vector<MPI_Request> requests_;
-  std::size_t head_ = 0;
 };
 
 // Hands on the frames of a message, one by one.
@@ -78,8 +80,8 @@ class MpiTransport::Implementation {
         self_(session.rank()),
         ranks_(session.ranks()),
         pool_(&pool),
-        rings_{{{communicator_, kSmallTag, kSmallReceives, kSmallFrameBytes},
-                {communicator_, kLargeTag, kLargeReceives, kFrameBytesMax}}},
+        small_(communicator_, kSmallTag, kSmallReceives, kSmallFrameBytes),
+        large_(communicator_, kLargeTag, kLargeReceives, kFrameBytesMax),
         packs_(ranks_),
         gone_(ranks_, false) {
     packed_.reserve(ranks_);
@@ -127,6 +129,7 @@ class MpiTransport::Implementation {
   void abandon(RankId rank) {
     if (gone_[rank.value]) return;
     gone_[rank.value] = true;
+    large_.post_more(kLargeReceives);  // the others may wait for what it did not finish to send
     backlog_bytes_ -= packs_[rank.value].size();
     packs_[rank.value].clear();
     std::size_t kept = 0;
@@ -165,20 +168,27 @@ class MpiTransport::Implementation {
     requests_.push_back(request);
   }
 
-  // The frames of the next message that has arrived; 0 if there is none. One look for both rings,
-  // since each look in vain makes MPI progress.
+  // The frames of the next message that has arrived; 0 if there is none. One look for all that may
+  // complete, since each look in vain makes MPI progress. Small messages arrive whole, so the one
+  // posted first completes first.
   std::size_t take_message(const FrameHandler& handler) {
-    std::array<MPI_Request, 2> heads{rings_[0].head(), rings_[1].head()};
+    heads_.assign(1, small_.request(small_head_));
+    for (std::size_t slot = 0; slot < large_.slots(); ++slot) {
+      heads_.push_back(large_.request(slot));
+    }
     int index = 0;
     int arrived = 0;
     MPI_Status status;
-    mpi::check(MPI_Testany(static_cast<int>(heads.size()), heads.data(), &index, &arrived, &status),
-               "MPI_Testany");
+    mpi::check(
+        MPI_Testany(static_cast<int>(heads_.size()), heads_.data(), &index, &arrived, &status),
+        "MPI_Testany");
     if (!arrived) return 0;
-    ReceiveRing& ring = rings_[static_cast<std::size_t>(index)];
+    Receives& receives = index == 0 ? small_ : large_;
+    const std::size_t slot = index == 0 ? small_head_ : static_cast<std::size_t>(index) - 1;
     const std::size_t frames = unpack(RankId{static_cast<std::uint32_t>(status.MPI_SOURCE)},
-                                      ring.message(status), handler);
-    ring.post_head_again();
+                                      receives.message(slot, status), handler);
+    receives.post_again(slot);
+    if (index == 0) small_head_ = (small_head_ + 1) % small_.slots();
     return frames;
   }
 
@@ -213,7 +223,10 @@ class MpiTransport::Implementation {
   RankId self_;
   std::uint32_t ranks_;
   BufferPool* pool_;
-  std::array<ReceiveRing, 2> rings_;
+  Receives small_;
+  std::size_t small_head_ = 0;
+  Receives large_;
+  std::vector<MPI_Request> heads_;     // of those that may complete next
   std::vector<Buffer> packs_;          // by rank: small frames that leave together
   std::vector<RankId> packed_;         // whose pack holds something
   std::vector<bool> gone_;             // by rank
