@@ -59,11 +59,11 @@ class Membership {
   // A proposer waits so long for members that nobody suspects before it goes on without them.
   static constexpr Nanoseconds kPatience = kSecond;
   // The n-th member alive proposes when nothing was heard of a proposer for n times this; at once
-  // when the proposer seems dead. Longer than a proposer's patience, or they would outbid each other
-  // for ever.
+  // when the proposer seems dead. Longer than a proposer's patience, or they would outbid each
+  // other for ever.
   static constexpr Nanoseconds kTakeover = 2 * kPatience;
-  // A member of a new view whom this rank's detector suspected before, and has not heard since, gets
-  // so long to show that it lives.
+  // A member of a new view whom this rank's detector suspected before, and has not heard since,
+  // gets so long to show that it lives.
   static constexpr Nanoseconds kSecondChance = 500 * kMillisecond;
   // A rank of an older epoch is told of the newer one no more often than this.
   static constexpr Nanoseconds kTellAgain = 20 * kMillisecond;
@@ -166,7 +166,7 @@ class Membership {
   Nanoseconds now_ = 0;
   State state_ = State::kStable;
   View view_;
-  RankSet confirmed_;  // dead or gone, for good
+  RankSet confirmed_;      // dead or gone, for good
   RankSet suspected_;      // by whomever, in this epoch
   RankSet own_suspected_;  // by this rank's detector, until it takes that back
   Nanoseconds second_chance_ends_ = 0;

@@ -124,7 +124,7 @@ std::string large_text(std::size_t bytes) {
 TEST(Node, StartsInTheFirstViewOfAllRanks) {
   const Rank rank(options_of(2, 4));
   EXPECT_EQ(rank.node->view().epoch, Epoch{1});
-  EXPECT_EQ(rank.node->view().members.list(), (std::vector{RankId{0}, RankId{1}, RankId{2}, RankId{3}}));
+  EXPECT_EQ(rank.node->view().members, (RankSet{kZero, kOne, RankId{2}, RankId{3}}));
   EXPECT_EQ(rank.node->view().coordinator, kZero);  // I1
   EXPECT_EQ(rank.script->calls, std::vector<std::string>{"start"});
 }
@@ -356,18 +356,40 @@ TEST(Node, DropsStrangers) {
   EXPECT_TRUE(rank.script->heard.empty());
 }
 
-TEST(Node, DropsOtherEpochs) {  // I6
+TEST(Node, DropsFramesOfEarlierEpochsAndTellsTheirSenders) {  // I6
   Rank rank(options_of(1));
-  for (const std::uint64_t epoch : {0ull, 2ull, ~0ull}) {
-    FrameHeader header = header_from(kZero);
-    header.epoch = Epoch{epoch};
-    rank.receive(kZero, sealed(header, "late or early").view());
-  }
-  EXPECT_EQ(rank.node->drops().other_epochs, 3u);
+  FrameHeader header = header_from(kZero);
+  header.epoch = Epoch{0};
+  rank.receive(kZero, sealed(header, "late").view());
+  EXPECT_EQ(rank.node->drops().other_epochs, 1u);
   EXPECT_TRUE(rank.script->heard.empty());
+  ASSERT_EQ(rank.output.frames.size(), 1u) << "its sender has missed a view";
+  EXPECT_EQ(rank.output.frames[0].to, kZero);
+  const auto told = open_frame(rank.output.frames[0].bytes.view());
+  ASSERT_TRUE(told.has_value());
+  EXPECT_EQ(told->header.kind, MessageKind::kDecide);
+  Reader reader(told->body);
+  EXPECT_EQ(get_view(reader, 2), rank.node->view());
 
   rank.receive(kZero, sealed(header_from(kZero), "now").view());
   EXPECT_EQ(rank.script->heard.size(), 1u) << "what was dropped took no place on the link";
+  EXPECT_EQ(rank.node->drops().total(), 1u);
+}
+
+TEST(Node, HoldsFramesOfLaterEpochsWithinABound) {  // I6
+  Rank rank(options_of(1));
+  for (std::size_t i = 0; i <= Node::kFutureFramesMax; ++i) {
+    FrameHeader header = header_from(kZero);
+    header.epoch = Epoch{i % 2 == 0 ? 2 : ~0ull};
+    rank.receive(kZero, sealed(header, "early").view());
+  }
+  EXPECT_TRUE(rank.script->heard.empty());
+  EXPECT_TRUE(rank.output.frames.empty());
+  EXPECT_EQ(rank.node->drops().overflows, 1u) << "one more than are held";
+  EXPECT_EQ(rank.node->drops().total(), 1u);
+
+  rank.receive(kZero, sealed(header_from(kZero), "now").view());
+  EXPECT_EQ(rank.script->heard.size(), 1u) << "what is held took no place on the link";
 }
 
 TEST(Node, CountsDuplicatesAndOverflows) {

@@ -75,7 +75,7 @@ class OpenedRun : public LoneRank {
                           show(message.kind, message.payload.view()));
         continue;
       }
-      Reader reader(message.payload.view().subspan(3));
+      Reader reader(message.payload.view().subspan(kLeaseHeadBytes));
       for (auto count = reader.get<std::uint32_t>(); count-- > 0;) {
         const ShardRange range = reader.get_range();
         held_[message.to].push_back(
@@ -249,7 +249,7 @@ TEST(Coordinator, BatchesShrinkTowardsTheEnd) {
   const auto take = [&](std::vector<LoneRank::Message> messages) {
     for (const auto& message : messages) {
       ASSERT_EQ(message.kind, MessageKind::kLease);
-      Reader reader(message.payload.view().subspan(3));
+      Reader reader(message.payload.view().subspan(kLeaseHeadBytes));
       for (auto count = reader.get<std::uint32_t>(); count-- > 0;) {
         const ShardRange range = reader.get_range();
         reader.get<Attempt>();
@@ -315,7 +315,7 @@ TEST(Coordinator, AffinityLeasesHomesFirst) {
   OpenedRun run(3, {bag(kShards)}, options);
   const auto homes = partition_owners(std::vector{RankId{1}, RankId{2}}, kShards);
   for (const auto& message : run.messages()) {
-    Reader reader(message.payload.view().subspan(3));
+    Reader reader(message.payload.view().subspan(kLeaseHeadBytes));
     for (auto count = reader.get<std::uint32_t>(); count-- > 0;) {
       const ShardRange range = reader.get_range();
       reader.get<Attempt>();
@@ -593,7 +593,7 @@ TEST(Coordinator, ReduceShardsGoToTheirOwners) {
   const auto owners = partition_owners(std::vector{RankId{1}, RankId{2}}, kPartitions);
   std::uint64_t seen = 0;
   for (const auto& message : run.messages()) {
-    Reader reader(message.payload.view().subspan(3));
+    Reader reader(message.payload.view().subspan(kLeaseHeadBytes));
     for (auto count = reader.get<std::uint32_t>(); count-- > 0; ++seen) {
       const ShardRange range = reader.get_range();
       reader.get<Attempt>();
@@ -735,7 +735,9 @@ TEST_F(MalformedToCoordinator, ResultsAreRefusedWhole) {
   Buffer huge;
   Writer writer(huge);
   writer.put(StageId{0});
-  writer.put(std::uint64_t{1});
+  writer.put(std::uint32_t{0});  // round
+  writer.put(std::uint64_t{1});  // report
+  writer.put(std::uint64_t{1});  // cost
   writer.put(std::uint32_t{1});
   writer.put(ShardId{0});
   writer.put(std::uint32_t{10});

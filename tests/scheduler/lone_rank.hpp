@@ -122,7 +122,8 @@ class LoneRank {
 
   // ---- what happens to it ----
 
-  // A message with this payload, in well-formed frames, the next ones on its link.
+  // A message with this payload, in well-formed frames, the next ones on its link. A control
+  // message is one frame outside the links.
   void receive(std::uint32_t from, MessageKind kind, const Buffer& payload) {
     constexpr std::size_t kPartMax = kFrameBytesMax - kFrameHeaderBytes;
     auto left = payload.view();
@@ -136,7 +137,7 @@ class LoneRank {
                          .flags = static_cast<std::uint8_t>(left.empty() ? 0 : kFlagMoreFollows),
                          .from = RankId{from},
                          .epoch = Epoch{1},
-                         .sequence = ++sequences_[from],
+                         .sequence = is_control(kind) ? 0 : ++sequences_[from],
                          .lamport = ++lamport_});
       node_->step(FrameArrived{RankId{from}, frame.view()}, output);
     } while (!left.empty());
@@ -212,17 +213,27 @@ class LoneRank {
     MessageKind kind;
     Buffer payload;
   };
+  // The job's; what the rank says of views and links since then, see controls().
   std::vector<Message> messages() {
     std::vector<Message> whole;
     for (const OutgoingFrame& sent : std::exchange(output.frames, {})) {
       const auto frame = open_frame(sent.bytes.view());
       EXPECT_TRUE(frame.has_value());
+      if (is_control(frame->header.kind)) {
+        controls_.push_back({sent.to.value, frame->header.kind, Buffer(frame->body)});
+        continue;
+      }
       Buffer& part = parts_[sent.to.value];
       part.append(frame->body);
       if (frame->header.flags & kFlagMoreFollows) continue;
       whole.push_back({sent.to.value, frame->header.kind, std::move(part)});
     }
     return whole;
+  }
+  // The control messages that messages() and sent() have passed over since the last call.
+  std::vector<Message> controls() {
+    EXPECT_TRUE(output.frames.empty()) << "read the job's messages first";
+    return std::exchange(controls_, {});
   }
   std::optional<int> exit_status() const {
     if (!output.outcome) return std::nullopt;
@@ -247,6 +258,7 @@ class LoneRank {
   std::vector<std::uint64_t> sequences_;
   std::uint64_t lamport_ = 0;
   std::map<std::uint32_t, Buffer> parts_;
+  std::vector<Message> controls_;
 };
 
 inline StagePlan bag(std::uint64_t shards) {

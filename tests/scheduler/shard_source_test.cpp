@@ -272,7 +272,8 @@ TEST(PartitionOwnersAfter, NothingIsOwnedByNobody) {
 // ---- who computes ----
 
 TEST(ComputingRanks, LeavesTheCoordinatorOutOnlyIfToldToAndNotAlone) {
-  const View view{.epoch = Epoch{1}, .members = {RankId{0}, RankId{1}, RankId{2}}, .coordinator = RankId{0}};
+  const View view{
+      .epoch = Epoch{1}, .members = {RankId{0}, RankId{1}, RankId{2}}, .coordinator = RankId{0}};
   const View lone{.epoch = Epoch{1}, .members = {RankId{4}}, .coordinator = RankId{4}};
   ScheduleOptions options;
   EXPECT_EQ(computing_ranks(view, options), view.members.list());

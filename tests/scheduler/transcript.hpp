@@ -17,6 +17,10 @@ namespace regroup::testing_roles {
 
 using Shards = std::pair<std::uint64_t, std::uint64_t>;  // first, count
 
+// What comes before the entries of leases and of results: a test that reads entries skips it.
+constexpr std::size_t kLeaseHeadBytes = 2 + 1 + 4 + 8;        // stage, steal, round, acknowledged
+constexpr std::size_t kResultsHeadBytes = 2 + 4 + 8 + 8 + 4;  // stage, round, report, cost, entries
+
 struct LeaseEntry {
   Shards shards;
   std::uint32_t attempt = 1;
