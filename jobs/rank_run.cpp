@@ -115,6 +115,7 @@ class RankRun {
   HostHooks hooks();
   void watch_peers(HostLoop& loop);
   void enter_view(const View& view);
+  void bear_witness(const View& view, const Outcome& outcome);
   [[noreturn]] void leave_at_once(const Outcome& outcome);
   NodeOptions node_options() const;
   Outcome run_watched(HostLoop& loop);
@@ -136,6 +137,7 @@ class RankRun {
   std::unique_ptr<Transport> transport_;
 
   std::optional<HeartbeatStart> heartbeats_;
+  std::filesystem::path run_directory_;  // absolute
   std::optional<FencingTokens> tokens_;
   std::optional<FailureDetector> detector_;
   RankSet members_;                          // under the loop's lock
@@ -167,11 +169,10 @@ void RankRun::connect() {
     } else {
       heartbeats_ = std::move(*heartbeats);
     }
-    const std::string directory =
-        agree_on(request_.directory == nullptr
-                     ? ""
-                     : std::filesystem::absolute(request_.directory->path()).string());
-    tokens_.emplace(std::filesystem::path(directory) / "views",
+    run_directory_ = agree_on(request_.directory == nullptr
+                                  ? ""
+                                  : std::filesystem::absolute(request_.directory->path()).string());
+    tokens_.emplace(run_directory_ / "views",
                     agree_on(fmt::format("{}-{}", std::time(nullptr), getpid())));
     transport_ = std::make_unique<MpiTransport>(*session_, pool_);
   } else {
@@ -219,12 +220,24 @@ void RankRun::watch_peers(HostLoop& loop) {
       [&loop](PeerEvidence evidence) { loop.learn(evidence); });
 }
 
+// The first of those left says how the run ended, since the coordinator no longer can.
+void RankRun::bear_witness(const View& view, const Outcome& outcome) {
+  if (view.coordinator != transport_->self() || coordinates()) return;
+  std::fprintf(stderr, "regroup: %s\n", outcome.message.c_str());
+  auto claimed = RunDirectory::claim(run_directory_);
+  auto status = read_status(run_directory_);
+  if (!claimed || !status || status->exit) return;
+  status->state = RunState::kFailed;
+  status->exit = outcome.exit_status;
+  status->message = outcome.message;
+  status->epoch = view.epoch.value;
+  status->members.clear();
+  for (const RankId rank : view.members) status->members.push_back(rank.value);
+  (void)claimed->write_status(*status);
+}
+
 // MPI would wait for the dead in MPI_Finalize, or with a rank that ends alone the others would.
 void RankRun::leave_at_once(const Outcome& outcome) {
-  if (outcome.alone) {
-    std::fprintf(stderr, "regroup: rank %u: %s\n", transport_->self().value,
-                 outcome.message.c_str());
-  }
   std::fflush(nullptr);
   // Another status than 0 has some launchers end the other ranks.
   _exit(request_.supervised ? 0 : outcome.exit_status);
@@ -395,6 +408,7 @@ int RankRun::run() {
     injector_->stop_clock();
     injector_->reached(FaultPoint::kEnd, node.view());
   }
+  if (outcome.alone) bear_witness(node.view(), outcome);
   if (detector_) detector_->leave();
   if (outcome.alone || failures_ != 0) leave_at_once(outcome);
   detector_.reset();

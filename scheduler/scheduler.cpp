@@ -16,7 +16,10 @@ void Scheduler::on_start(Context& context) {
 
 void Scheduler::on_view(Context& context) {
   if (context.view().coordinator != first_coordinator_) {
-    return context.finish({kExitNotRecovered, "the coordinator was lost", true});
+    return context.finish({kExitNotRecovered,
+                           "rank " + std::to_string(first_coordinator_.value) +
+                               ", the coordinator, was lost in the middle of the run",
+                           true});
   }
   if (coordinator_) coordinator_->on_view(context);
   worker_.on_view(context);

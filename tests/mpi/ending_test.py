@@ -63,13 +63,10 @@ class Ending(cli.CliTest):
 
 
 class Killed(Ending):
-    def test_a_rank_is_killed(self):
-        for victim in (2, 0):
-            with self.subTest(victim=victim):
-                directory = f"rank-{victim}"
-                running = self.start_long_run(dir=directory)
-                os.kill(self.rank_pids()[victim], signal.SIGKILL)
-                self.failed(running.end(END_SECONDS_MAX), directory)
+    def test_the_coordinator_is_killed(self):
+        running = self.start_long_run()
+        os.kill(self.rank_pids()[0], signal.SIGKILL)
+        self.failed(running.end(END_SECONDS_MAX))
 
     def test_a_rank_is_killed_under_mpirun(self):
         running = self.start_long_run(direct=True)
@@ -82,7 +79,7 @@ class Killed(Ending):
         running = self.start_long_run()
         pids = self.rank_pids()
         os.kill(pids[1], signal.SIGSTOP)
-        os.kill(pids[2], signal.SIGKILL)
+        os.kill(pids[0], signal.SIGKILL)
         self.failed(running.end(END_SECONDS_MAX))
 
     def test_mpirun_is_killed(self):
