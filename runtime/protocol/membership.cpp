@@ -59,6 +59,7 @@ void Membership::learn(const PeerEvidence& evidence, Output& output) {
     case EvidenceKind::kSuspected:
       if (confirmed_.contains(evidence.rank)) return;
       own_suspected_.insert(evidence.rank);
+      doubted_.insert(evidence.rank);
       if (!suspected_.insert(evidence.rank)) return;
       break;
   }
@@ -171,7 +172,8 @@ bool Membership::merge(const Knowledge& heard) {
   }
   for (const RankId rank : heard.suspected) {
     if (rank == options_.self || confirmed_.contains(rank)) continue;
-    news |= suspected_.insert(rank);
+    // Believed once: else the suspicion and the suspect, heard in turns, would be told without end.
+    if (doubted_.insert(rank)) news |= suspected_.insert(rank);
   }
   for (const RankId rank : heard.joining) {
     if (!confirmed_.contains(rank) && !view_.members.contains(rank)) news |= joining_.insert(rank);
@@ -192,6 +194,13 @@ bool Membership::on_revoke(Reader& reader, Output& output) {
 }
 
 // ---- agree: acceptor ----
+
+// What is agreed on is the view of the next epoch and of no other.
+std::optional<View> Membership::get_next_view(Reader& reader) const {
+  auto view = get_view(reader, options_.ranks);
+  if (view && view->epoch.value != view_.epoch.value + 1) view.reset();
+  return view;
+}
 
 bool Membership::on_prepare(RankId from, Reader& reader, Output& output) {
   const auto ballot = reader.get<Ballot>();
@@ -218,7 +227,7 @@ bool Membership::on_prepare(RankId from, Reader& reader, Output& output) {
 
 bool Membership::on_accept(RankId from, Reader& reader, Output& output) {
   const auto ballot = reader.get<Ballot>();
-  const auto value = get_view(reader, options_.ranks);
+  const auto value = get_next_view(reader);
   if (!value || !reader.complete()) return false;
   revoke(output);
   heard_of_proposer_ = now_;
@@ -287,7 +296,7 @@ bool Membership::on_promise(RankId from, Reader& reader, Output& output) {
   const auto has_accepted = reader.get<std::uint8_t>();
   std::optional<View> accepted;
   if (has_accepted != 0) {
-    accepted = get_view(reader, options_.ranks);
+    accepted = get_next_view(reader);
     if (!accepted) return false;
   }
   if (!heard || !reader.complete()) return false;
@@ -423,6 +432,7 @@ void Membership::adopt(const View& view, Output& output) {
   accepted_ballot_ = {};
   promised_ = {};
   joining_.clear();
+  doubted_.clear();
   if (!view.members.contains(options_.self)) {
     if (state_ != State::kExcluded) revoked_since_ = now_;
     state_ = State::kExcluded;

@@ -146,6 +146,7 @@ class Membership {
   std::optional<Knowledge> get_knowledge(Reader& reader) const;
 
   RankSet alive() const;
+  std::optional<View> get_next_view(Reader& reader) const;
   void propose(Output& output);
   void send_phase(Output& output);
   void promise_self(Output& output);
@@ -169,6 +170,7 @@ class Membership {
   RankSet confirmed_;      // dead or gone, for good
   RankSet suspected_;      // by whomever, in this epoch
   RankSet own_suspected_;  // by this rank's detector, until it takes that back
+  RankSet doubted_;        // of whom a suspicion was heard in this epoch
   Nanoseconds second_chance_ends_ = 0;
   RankSet joining_;
 

@@ -94,11 +94,14 @@ void Node::look_for_stalls() {
   if (stuck) change_membership([&](auto& out) { membership_.request_new_view(out); });
 }
 
-// Without this the loss of the last frame for a while would go unnoticed.
+// Without this the loss of the last frame for a while would go unnoticed. Said again at times,
+// since it may be lost as well; and whoever has gone on without this rank answers with its view.
 void Node::report_links() {
   if (!stable()) return;
+  const bool again = ++link_reports_ % kStallLooks == 0;
   for (const RankId to : view().members) {
-    if (told_sequence_[to.value] == sent_sequence_[to.value]) continue;
+    const bool told = told_sequence_[to.value] == sent_sequence_[to.value];
+    if (sent_sequence_[to.value] == 0 || (told && !again)) continue;
     told_sequence_[to.value] = sent_sequence_[to.value];
     Membership::Message status{to, MessageKind::kLinkStatus, Buffer(std::size_t{64})};
     Writer writer(status.payload);
@@ -237,6 +240,8 @@ void Node::receive_control(RankId from, const Frame& frame) {
       ++drops_.payloads;
     } else if (epoch == view().epoch) {
       receivers_[from.value].claim(sequence);
+    } else if (epoch < view().epoch) {
+      change_membership([&](auto& out) { membership_.tell(from, out); });
     }
     return;
   }

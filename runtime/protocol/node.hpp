@@ -243,6 +243,7 @@ class Node {
   Membership::Output membership_output_;
   Nanoseconds now_ = 0;
   Nanoseconds stall_looked_at_ = 0;
+  std::uint32_t link_reports_ = 0;
   LamportClock lamport_;
   std::optional<VectorClock> vector_;
   std::vector<LinkReceiver> receivers_;       // by rank
