@@ -29,7 +29,7 @@ struct RunOptions {
   std::string progress = "auto";
   std::string format = "text";
   std::uint32_t heartbeat_ms = 100;
-  std::uint32_t suspect_after_ms = 1000;
+  std::uint32_t suspect_after_ms = 5000;
   std::vector<std::string> inject;
   std::string config;
 

@@ -57,7 +57,7 @@ class Membership {
   static constexpr Nanoseconds kResendMin = 10 * kMillisecond;
   static constexpr Nanoseconds kResendMax = 320 * kMillisecond;
   // A proposer waits so long for members that nobody suspects before it goes on without them.
-  static constexpr Nanoseconds kPatience = kSecond;
+  static constexpr Nanoseconds kPatience = 3 * kSecond;
   // The n-th member alive proposes when nothing was heard of a proposer for n times this; at once
   // when the proposer seems dead. Longer than a proposer's patience, or they would outbid each
   // other for ever.

@@ -46,7 +46,7 @@ struct FailureOptions {
   double control_loss = 0;                        // probability that a control message is lost
   Nanoseconds disk_delay = 100 * kMicrosecond;
   double disk_error = 0;
-  Nanoseconds give_up_after = 10 * kSecond;
+  Nanoseconds give_up_after = 60 * kSecond;
 
   bool any() const { return !faults.empty() || control_loss != 0; }
   bool hits(RankId rank) const {
