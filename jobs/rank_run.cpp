@@ -139,7 +139,7 @@ class RankRun {
   std::expected<void, std::string> write_result();
   void look(HostLoop& loop);
   RunStatus status(RunState state) const;
-  void write_status(const RunStatus& status);
+  bool write_status(const RunStatus& status);
   void conclude(const Outcome& outcome);
 
   RankRunRequest request_;
@@ -245,9 +245,10 @@ RunStatus RankRun::status(RunState state) const {
   return status;
 }
 
-void RankRun::write_status(const RunStatus& status) {
+bool RankRun::write_status(const RunStatus& status) {
   const auto written = request_.directory->write_status(status);
   if (!written) std::fprintf(stderr, "regroup: %s\n", written.error().c_str());
+  return written.has_value();
 }
 
 void RankRun::conclude(const Outcome& outcome) {
@@ -259,7 +260,7 @@ void RankRun::conclude(const Outcome& outcome) {
                                         : RunState::kFailed);
   last.exit = outcome.exit_status;
   last.message = outcome.message;
-  write_status(last);
+  summary_.in_status = write_status(last);
 
   summary_.job = last.job;
   summary_.dir = request_.directory->path().string();

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "runtime/host/file_system.hpp"
+#include "runtime/host/mpi_session.hpp"
 #include "runtime/host/subprocess.hpp"
 
 extern char** environ;
@@ -37,30 +38,10 @@ constexpr const char* kAllowRoot[] = {
     "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "PRTE_ALLOW_RUN_AS_ROOT=1",
     "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1"};
 
-// Whether mpirun may find other nodes to start ranks on: a batch system's allocation, or a host
-// file that its own settings name. Otherwise it starts them all on this one.
-bool may_span_nodes() {
-  constexpr const char* kSigns[] = {"SLURM_JOB_ID",
-                                    "PBS_JOBID",
-                                    "LSB_JOBID",
-                                    "PE_HOSTFILE",
-                                    "OMPI_MCA_hostfile",
-                                    "OMPI_MCA_orte_default_hostfile",
-                                    "PRTE_MCA_prte_default_hostfile"};
-  return std::ranges::any_of(kSigns, [](const char* name) { return std::getenv(name) != nullptr; });
-}
-
-// On one node shared memory is all that is needed. Looking for anything else takes most of the time
-// that starting takes (measured with Open MPI 4.1.4 and 4 ranks: 0.16 s so, 0.33 s without, 1.4 s
-// with no more than TCP left out, since a list replaces the one that the system had), and Open MPI
-// 5 complains about interfaces that TCP cannot pair. A user who has set one of these keeps it.
-void append_one_node_settings(std::vector<std::string>& command) {
-  constexpr std::pair<const char*, const char*> kSettings[] = {
-      {"pml", "ob1"}, {"btl", "^tcp,uct,openib,ofi,usnic"}};
-  for (const auto& [name, value] : kSettings) {
-    if (std::getenv((std::string("OMPI_MCA_") + name).c_str()) != nullptr) continue;
-    command.insert(command.end(), {"--mca", name, value});
-  }
+// Open MPI 5 passes on whole lines only, and progress on a terminal is one line that never
+// ends; 4.1 passes on what comes, and does not know the flag.
+void append_output_settings(std::vector<std::string>& command) {
+  if (open_mpi_major() >= 5) command.insert(command.end(), {"--output", ":raw"});
 }
 
 constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -69,8 +50,10 @@ constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 // noted before signals are looked for: one of the two sides sends them on.
 std::atomic<unsigned> signals_to_send = 0;
 std::atomic<pid_t> child_pid = 0;
+std::atomic<int> stop_signal = 0;
 static_assert(decltype(signals_to_send)::is_always_lock_free);
 static_assert(decltype(child_pid)::is_always_lock_free);
+static_assert(decltype(stop_signal)::is_always_lock_free);
 
 void send_on() {
   const pid_t child = child_pid;
@@ -84,6 +67,7 @@ void send_on() {
 // What the terminal sends (ctrl-c) goes to the child as well, and a second one would make mpirun
 // kill its ranks at once.
 void on_signal(int signal, siginfo_t* origin, void*) {
+  if (signal == SIGINT || signal == SIGTERM) stop_signal = signal;
   if (origin->si_code == SI_KERNEL) return;
   signals_to_send |= 1u << signal;
   send_on();
@@ -94,6 +78,7 @@ class SignalForwarding {
  public:
   SignalForwarding() {
     signals_to_send = 0;
+    stop_signal = 0;
     struct sigaction action {};
     action.sa_sigaction = on_signal;
     action.sa_flags = SA_SIGINFO;
@@ -202,7 +187,7 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
                                       // on a node, and the safer one when a peer dies
                                       "--mca", "btl_vader_single_copy_mechanism", "none", "--mca",
                                       "btl_sm_single_copy_mechanism", "none"};
-  if (!may_span_nodes()) append_one_node_settings(command);
+  append_output_settings(command);
   command.insert(command.end(), program.begin(), program.end());
   return command;
 }
@@ -228,6 +213,10 @@ std::expected<int, std::string> run_in_foreground(const std::vector<std::string>
     }
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int stop_signal_passed_on() {
+  return stop_signal;
 }
 
 std::string own_program() {

@@ -29,6 +29,10 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
 std::expected<int, std::string> run_in_foreground(const std::vector<std::string>& command,
                                                   const std::vector<std::string>& settings);
 
+// The SIGINT or SIGTERM that came during the last run_in_foreground, from the terminal or
+// elsewhere; 0 if none did.
+int stop_signal_passed_on();
+
 // The file of the running program.
 std::string own_program();
 

@@ -9,6 +9,7 @@ machine but Open MPI and the standard library.
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -80,6 +81,11 @@ def eventually(condition, what, seconds_max=30):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds_max} s: {what}")
         time.sleep(POLL_SECONDS)
+
+
+def open_mpi_major():
+    said = subprocess.run(["mpirun", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"Open MPI\)? v?(\d+)", said).group(1))
 
 
 def environment_of(pid):

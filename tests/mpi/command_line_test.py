@@ -227,6 +227,15 @@ class Verbs(cli.CliTest):
                 self.assertIn(f"regroup {verb}".encode(), ended.out)
         self.assertEqual(self.listing(), {})
 
+    def test_a_plain_mpirun_says_nothing_of_transports(self):
+        ended = self.mpirun(2, "run", *TRIVIAL, "--dir", "run", "--progress", "none")
+        self.assertEqual((ended.status, ended.err), (0, b""), ended)
+
+    def test_a_transport_of_the_users_is_kept(self):
+        ended = self.regroup("run", *TRIVIAL, "-n", 2, env={"OMPI_MCA_pml": "no-such"})
+        self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
+        self.assertIn(b"no-such", ended.err)
+
     def test_help_under_mpirun_is_printed_once(self):
         ended = self.mpirun(2, "run", "montecarlo", "--help")
         self.assertEqual(ended.status, 0, ended)
