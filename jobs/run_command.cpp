@@ -96,6 +96,7 @@ class RunCommand {
   std::expected<void, std::string> check_ranks();
   int supervise();
   int judge(int mpirun_status, const std::optional<RunStatus>& before);
+  void clear_bar() const;
   int refuse(const std::string& message) const;
   int run_one_rank();
   void set_up_progress(RankRunRequest& request) const;
@@ -248,6 +249,12 @@ int RunCommand::supervise() {
   return judge(*ended, before);
 }
 
+// Of a progress bar that its rank had no time to clear away.
+void RunCommand::clear_bar() const {
+  const bool may_be_there = options_.progress == "auto" || options_.progress == "bar";
+  if (may_be_there && isatty(STDERR_FILENO) == 1) std::fputs("\r\033[K", stderr);
+}
+
 // The truth is in status.json: mpirun's own status may hide a failure, or show one that was
 // survived. `before` is what an earlier run in this directory left there. After a signal Open MPI 5
 // kills ranks within half a second, so they may have had no time to tell.
@@ -273,7 +280,10 @@ int RunCommand::judge(int mpirun_status, const std::optional<RunStatus>& before)
                                   mpirun_status);
     if (claimed) (void)claimed->write_status(*status);
   }
-  if (*status->exit != kExitDone) say_why(status->job, status->message);
+  if (*status->exit != kExitDone) {
+    clear_bar();
+    say_why(status->job, status->message);
+  }
   return *status->exit;
 }
 

@@ -163,8 +163,12 @@ class Terminal(cli.CliTest):
                     self.assertEqual(columns >= 80, all("│" in text for text in bars))
 
     def test_the_bar_is_gone_at_the_end(self):
-        text = self.draw(80)
-        self.assertIn("\r\x1b[K", text[text.rindex("%"):])
+        for launch in ([], ["-n", 2]):
+            with self.subTest(launch=launch):
+                text = self.draw(80, *launch)
+                after = text[text.rindex("%"):]
+                self.assertIn("\r\x1b[K", after)
+                self.assertIn("stopped by signal 15", after[after.rindex("\x1b[K"):])
 
     def test_plain_progress_may_be_asked_for(self):
         text = self.draw(80, "--progress", "plain")
