@@ -243,8 +243,11 @@ int RunCommand::supervise() {
   std::optional<RunStatus> before;
   if (auto status = read_status(options_.dir)) before = std::move(*status);
   const int columns = isatty(STDERR_FILENO) == 1 ? terminal_columns(STDERR_FILENO) : 0;
-  const auto ended = run_in_foreground(*command, {std::string(kSupervisedVariable) + "=1",
-                                                  fmt::format("{}={}", kColumnsVariable, columns)});
+  const LauncherDirectory launcher_directory;
+  std::vector<std::string> settings = launcher_directory.settings();
+  settings.push_back(std::string(kSupervisedVariable) + "=1");
+  settings.push_back(fmt::format("{}={}", kColumnsVariable, columns));
+  const auto ended = run_in_foreground(*command, settings);
   if (!ended) return fail(ended.error(), kExitNotRecovered);
   return judge(*ended, before);
 }

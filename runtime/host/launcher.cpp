@@ -38,6 +38,8 @@ constexpr const char* kAllowRoot[] = {
     "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "PRTE_ALLOW_RUN_AS_ROOT=1",
     "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1"};
 
+constexpr const char* kLauncherDirectoryVariable = "PRTE_MCA_prte_local_tmpdir_base";
+
 // Open MPI 5 passes on whole lines only, and progress on a terminal is one line that never
 // ends; 4.1 passes on what comes, and does not know the flag.
 void append_output_settings(std::vector<std::string>& command) {
@@ -213,6 +215,28 @@ std::expected<int, std::string> run_in_foreground(const std::vector<std::string>
     }
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+LauncherDirectory::LauncherDirectory() {
+  if (open_mpi_major() < 5) return;
+  for (const char* name : {kLauncherDirectoryVariable, "PRTE_MCA_prte_tmpdir_base"}) {
+    if (std::getenv(name) != nullptr) return;
+  }
+  std::error_code error;
+  const auto parent = std::filesystem::temp_directory_path(error);
+  if (error) return;  // mpirun finds out for itself, and says so
+  std::string path = (parent / "regroup-XXXXXX").string();
+  if (mkdtemp(path.data()) != nullptr) path_ = path;
+}
+
+LauncherDirectory::~LauncherDirectory() {
+  std::error_code ignored;
+  if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+}
+
+std::vector<std::string> LauncherDirectory::settings() const {
+  if (path_.empty()) return {};
+  return {std::string(kLauncherDirectoryVariable) + "=" + path_};
 }
 
 int stop_signal_passed_on() {

@@ -23,6 +23,23 @@ std::optional<LaunchedRank> launched_rank();
 std::expected<std::vector<std::string>, std::string> mpirun_command(
     std::uint32_t ranks, const std::vector<std::string>& program);
 
+// A directory for what mpirun itself writes while it runs, removed with this. Open MPI 5 names its
+// own after its process id and refuses to start where a killed mpirun left one of that name, as
+// happens where process ids repeat (containers). Elsewhere, or if the user chose one, nothing.
+class LauncherDirectory {
+ public:
+  LauncherDirectory();
+  ~LauncherDirectory();
+  LauncherDirectory(const LauncherDirectory&) = delete;
+  LauncherDirectory& operator=(const LauncherDirectory&) = delete;
+
+  // "NAME=value" that leads mpirun there, or nothing.
+  std::vector<std::string> settings() const;
+
+ private:
+  std::string path_;  // empty: none
+};
+
 // Runs the command in the foreground, in this environment but for `settings` ("NAME=value"), and
 // passes SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 on to it, unless the terminal has sent it to both.
 // Returns its exit status, or 128 + signal. One at a time.

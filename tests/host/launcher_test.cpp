@@ -207,6 +207,32 @@ TEST(RunInForeground, PassesSignalsOnToTheChild) {
   EXPECT_EQ(forwarded(SIGUSR2, "USR2"), 42);
 }
 
+TEST(LauncherDirectory, IsThereForOpenMpi5UntilItIsOver) {
+  const ScratchDirectory scratch;
+  const Environment environment({{"TMPDIR", scratch.path().string()}});
+  {
+    const LauncherDirectory directory;
+    const auto settings = directory.settings();
+    ASSERT_EQ(settings.size(), open_mpi_major() >= 5 ? 1u : 0u);
+    for (const std::string& setting : settings) {
+      const std::filesystem::path path = setting.substr(setting.find('=') + 1);
+      EXPECT_EQ(path.parent_path(), scratch.path());
+      test::write_file(path / "left", "");
+    }
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
+}
+
+TEST(LauncherDirectory, LeavesTheUsersOwnAlone) {
+  const ScratchDirectory scratch;
+  for (const char* name : {"PRTE_MCA_prte_local_tmpdir_base", "PRTE_MCA_prte_tmpdir_base"}) {
+    const Environment environment(
+        Environment::Settings{{"TMPDIR", scratch.path().string()}, {name, "/elsewhere"}});
+    EXPECT_TRUE(LauncherDirectory().settings().empty()) << name;
+    EXPECT_TRUE(std::filesystem::is_empty(scratch.path())) << name;
+  }
+}
+
 TEST(StopSignalPassedOn, IsThatOfTheLastRun) {
   forwarded(SIGTERM, "TERM");
   EXPECT_EQ(stop_signal_passed_on(), SIGTERM);

@@ -111,7 +111,9 @@ class CliTest(unittest.TestCase):
         self._root = pathlib.Path(tempfile.mkdtemp(prefix="regroup-cli-"))
         self.folder = self._root / "work"
         self.folder.mkdir()
-        self.environment = clean_environment() | {MARK: str(self.folder)}
+        temporary = self._root / "tmp"  # a launcher that is killed leaves a directory there
+        temporary.mkdir()
+        self.environment = clean_environment() | {MARK: str(self.folder), "TMPDIR": str(temporary)}
         self._dirs = 0
         self.addCleanup(self._remove)
 

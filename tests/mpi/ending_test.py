@@ -5,7 +5,9 @@ last."""
 import fcntl
 import json
 import os
+import pathlib
 import signal
+import socket
 import subprocess
 import termios
 
@@ -92,6 +94,15 @@ class Killed(Ending):
         self.assertEqual(len(launcher), 1, self.processes())
         os.kill(launcher[0], signal.SIGKILL)
         self.failed(running.end(END_SECONDS_MAX), states=("failed", "interrupted"))
+
+    def test_what_a_killed_mpirun_left_is_in_nobodys_way(self):
+        """Open MPI 5 does not start where the directory of its process id is there already."""
+        newest = int(pathlib.Path("/proc/loadavg").read_text().split()[-1])
+        for pid in range(newest, newest + 4000):
+            (self.folder / f"tmp/prterun.{socket.gethostname()}.{pid}.{os.geteuid()}").mkdir(parents=True)
+        before = set(os.listdir(self.folder / "tmp"))
+        self.run_job("montecarlo", "--samples", 1000, ranks=2, env={"TMPDIR": str(self.folder / "tmp")})
+        self.assertEqual(set(os.listdir(self.folder / "tmp")), before)
 
     def test_the_supervisor_is_killed(self):
         running = self.start_long_run()
