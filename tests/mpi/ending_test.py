@@ -146,6 +146,13 @@ class Signals(Ending):
                 os.kill(running.popen.pid, number)
                 self.interrupted(running.end(END_SECONDS_MAX), number.name)
 
+    def test_a_signal_that_the_first_rank_cannot_tell_of(self):
+        running = self.start_long_run()
+        first = self.rank_pids()[0]
+        os.kill(running.popen.pid, signal.SIGTERM)
+        os.kill(first, signal.SIGKILL)
+        self.interrupted(running.end(END_SECONDS_MAX), "long")
+
     def test_a_signal_before_the_run_began(self):
         running = self.start(
             [cli.REGROUP, "run", "montecarlo", "--samples", 10**13, "--dir", "early", "-n", 4])
