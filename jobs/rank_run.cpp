@@ -124,7 +124,7 @@ class RankRun {
   std::expected<void, std::string> write_result();
   void look(HostLoop& loop);
   RunStatus status(RunState state) const;
-  void write_status(const RunStatus& status);
+  bool write_status(const RunStatus& status);
   void conclude(const Outcome& outcome);
 
   RankRunRequest request_;
@@ -223,7 +223,7 @@ void RankRun::watch_peers(HostLoop& loop) {
 // The first of those left says how the run ended, since the coordinator no longer can.
 void RankRun::bear_witness(const View& view, const Outcome& outcome) {
   if (view.coordinator != transport_->self() || coordinates()) return;
-  std::fprintf(stderr, "regroup: %s\n", outcome.message.c_str());
+  if (!request_.supervised) std::fprintf(stderr, "regroup: %s\n", outcome.message.c_str());
   auto claimed = RunDirectory::claim(run_directory_);
   auto status = read_status(run_directory_);
   if (!claimed || !status || status->exit) return;
@@ -323,9 +323,10 @@ RunStatus RankRun::status(RunState state) const {
   return status;
 }
 
-void RankRun::write_status(const RunStatus& status) {
+bool RankRun::write_status(const RunStatus& status) {
   const auto written = request_.directory->write_status(status);
   if (!written) std::fprintf(stderr, "regroup: %s\n", written.error().c_str());
+  return written.has_value();
 }
 
 void RankRun::conclude(const Outcome& outcome) {
@@ -337,7 +338,7 @@ void RankRun::conclude(const Outcome& outcome) {
                                         : RunState::kFailed);
   last.exit = outcome.exit_status;
   last.message = outcome.message;
-  write_status(last);
+  summary_.in_status = write_status(last);
 
   summary_.job = last.job;
   summary_.dir = request_.directory->path().string();

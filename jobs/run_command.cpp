@@ -15,6 +15,7 @@
 #include "jobs/rank_run.hpp"
 #include "jobs/run_options.hpp"
 #include "jobs/terminal.hpp"
+#include "runtime/host/host_loop.hpp"
 #include "runtime/host/launch_output.hpp"
 
 namespace regroup {
@@ -48,12 +49,24 @@ int fail(const std::string& message, int exit_status = kExitBadInput) {
   return exit_status;
 }
 
+bool is_supervised() {
+  return std::getenv(kSupervisedVariable) != nullptr;
+}
+
+// Says why a run is not simply done.
+void say_why(const std::string& job, const std::string& message) {
+  std::fprintf(stderr, "regroup: %s: %s\n", job.c_str(), message.c_str());
+}
+
+// The supervisor says how a run ended that was not simply done: Open MPI 5 drops what ranks write
+// once a signal has come.
 void show(const RunSummary& summary, bool json, const std::string& program) {
   for (const std::string& line : summary.quarantine_log) {
     std::fprintf(stderr, "regroup: %s\n", line.c_str());
   }
-  if (summary.exit_status != kExitDone) {
-    std::fprintf(stderr, "regroup: %s: %s\n", summary.job.c_str(), summary.message.c_str());
+  const bool left_to_supervisor = is_supervised() && summary.in_status;
+  if (summary.exit_status != kExitDone && !left_to_supervisor) {
+    say_why(summary.job, summary.message);
   }
   const std::string text = json ? summary_json(summary) + "\n" : summary_text(summary, program);
   std::fputs(text.c_str(), stdout);
@@ -93,6 +106,7 @@ class RunCommand {
   bool is_over(const std::optional<RunStatus>& before) const;
   int judge(int mpirun_status, const std::optional<RunStatus>& before,
             const std::optional<LostRank>& lost);
+  void clear_bar() const;
   int refuse(const std::string& message) const;
   int run_one_rank();
   void set_up_progress(RankRunRequest& request) const;
@@ -267,10 +281,11 @@ int RunCommand::supervise() {
   watch.on_error_output = [&](std::string_view bytes) {
     pass_on(bytes.empty() ? output.release() : output.take(bytes));
   };
-  const auto ended = run_in_foreground(
-      *command,
-      {std::string(kSupervisedVariable) + "=1", fmt::format("{}={}", kColumnsVariable, columns)},
-      watch);
+  const LauncherDirectory launcher_directory;
+  std::vector<std::string> settings = launcher_directory.settings();
+  settings.push_back(std::string(kSupervisedVariable) + "=1");
+  settings.push_back(fmt::format("{}={}", kColumnsVariable, columns));
+  const auto ended = run_in_foreground(*command, settings, watch);
   pass_on(output.release());
   if (!ended) return fail(ended.error(), kExitNotRecovered);
   return judge(*ended, before, output.lost());
@@ -282,24 +297,43 @@ bool RunCommand::is_over(const std::optional<RunStatus>& before) const {
   return status && status->exit && before != *status;
 }
 
+// Of a progress bar that its rank had no time to clear away.
+void RunCommand::clear_bar() const {
+  const bool may_be_there = options_.progress == "auto" || options_.progress == "bar";
+  if (may_be_there && isatty(STDERR_FILENO) == 1) std::fputs("\r\033[K", stderr);
+}
+
 // The truth is in status.json: mpirun's own status may hide a failure, or show one that was
-// survived.
+// survived. `before` is what an earlier run in this directory left there. After a signal Open MPI 5
+// kills ranks within half a second, so they may have had no time to tell.
 int RunCommand::judge(int mpirun_status, const std::optional<RunStatus>& before,
                       const std::optional<LostRank>& lost) {
   const std::string cause =
       fmt::format("{}mpirun returned {}", lost ? lost_text(*lost) + "; " : "", mpirun_status);
   auto status = read_status(options_.dir);
+  const int signal = stop_signal_passed_on();
+  const std::string stopped = std::string(kStoppedBySignal) + std::to_string(signal);
   if (!status || before == *status) {
-    return fail(fmt::format("the ranks ended before the run began ({})", cause), kExitNotRecovered);
+    return fail(signal != 0 ? stopped + " before the run began"
+                            : fmt::format("the ranks ended before the run began ({})", cause),
+                kExitNotRecovered);
   }
   auto claimed = claim_after_ranks(options_.dir);  // a run is over when its directory is free
   if (auto last = read_status(options_.dir)) status = std::move(last);
-  if (status->exit) return *status->exit;
-  status->state = RunState::kFailed;
-  status->exit = kExitNotRecovered;
-  status->message = fmt::format("the ranks ended in the middle of the run ({})", cause);
-  if (claimed) (void)claimed->write_status(*status);
-  return fail(status->message, kExitNotRecovered);
+  // Ranks that a signal's consequences have ended may tell of those alone.
+  const bool by_signal = signal != 0 && status->state == RunState::kFailed;
+  if (!status->exit || by_signal) {
+    status->state = signal != 0 ? RunState::kInterrupted : RunState::kFailed;
+    status->exit = kExitNotRecovered;
+    status->message =
+        signal != 0 ? stopped : fmt::format("the ranks ended in the middle of the run ({})", cause);
+    if (claimed) (void)claimed->write_status(*status);
+  }
+  if (*status->exit != kExitDone) {
+    clear_bar();
+    say_why(status->job, status->message);
+  }
+  return *status->exit;
 }
 
 // ---- one rank ----
@@ -340,7 +374,7 @@ int RunCommand::run_one_rank() {
   }
   const int exit_status = run_rank(std::move(request));
   // mpirun would add its own words to another status; the supervisor reads status.json instead.
-  return std::getenv(kSupervisedVariable) != nullptr ? kExitDone : exit_status;
+  return is_supervised() ? kExitDone : exit_status;
 }
 
 }  // namespace

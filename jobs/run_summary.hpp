@@ -15,6 +15,7 @@ struct RunSummary {
   std::string dir;
   int exit_status = 0;
   std::string message;
+  bool in_status = false;  // status.json says how the run ended
   std::uint64_t shards = 0;
   std::uint64_t quarantined = 0;
   std::uint32_t ranks = 1;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "runtime/host/file_system.hpp"
+#include "runtime/host/mpi_session.hpp"
 #include "runtime/host/recovery_backend.hpp"
 #include "runtime/host/subprocess.hpp"
 
@@ -41,30 +42,12 @@ constexpr const char* kAllowRoot[] = {
     "OMPI_ALLOW_RUN_AS_ROOT=1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1", "PRTE_ALLOW_RUN_AS_ROOT=1",
     "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM=1"};
 
-// Whether mpirun may find other nodes to start ranks on: a batch system's allocation, or a host
-// file that its own settings name. Otherwise it starts them all on this one.
-bool may_span_nodes() {
-  constexpr const char* kSigns[] = {"SLURM_JOB_ID",
-                                    "PBS_JOBID",
-                                    "LSB_JOBID",
-                                    "PE_HOSTFILE",
-                                    "OMPI_MCA_hostfile",
-                                    "OMPI_MCA_orte_default_hostfile",
-                                    "PRTE_MCA_prte_default_hostfile"};
-  return std::ranges::any_of(kSigns, [](const char* name) { return std::getenv(name) != nullptr; });
-}
+constexpr const char* kLauncherDirectoryVariable = "PRTE_MCA_prte_local_tmpdir_base";
 
-// On one node shared memory is all that is needed. Looking for anything else takes most of the time
-// that starting takes (measured with Open MPI 4.1.4 and 4 ranks: 0.16 s so, 0.33 s without, 1.4 s
-// with no more than TCP left out, since a list replaces the one that the system had), and Open MPI
-// 5 complains about interfaces that TCP cannot pair. A user who has set one of these keeps it.
-void append_one_node_settings(std::vector<std::string>& command) {
-  constexpr std::pair<const char*, const char*> kSettings[] = {
-      {"pml", "ob1"}, {"btl", "^tcp,uct,openib,ofi,usnic"}};
-  for (const auto& [name, value] : kSettings) {
-    if (std::getenv((std::string("OMPI_MCA_") + name).c_str()) != nullptr) continue;
-    command.insert(command.end(), {"--mca", name, value});
-  }
+// Open MPI 5 passes on whole lines only, and progress on a terminal is one line that never
+// ends; 4.1 passes on what comes, and does not know the flag.
+void append_output_settings(std::vector<std::string>& command) {
+  if (open_mpi_major() >= 5) command.insert(command.end(), {"--output", ":raw"});
 }
 
 constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -73,8 +56,10 @@ constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 // noted before signals are looked for: one of the two sides sends them on.
 std::atomic<unsigned> signals_to_send = 0;
 std::atomic<pid_t> child_pid = 0;
+std::atomic<int> stop_signal = 0;
 static_assert(decltype(signals_to_send)::is_always_lock_free);
 static_assert(decltype(child_pid)::is_always_lock_free);
+static_assert(decltype(stop_signal)::is_always_lock_free);
 
 void send_on() {
   const pid_t child = child_pid;
@@ -88,6 +73,7 @@ void send_on() {
 // What the terminal sends (ctrl-c) goes to the child as well, and a second one would make mpirun
 // kill its ranks at once.
 void on_signal(int signal, siginfo_t* origin, void*) {
+  if (signal == SIGINT || signal == SIGTERM) stop_signal = signal;
   if (origin->si_code == SI_KERNEL) return;
   signals_to_send |= 1u << signal;
   send_on();
@@ -98,6 +84,7 @@ class SignalForwarding {
  public:
   SignalForwarding() {
     signals_to_send = 0;
+    stop_signal = 0;
     struct sigaction action {};
     action.sa_sigaction = on_signal;
     action.sa_flags = SA_SIGINFO;
@@ -294,7 +281,7 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
     const auto flags = survival_flags(recovery_backend());
     command.insert(command.end(), flags.begin(), flags.end());
   }
-  if (!may_span_nodes()) append_one_node_settings(command);
+  append_output_settings(command);
   command.insert(command.end(), program.begin(), program.end());
   return command;
 }
@@ -328,6 +315,32 @@ std::expected<int, std::string> run_in_foreground(const std::vector<std::string>
                            " failed: " + errno_text(status.error()));
   }
   return WIFEXITED(*status) ? WEXITSTATUS(*status) : 128 + WTERMSIG(*status);
+}
+
+LauncherDirectory::LauncherDirectory() {
+  if (open_mpi_major() < 5) return;
+  for (const char* name : {kLauncherDirectoryVariable, "PRTE_MCA_prte_tmpdir_base"}) {
+    if (std::getenv(name) != nullptr) return;
+  }
+  std::error_code error;
+  const auto parent = std::filesystem::temp_directory_path(error);
+  if (error) return;  // mpirun finds out for itself, and says so
+  std::string path = (parent / "regroup-XXXXXX").string();
+  if (mkdtemp(path.data()) != nullptr) path_ = path;
+}
+
+LauncherDirectory::~LauncherDirectory() {
+  std::error_code ignored;
+  if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+}
+
+std::vector<std::string> LauncherDirectory::settings() const {
+  if (path_.empty()) return {};
+  return {std::string(kLauncherDirectoryVariable) + "=" + path_};
+}
+
+int stop_signal_passed_on() {
+  return stop_signal;
 }
 
 std::string own_program() {

@@ -50,12 +50,33 @@ struct Watch {
   std::function<void(std::string_view bytes)> on_error_output;
 };
 
+// A directory for what mpirun itself writes while it runs, removed with this. Open MPI 5 names its
+// own after its process id and refuses to start where a killed mpirun left one of that name, as
+// happens where process ids repeat (containers). Elsewhere, or if the user chose one, nothing.
+class LauncherDirectory {
+ public:
+  LauncherDirectory();
+  ~LauncherDirectory();
+  LauncherDirectory(const LauncherDirectory&) = delete;
+  LauncherDirectory& operator=(const LauncherDirectory&) = delete;
+
+  // "NAME=value" that leads mpirun there, or nothing.
+  std::vector<std::string> settings() const;
+
+ private:
+  std::string path_;  // empty: none
+};
+
 // Runs the command in the foreground, in this environment but for `settings` ("NAME=value"), and
 // passes SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 on to it, unless the terminal has sent it to both.
 // Returns its exit status, or 128 + signal. One at a time.
 std::expected<int, std::string> run_in_foreground(const std::vector<std::string>& command,
                                                   const std::vector<std::string>& settings,
                                                   const Watch& watch = {});
+
+// The SIGINT or SIGTERM that came during the last run_in_foreground, from the terminal or
+// elsewhere; 0 if none did.
+int stop_signal_passed_on();
 
 // The file of the running program.
 std::string own_program();

@@ -4,7 +4,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
+#include <string_view>
 #include <thread>
 
 #include <unistd.h>
@@ -38,6 +40,27 @@ std::vector<std::vector<Element>> gather_over(MPI_Comm communicator, std::uint32
   return gathered;
 }
 
+// A setting of Open MPI's for this process, unless the user has made it.
+void set_if_unset(const char* name, const char* value) {
+  constexpr int kKeep = 0;
+  setenv(name, value, kKeep);
+}
+
+bool all_ranks_on_this_node() {
+  const char* const ranks = std::getenv("OMPI_COMM_WORLD_SIZE");
+  const char* const here = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+  return ranks != nullptr && here != nullptr && std::strcmp(ranks, here) == 0;
+}
+
+// On one node shared memory is all that is needed. Looking for anything else takes most of the time
+// that starting takes (measured with Open MPI 4.1.4 and 4 ranks: 0.16 s so, 0.33 s without, 1.4 s
+// with no more than TCP left out, since a list replaces the one that the system had), and Open MPI
+// 5 complains about interfaces that TCP cannot pair.
+void use_shared_memory_alone() {
+  set_if_unset("OMPI_MCA_pml", "ob1");
+  set_if_unset("OMPI_MCA_btl", "^tcp,uct,openib,ofi,usnic");
+}
+
 }  // namespace
 
 void mpi::check(int code, const char* call) {
@@ -54,7 +77,8 @@ MpiSession::MpiSession() : handles_(std::make_unique<Handles>()) {
   std::signal(SIGPIPE, SIG_IGN);  // a send to a dead peer must not end the sender
   // Open MPI yields the core at every look in vain when ranks outnumber cores. The host loop knows
   // better when it has nothing to do; a user's own choice holds.
-  setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0);
+  set_if_unset("OMPI_MCA_mpi_yield_when_idle", "0");
+  if (all_ranks_on_this_node()) use_shared_memory_alone();
   int provided = 0;
   check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_SERIALIZED) {
@@ -125,6 +149,12 @@ std::string mpi_description() {
   mpi::check(MPI_Get_library_version(text, &length), "MPI_Get_library_version");
   std::string line(text, static_cast<std::size_t>(length));
   return line.substr(0, line.find_first_of("\n,"));
+}
+
+int open_mpi_major() {
+  constexpr std::string_view kName = "Open MPI v";
+  const std::string description = mpi_description();
+  return description.starts_with(kName) ? std::atoi(description.c_str() + kName.size()) : 0;
 }
 
 }  // namespace regroup

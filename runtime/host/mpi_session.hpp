@@ -54,4 +54,7 @@ class MpiSession {
 // The MPI library in use, as it describes itself, on one line. Works without a session.
 std::string mpi_description();
 
+// 4 or 5 for Open MPI of that version, 0 for another MPI. Works without a session.
+int open_mpi_major();
+
 }  // namespace regroup

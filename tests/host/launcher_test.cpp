@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "runtime/host/mpi_session.hpp"
 #include "runtime/host/recovery_backend.hpp"
 #include "tests/host/scratch.hpp"
 
@@ -26,9 +27,8 @@ class Environment {
   using Settings = std::vector<std::pair<std::string, std::string>>;
 
   explicit Environment(Settings settings) {
-    for (const char* name :
-         {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE", "PMIX_RANK",
-          "SLURM_NTASKS", "SLURM_PROCID", "SLURM_JOB_ID", "OMPI_MCA_pml", "OMPI_MCA_btl"}) {
+    for (const char* name : {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMI_SIZE",
+                             "PMIX_RANK", "SLURM_NTASKS", "SLURM_PROCID"}) {
       keep(name);
       ::unsetenv(name);
     }
@@ -126,36 +126,15 @@ TEST(MpirunCommand, StartsTheRanksAndLeavesBindingToRegroup) {
   EXPECT_THAT(end, testing::ElementsAre("/opt/program", "run", "job", "-n", "7"));
 }
 
-// The value that follows "--mca NAME", "" if nothing does.
-std::string mca_value(const std::vector<std::string>& command, const std::string& name) {
-  const auto found = std::ranges::find(command, name);
-  return found == command.end() || found + 1 == command.end() ? "" : *(found + 1);
-}
-
-TEST(MpirunCommand, LooksForSharedMemoryAloneOnOneNode) {
+TEST(MpirunCommand, LinesThatNeverEndPassAtOnce) {
   const MpirunOnPath mpirun;
-  const Environment one_node({});
   const auto command = mpirun_command({.ranks = 2}, {"program"});
   ASSERT_TRUE(command) << command.error();
-  EXPECT_EQ(mca_value(*command, "pml"), "ob1");
-  // The list replaces the system's own: whatever that leaves out must be left out here as well.
-  EXPECT_EQ(mca_value(*command, "btl"), "^tcp,uct,openib,ofi,usnic");
-}
-
-TEST(MpirunCommand, LeavesTheUsersOwnTransportAlone) {
-  const MpirunOnPath mpirun;
-  const Environment chosen(Environment::Settings{{"OMPI_MCA_pml", "ucx"}});
-  const auto command = mpirun_command({.ranks = 2}, {"program"});
-  ASSERT_TRUE(command) << command.error();
-  EXPECT_EQ(mca_value(*command, "pml"), "");
-}
-
-TEST(MpirunCommand, LeavesTheTransportToMpirunWhereThereMayBeMoreNodes) {
-  const MpirunOnPath mpirun;
-  const Environment allocation(Environment::Settings{{"SLURM_JOB_ID", "7"}});
-  const auto command = mpirun_command({.ranks = 2}, {"program"});
-  ASSERT_TRUE(command) << command.error();
-  EXPECT_EQ(mca_value(*command, "btl") + mca_value(*command, "pml"), "");
+  const auto flag = std::ranges::find(*command, "--output");
+  ASSERT_EQ(flag != command->end(), open_mpi_major() >= 5);
+  if (flag != command->end()) {
+    EXPECT_EQ(*(flag + 1), ":raw");
+  }
 }
 
 TEST(MpirunCommand, LetsSurvivorsLiveOnlyWhenTold) {
@@ -238,6 +217,41 @@ TEST(RunInForeground, PassesSignalsOnToTheChild) {
   EXPECT_EQ(forwarded(SIGINT, "INT"), 42);
   EXPECT_EQ(forwarded(SIGUSR1, "USR1"), 42);
   EXPECT_EQ(forwarded(SIGUSR2, "USR2"), 42);
+}
+
+TEST(LauncherDirectory, IsThereForOpenMpi5UntilItIsOver) {
+  const ScratchDirectory scratch;
+  const Environment environment({{"TMPDIR", scratch.path().string()}});
+  {
+    const LauncherDirectory directory;
+    const auto settings = directory.settings();
+    ASSERT_EQ(settings.size(), open_mpi_major() >= 5 ? 1u : 0u);
+    for (const std::string& setting : settings) {
+      const std::filesystem::path path = setting.substr(setting.find('=') + 1);
+      EXPECT_EQ(path.parent_path(), scratch.path());
+      test::write_file(path / "left", "");
+    }
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
+}
+
+TEST(LauncherDirectory, LeavesTheUsersOwnAlone) {
+  const ScratchDirectory scratch;
+  for (const char* name : {"PRTE_MCA_prte_local_tmpdir_base", "PRTE_MCA_prte_tmpdir_base"}) {
+    const Environment environment(
+        Environment::Settings{{"TMPDIR", scratch.path().string()}, {name, "/elsewhere"}});
+    EXPECT_TRUE(LauncherDirectory().settings().empty()) << name;
+    EXPECT_TRUE(std::filesystem::is_empty(scratch.path())) << name;
+  }
+}
+
+TEST(StopSignalPassedOn, IsThatOfTheLastRun) {
+  forwarded(SIGTERM, "TERM");
+  EXPECT_EQ(stop_signal_passed_on(), SIGTERM);
+  forwarded(SIGINT, "INT");
+  EXPECT_EQ(stop_signal_passed_on(), SIGINT);
+  forwarded(SIGUSR1, "USR1");
+  EXPECT_EQ(stop_signal_passed_on(), 0);
 }
 
 std::atomic<int> handled = 0;

@@ -9,6 +9,7 @@ machine but Open MPI and the standard library.
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -82,6 +83,11 @@ def eventually(condition, what, seconds_max=30):
         time.sleep(POLL_SECONDS)
 
 
+def open_mpi_major():
+    said = subprocess.run(["mpirun", "--version"], capture_output=True, text=True, check=True).stdout
+    return int(re.search(r"Open MPI\)? v?(\d+)", said).group(1))
+
+
 def environment_of(pid):
     """The environment a process was started with; empty if it is gone or not ours."""
     try:
@@ -105,7 +111,9 @@ class CliTest(unittest.TestCase):
         self._root = pathlib.Path(tempfile.mkdtemp(prefix="regroup-cli-"))
         self.folder = self._root / "work"
         self.folder.mkdir()
-        self.environment = clean_environment() | {MARK: str(self.folder)}
+        temporary = self._root / "tmp"  # a launcher that is killed leaves a directory there
+        temporary.mkdir()
+        self.environment = clean_environment() | {MARK: str(self.folder), "TMPDIR": str(temporary)}
         self._dirs = 0
         self.addCleanup(self._remove)
 

@@ -163,8 +163,12 @@ class Terminal(cli.CliTest):
                     self.assertEqual(columns >= 80, all("│" in text for text in bars))
 
     def test_the_bar_is_gone_at_the_end(self):
-        text = self.draw(80)
-        self.assertIn("\r\x1b[K", text[text.rindex("%"):])
+        for launch in ([], ["-n", 2]):
+            with self.subTest(launch=launch):
+                text = self.draw(80, *launch)
+                after = text[text.rindex("%"):]
+                self.assertIn("\r\x1b[K", after)
+                self.assertIn("stopped by signal 15", after[after.rindex("\x1b[K"):])
 
     def test_plain_progress_may_be_asked_for(self):
         text = self.draw(80, "--progress", "plain")
@@ -226,6 +230,15 @@ class Verbs(cli.CliTest):
             for verb in VERBS:
                 self.assertIn(f"regroup {verb}".encode(), ended.out)
         self.assertEqual(self.listing(), {})
+
+    def test_a_plain_mpirun_says_nothing_of_transports(self):
+        ended = self.mpirun(2, "run", *TRIVIAL, "--dir", "run", "--progress", "none")
+        self.assertEqual((ended.status, ended.err), (0, b""), ended)
+
+    def test_a_transport_of_the_users_is_kept(self):
+        ended = self.regroup("run", *TRIVIAL, "-n", 2, env={"OMPI_MCA_pml": "no-such"})
+        self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
+        self.assertIn(b"no-such", ended.err)
 
     def test_help_under_mpirun_is_printed_once(self):
         ended = self.mpirun(2, "run", "montecarlo", "--help")
