@@ -752,6 +752,17 @@ TEST(CoordinatorViews, ARetryOfALostViewIsNotForgotten) {
   EXPECT_THAT(run.sent(), ElementsAre("1 lease 0: 0+1#2")) << "the attempt stays charged";
 }
 
+// Its own worker announces as well, and asks for nothing.
+TEST(CoordinatorViews, ACoordinatorThatOnlyCoordinatesIsGivenNothingAfterAView) {
+  OpenedRun run(3, {bag(100)}, only_others());
+  run.enter_view({kZero, kOne, kTwo});
+  EXPECT_FALSE(run.want());
+  run.announce(1);
+  run.announce(2);
+  EXPECT_FALSE(run.want());
+  EXPECT_EQ(run.worker().shards_queued(), 0u);
+}
+
 constexpr std::uint64_t kMapShards = 4;
 constexpr std::uint64_t kReduced = 6;
 
