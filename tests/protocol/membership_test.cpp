@@ -1118,5 +1118,14 @@ TEST(Membership, IsSafeInAStormAndComesTogetherInTheCalm) {
   EXPECT_GT(Storm::came_together, static_cast<int>(kSeeds / 2));
 }
 
+// 11: suspicions were passed on without end. 4968, 10000: a rank that was left out asked only
+// those who had left it out. 11459: it kept the decision to itself.
+TEST(Membership, ComesTogetherInStormsThatOnceKeptItApart) {
+  for (const std::uint64_t seed : {11u, 4968u, 10000u, 11459u}) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Storm(seed).run();
+  }
+}
+
 }  // namespace
 }  // namespace regroup
