@@ -262,6 +262,28 @@ INSTANTIATE_TEST_SUITE_P(Phases, ADeadProposer,
                                   std::string(confirmed ? "_confirmed" : "_suspected");
                          });
 
+// What one has accepted may have been decided: the next proposer has no choice (I5).
+TEST(Membership, AProposerTakesUpWhatWasAccepted) {
+  Net net(5);
+  to_accept(net);
+  net.deliver_one(is_to(MessageKind::kAccept, 3));
+  net.drop_all();
+  net.kill(0);
+  net.all_learn(0, EvidenceKind::kConfirmed);
+  net.drop(is(MessageKind::kRevoke));
+  net.deliver(MessageKind::kPrepare);
+  net.deliver(MessageKind::kPromise);
+  const Sent accept = net.take(is_to(MessageKind::kAccept, 2));
+  ASSERT_EQ(accept.from, RankId{1});
+  Reader reader(accept.payload);
+  reader.get<Epoch>();
+  reader.get<std::uint64_t>();  // ballot
+  const auto view = get_view(reader, 5);
+  ASSERT_TRUE(view);
+  EXPECT_EQ(view->members, ranks({0, 1, 2, 3})) << "with the dead, who go in the view after";
+  EXPECT_EQ(view->coordinator, RankId{0});
+}
+
 // Nobody knows that it is dead: the next in line waits for its turn.
 TEST(Membership, AProposerThatFallsSilentIsFollowedAfterAWhile) {
   Net net(5);
