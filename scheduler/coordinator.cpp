@@ -472,6 +472,7 @@ void Coordinator::top_up_all(Context& context) {
 void Coordinator::top_up(Context& context, RankId rank) {
   Peer& peer = peers_[rank.value];
   if (state_ != RunPhase::kRunning || !peer.ready || !peer.announced) return;
+  if (!std::ranges::binary_search(workers_, rank)) return;  // it only coordinates
   // A part of a partition needs an owner that has opened the job.
   if (stages_[stage_.value].kind == StageKind::kMap && !all_ready_) return;
   if (source_->peers_steal() && !peer.knows_stage) {

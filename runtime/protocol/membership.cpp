@@ -91,8 +91,11 @@ bool Membership::receive(RankId from, MessageKind kind, std::span<const std::byt
     begin(from, MessageKind::kAsk, output);
     return true;
   }
-  if (!view_.members.contains(from)) return true;
-  if (state_ == State::kExcluded || state_ == State::kGivenUp) return true;
+  if (!view_.members.contains(from) || state_ == State::kGivenUp) return true;
+  if (state_ == State::kExcluded) {  // it may be a member of the view that this rank is not in
+    tell(from, output);
+    return true;
+  }
   suspected_.erase(from);
   switch (kind) {
     case MessageKind::kAsk:
@@ -438,7 +441,7 @@ void Membership::adopt(const View& view, Output& output) {
     state_ = State::kExcluded;
     excluded_by_ = view;
     join_at_ = now_;
-    join_next_ = 0;
+    join_turn_ = 0;
     ask_to_join(output);
     return;
   }
@@ -458,13 +461,14 @@ void Membership::adopt(const View& view, Output& output) {
 
 // ---- coming back ----
 
-// One member after the other, the coordinator first: whoever it is tells who coordinates now.
+// Every other time the coordinator; in between one rank of the run after the other, for whoever
+// knows a later view tells it: those who went on without this rank may have been followed by
+// others.
 void Membership::ask_to_join(Output& output) {
   join_at_ = now_ + 2 * kTellAgain;
-  const RankSet& members = excluded_by_->members;
-  const RankId to = join_next_ == 0 ? excluded_by_->coordinator
-                                    : members.list()[(join_next_ - 1) % members.size()];
-  ++join_next_;
+  const std::uint32_t turn = join_turn_++;
+  const RankId to = turn % 2 == 0 ? excluded_by_->coordinator : RankId{turn / 2 % options_.ranks};
+  if (to == options_.self || confirmed_.contains(to)) return;
   Writer writer = begin(to, MessageKind::kJoin, output);
   writer.put(excluded_by_->epoch);
 }

@@ -185,7 +185,7 @@ class Membership {
 
   std::optional<View> excluded_by_;  // the view that this rank is not in
   Nanoseconds join_at_ = 0;
-  std::size_t join_next_ = 0;
+  std::uint32_t join_turn_ = 0;
   std::vector<Nanoseconds> told_at_;  // by rank
   LedgerPosition ledger_ = 0;
 };

@@ -135,7 +135,7 @@ class FuzzedRank {
     const std::uint8_t opcode = input_->byte();
     switch (opcode % 8) {
       case 0:
-        return raw_frame();
+        return opcode >> 3 == 0 ? raw_frame() : opcode >> 6 == 0 ? evidence() : token();
       case 1:
       case 2:
       case 3:
@@ -169,6 +169,25 @@ class FuzzedRank {
     step(FrameArrived{from, bytes}, bytes.size());
   }
 
+  void evidence() {
+    const RankId about{input_->byte() % kRanks};
+    step(PeerEvidence{about, static_cast<EvidenceKind>(input_->byte() % 3)}, 0);
+  }
+
+  // What the token of the epoch that is asked for holds: what was asked, nothing, or anything.
+  void token() {
+    if (!fence_) return;
+    const FenceRequest request = std::move(*std::exchange(fence_, {}));
+    FenceAnswer answer{request.epoch, {}};
+    const std::uint8_t what = input_->byte();
+    if (what % 4 == 1) {
+      answer.content.emplace(input_->bytes(input_->word()));
+    } else if (what % 4 != 0) {
+      answer.content.emplace(request.content.view());
+    }
+    step(std::move(answer), request.content.size());
+  }
+
   // A frame that is in order but for what `oddity` says.
   void message(std::uint8_t head, std::uint8_t oddity) {
     const RankId from{head % kRanks};
@@ -184,12 +203,12 @@ class FuzzedRank {
     FrameHeader header{.kind = kind,
                        .flags = static_cast<std::uint8_t>(oddity & 3),
                        .from = from,
-                       .epoch = Epoch{(oddity & 4) != 0 ? 2u : 1u},
-                       .sequence = sequences_[from.value] + 1,
+                       .epoch = Epoch{node_->view().epoch.value + ((oddity & 4) != 0 ? 1 : 0)},
+                       .sequence = is_control(kind) ? 0 : sequences_[from.value] + 1,
                        .lamport = (oddity & 8) != 0 ? ~std::uint64_t{0} : 1};
     if ((oddity & 16) != 0) {
       header.sequence += oddity >> 5;  // early
-    } else if (from != self_ && (oddity & 4) == 0) {
+    } else if (from != self_ && (oddity & 4) == 0 && !is_control(kind)) {
       ++sequences_[from.value];
     }
     seal_frame(frame, header);
@@ -239,7 +258,13 @@ class FuzzedRank {
   void step(const regroup::Input& input, std::size_t bytes) {
     const std::size_t before = live_bytes;
     peak_bytes = live_bytes;
+    const Epoch epoch_before = node_->view().epoch;
     node_->step(input, output_);
+    if (node_->view().epoch != epoch_before) {
+      REGROUP_CHECK(node_->view().epoch > epoch_before, "an epoch that shrinks");
+      REGROUP_CHECK(node_->view().members.contains(self_), "a view that is not this rank's");
+      for (std::uint64_t& sequence : sequences_) sequence = 0;
+    }
     REGROUP_CHECK(peak_bytes - before <= kStepBytes + kBytesPerByte * bytes,
                   "a step allocated more than its message is worth");
     for (const OutgoingFrame& frame : output_.frames) {
@@ -248,6 +273,7 @@ class FuzzedRank {
     }
     REGROUP_CHECK(output_.orders.size() <= 1, "more than one order at a time");
     if (!output_.orders.empty()) order_ = std::move(output_.orders.front());
+    if (output_.fence) fence_ = std::move(output_.fence);
     output_.clear();
   }
 
@@ -259,6 +285,7 @@ class FuzzedRank {
   std::unique_ptr<Node> node_;
   Output output_;
   std::optional<WorkOrder> order_;
+  std::optional<FenceRequest> fence_;
   std::uint64_t sequences_[kRanks] = {};
 };
 

@@ -451,6 +451,318 @@ TEST(Node, VectorStampsAreCutOffByRanksThatKeepNone) {
   EXPECT_EQ(with.script->heard, (std::vector<Heard>{{kOne, MessageKind::kReady, "bare"}}));
 }
 
+// ---- views ----
+
+// Several ranks and what lies between them: frames wait until the test has them carried.
+class Cluster {
+ public:
+  explicit Cluster(std::uint32_t count) {
+    for (std::uint32_t i = 0; i < count; ++i) {
+      ranks_.push_back(std::make_unique<Rank>(options_of(i, count)));
+    }
+  }
+  Rank& at(std::uint32_t rank) { return *ranks_[rank]; }
+  Node& node(std::uint32_t rank) { return *ranks_[rank]->node; }
+
+  void learn(std::uint32_t rank, std::uint32_t about, EvidenceKind kind) {
+    node(rank).step(PeerEvidence{RankId{about}, kind}, at(rank).output);
+  }
+  // What the rank has sent since the last call.
+  std::vector<OutgoingFrame> sent(std::uint32_t rank) {
+    return std::exchange(at(rank).output.frames, {});
+  }
+  // Carries what these ranks have sent one another until they are quiet, and gives them their
+  // tokens. The frames of those kept back are gone.
+  void settle(const RankSet& among) {
+    for (bool any = true; std::exchange(any, false);) {
+      for (const RankId from : among) {
+        for (const OutgoingFrame& frame : sent(from.value)) {
+          any = true;
+          if (among.contains(frame.to)) at(frame.to.value).receive(from, frame);
+        }
+        Output& output = at(from.value).output;
+        if (!output.fence) continue;
+        any = true;
+        const FenceRequest request = std::move(*std::exchange(output.fence, {}));
+        const auto view = request.content.view();
+        const auto held =
+            tokens_.try_emplace(request.epoch, std::vector(view.begin(), view.end())).first;
+        FenceAnswer answer{request.epoch, Buffer(std::span<const std::byte>(held->second))};
+        node(from.value).step(std::move(answer), output);
+      }
+    }
+  }
+  void tick_all(const RankSet& who, Nanoseconds now) {
+    for (const RankId rank : who) node(rank.value).step(Tick{now}, at(rank.value).output);
+  }
+  std::vector<std::uint64_t> stamp(std::uint32_t rank) {
+    const auto entries = node(rank).vector_stamp();
+    return {entries.begin(), entries.end()};
+  }
+
+ private:
+  std::vector<std::unique_ptr<Rank>> ranks_;
+  std::map<Epoch, std::vector<std::byte>> tokens_;
+};
+
+constexpr RankId kTwo{2};
+const RankSet kAll3{kZero, kOne, kTwo};
+
+TEST(NodeViews, ADeathLeadsToANewViewAndTheServiceIsTold) {
+  Cluster cluster(3);
+  cluster.learn(1, 2, EvidenceKind::kConfirmed);
+  EXPECT_FALSE(cluster.node(1).stable());
+  cluster.settle({kZero, kOne});
+  for (const std::uint32_t rank : {0u, 1u}) {
+    EXPECT_TRUE(cluster.node(rank).stable());
+    EXPECT_EQ(cluster.node(rank).view().epoch, Epoch{2});
+    EXPECT_EQ(cluster.node(rank).view().members, (RankSet{kZero, kOne}));
+    EXPECT_EQ(cluster.at(rank).script->calls, (std::vector<std::string>{"start", "view 2"}));
+  }
+}
+
+TEST(NodeViews, RecordsTheEndOfAnEpochAndTheBeginningOfTheNext) {
+  Cluster cluster(3);
+  cluster.learn(1, 2, EvidenceKind::kConfirmed);
+  cluster.settle({kZero, kOne});
+  std::vector<Event> seen;
+  for (const Event& event : cluster.at(0).output.events) {
+    if (event.kind == EventKind::kRevoke || event.kind == EventKind::kView) seen.push_back(event);
+  }
+  ASSERT_EQ(seen.size(), 2u);
+  EXPECT_EQ(seen[0].kind, EventKind::kRevoke);
+  EXPECT_EQ(seen[0].a, 1u) << "epoch";
+  EXPECT_EQ(seen[0].b, 3u) << "members";
+  EXPECT_EQ(seen[1].kind, EventKind::kView);
+  EXPECT_EQ(seen[1].a, 2u);
+  EXPECT_EQ(seen[1].b, 2u);
+  EXPECT_LT(seen[0].lamport, seen[1].lamport);
+}
+
+TEST(NodeViews, NothingOfARevokedEpochIsDelivered) {  // I6
+  Cluster cluster(3);
+  const auto whole = cluster.at(0).send(kOne, MessageKind::kLease, "in time");
+  const auto late = cluster.at(0).send(kOne, MessageKind::kLease, "too late");
+  const auto held = cluster.at(0).send(kOne, MessageKind::kLease, "early, and then too late");
+  cluster.at(1).receive(kZero, whole[0]);
+  cluster.at(1).receive(kZero, held[0]);
+  cluster.learn(1, 2, EvidenceKind::kConfirmed);
+  ASSERT_FALSE(cluster.node(1).stable());
+
+  cluster.at(1).receive(kZero, late[0]);
+  EXPECT_EQ(cluster.at(1).script->heard.size(), 1u);
+  EXPECT_EQ(cluster.node(1).drops().revoked, 1u);
+
+  cluster.settle({kZero, kOne});
+  ASSERT_EQ(cluster.node(1).view().epoch, Epoch{2});
+  cluster.at(1).receive(kZero, late[0]);
+  cluster.at(1).receive(kZero, held[0]);
+  EXPECT_EQ(cluster.at(1).script->heard.size(), 1u);
+  EXPECT_EQ(cluster.node(1).drops().other_epochs, 2u);
+  EXPECT_FALSE(cluster.node(1).stalled()) << "links begin anew";
+}
+
+TEST(NodeViews, APartOfAMessageIsForgottenWithItsEpoch) {  // I6
+  Cluster cluster(3);
+  const auto parts = cluster.at(0).send(kOne, MessageKind::kLease, large_text(2 * kFrameBytesMax));
+  ASSERT_GT(parts.size(), 1u);
+  cluster.at(1).receive(kZero, parts[0]);
+  cluster.learn(1, 2, EvidenceKind::kConfirmed);
+  cluster.settle({kZero, kOne});
+  const auto next = cluster.at(0).send(kOne, MessageKind::kLease, "whole");
+  cluster.at(1).receive(kZero, next[0]);
+  EXPECT_EQ(cluster.at(1).script->heard,
+            (std::vector<Heard>{{kZero, MessageKind::kLease, "whole"}}));
+}
+
+TEST(NodeViews, WhileRevokedMessagesToOthersGoNowhereAndThoseToItselfArrive) {
+  Cluster cluster(3);
+  cluster.learn(1, 2, EvidenceKind::kConfirmed);
+  cluster.sent(1);
+  EXPECT_TRUE(cluster.at(1).send(kZero, MessageKind::kReady, "lost").empty());
+  EXPECT_EQ(cluster.node(1).drops().revoked, 1u);
+  cluster.at(1).send(kOne, MessageKind::kLease, "to itself");
+  EXPECT_EQ(cluster.at(1).script->heard,
+            (std::vector<Heard>{{kOne, MessageKind::kLease, "to itself"}}));
+}
+
+TEST(NodeViews, WhatIsSentInALaterViewIsHeldAndDeliveredInIt) {
+  Cluster cluster(3);
+  cluster.learn(0, 2, EvidenceKind::kConfirmed);
+  cluster.learn(1, 2, EvidenceKind::kConfirmed);
+  std::vector<OutgoingFrame> decision;
+  // All but the decision reaches rank 1.
+  for (int round = 0; round < 10 && decision.empty(); ++round) {
+    for (auto& frame : cluster.sent(0)) {
+      const auto kind = open_frame(frame.bytes.view())->header.kind;
+      if (frame.to != kOne) continue;
+      if (kind == MessageKind::kDecide) {
+        decision.push_back(std::move(frame));
+      } else {
+        cluster.at(1).receive(kZero, frame);
+      }
+    }
+    for (const auto& frame : cluster.sent(1)) {
+      if (frame.to == kZero) cluster.at(0).receive(kOne, frame);
+    }
+    Output& output = cluster.at(0).output;
+    if (!output.fence) continue;
+    FenceAnswer answer{output.fence->epoch, Buffer(output.fence->content.view())};
+    output.fence.reset();
+    cluster.node(0).step(std::move(answer), output);
+  }
+  ASSERT_EQ(decision.size(), 1u);
+  ASSERT_EQ(cluster.node(0).view().epoch, Epoch{2});
+  ASSERT_EQ(cluster.node(1).view().epoch, Epoch{1});
+
+  const auto first = cluster.at(0).send(kOne, MessageKind::kLease, "first");
+  const auto second = cluster.at(0).send(kOne, MessageKind::kLease, "second");
+  cluster.at(1).receive(kZero, second[0]);
+  cluster.at(1).receive(kZero, first[0]);
+  EXPECT_TRUE(cluster.at(1).script->heard.empty());
+
+  cluster.at(1).receive(kZero, decision[0]);
+
+  EXPECT_EQ(cluster.at(1).script->calls, (std::vector<std::string>{"start", "view 2"}));
+  EXPECT_EQ(cluster.at(1).script->heard,
+            (std::vector<Heard>{{kZero, MessageKind::kLease, "first"},
+                                {kZero, MessageKind::kLease, "second"}}));
+  EXPECT_EQ(cluster.node(1).drops().total(), 0u);
+}
+
+// A frame that never came may have been the one that told of a change: the first of a view carries
+// the whole stamp again.
+TEST(NodeViews, VectorClocksGoOnRightAcrossViews) {  // I10
+  Cluster cluster(3);
+  cluster.at(0).send(kTwo, MessageKind::kLease, "lost");
+  cluster.at(1).send(kTwo, MessageKind::kLease, "lost");
+  cluster.at(1).receive(kZero, cluster.at(0).send(kOne, MessageKind::kLease, "m")[0]);
+  cluster.at(1).send(kTwo, MessageKind::kLease, "lost as well");
+  const auto sent_before = cluster.stamp(1);
+  cluster.node(2).step(Tick{0}, cluster.at(2).output);
+  cluster.learn(0, 1, EvidenceKind::kSuspected);
+  cluster.learn(0, 1, EvidenceKind::kTrusted);
+  cluster.settle(kAll3);
+  ASSERT_EQ(cluster.node(2).view().epoch, Epoch{2});
+
+  const auto frames = cluster.at(1).send(kTwo, MessageKind::kLease, "now");
+  ASSERT_EQ(frames.size(), 1u);
+  cluster.at(2).receive(kOne, frames[0]);
+
+  ASSERT_EQ(cluster.at(2).script->heard.size(), 1u);
+  EXPECT_EQ(compare(sent_before, cluster.stamp(2)), ClockOrder::kBefore);
+  EXPECT_EQ(compare(cluster.stamp(1), cluster.stamp(2)), ClockOrder::kBefore);
+}
+
+TEST(NodeViews, AFrameThatNeverComesLeadsToANewEpoch) {
+  Cluster cluster(3);
+  cluster.at(0).send(kOne, MessageKind::kLease, "lost");
+  const auto later = cluster.at(0).send(kOne, MessageKind::kLease, "waits for it");
+  cluster.at(1).receive(kZero, later[0]);
+  for (Nanoseconds now = 0; now < Node::kStallTimeout; now += kSecond) {
+    cluster.tick_all(kAll3, now);
+    cluster.settle(kAll3);
+    ASSERT_EQ(cluster.node(1).view().epoch, Epoch{1}) << now;
+  }
+  for (Nanoseconds now = Node::kStallTimeout; now < 2 * Node::kStallTimeout; now += kSecond) {
+    cluster.tick_all(kAll3, now);
+    cluster.settle(kAll3);
+  }
+  for (const std::uint32_t rank : {0u, 1u, 2u}) {
+    EXPECT_EQ(cluster.node(rank).view().epoch, Epoch{2});
+    EXPECT_EQ(cluster.node(rank).view().members, kAll3);
+  }
+  EXPECT_FALSE(cluster.node(1).stalled());
+  EXPECT_TRUE(cluster.at(1).script->heard.empty());
+}
+
+// Nothing comes after it that would show the gap; what the sender says of the link does, if not the
+// first time then another.
+TEST(NodeViews, TheLossOfTheLastFrameLeadsToANewEpoch) {
+  for (const bool first_status_lost : {false, true}) {
+    Cluster cluster(3);
+    cluster.at(0).send(kOne, MessageKind::kLease, "the last, and lost");
+    if (first_status_lost) {
+      cluster.tick_all({kZero}, kSecond);
+      const auto lost = cluster.sent(0);
+      ASSERT_EQ(lost.size(), 1u);
+      EXPECT_EQ(open_frame(lost[0].bytes.view())->header.kind, MessageKind::kLinkStatus);
+    }
+    for (Nanoseconds now = kSecond; now < 3 * Node::kStallTimeout; now += kSecond) {
+      cluster.tick_all(kAll3, now);
+      cluster.settle(kAll3);
+    }
+    EXPECT_EQ(cluster.node(1).view().epoch, Epoch{2});
+    EXPECT_EQ(cluster.node(0).view().epoch, Epoch{2});
+  }
+}
+
+TEST(NodeViews, LinksThatAreWholeNeedNoNewEpoch) {
+  Cluster cluster(3);
+  cluster.at(1).receive(kZero, cluster.at(0).send(kOne, MessageKind::kLease, "m")[0]);
+  for (Nanoseconds now = 0; now < 5 * Node::kStallTimeout; now += kSecond) {
+    cluster.tick_all(kAll3, now);
+    cluster.settle(kAll3);
+  }
+  EXPECT_EQ(cluster.node(1).view().epoch, Epoch{1});
+  EXPECT_EQ(cluster.node(1).drops().total(), 0u);
+}
+
+// It was left out, missed the decision and has nothing more to say: still it hears of it.
+TEST(NodeViews, ARankThatWasLeftOutAndIsIdleHearsOfItAndComesBack) {
+  Cluster cluster(3);
+  cluster.at(0).receive(kTwo, cluster.at(2).send(kZero, MessageKind::kReady, "m")[0]);
+  cluster.learn(0, 2, EvidenceKind::kSuspected);
+  cluster.learn(1, 2, EvidenceKind::kSuspected);
+  cluster.settle({kZero, kOne});
+  cluster.learn(0, 2, EvidenceKind::kTrusted);
+  cluster.learn(1, 2, EvidenceKind::kTrusted);
+  ASSERT_EQ(cluster.node(0).view().epoch, Epoch{2});
+  ASSERT_EQ(cluster.node(2).view().epoch, Epoch{1});
+  for (Nanoseconds now = kSecond; now < 2 * Node::kStallTimeout; now += kSecond) {
+    cluster.tick_all(kAll3, now);
+    cluster.settle(kAll3);
+  }
+  EXPECT_EQ(cluster.node(2).view().epoch, Epoch{3});
+  EXPECT_EQ(cluster.node(2).view().joined, RankSet{kTwo});
+}
+
+TEST(NodeViews, ALinkStatusThatMakesNoSenseIsDropped) {
+  Rank rank(options_of(1));
+  FrameHeader header = header_from(kZero, 0);
+  header.kind = MessageKind::kLinkStatus;
+  rank.receive(kZero, sealed(header, "short").view());
+  EXPECT_EQ(rank.node->drops().payloads, 1u);
+  header.sequence = 1;
+  rank.receive(kZero, sealed(header, "0123456701234567").view());
+  EXPECT_EQ(rank.node->drops().payloads, 2u) << "a control message has no place on a link";
+  header.sequence = 0;
+  header.flags = kFlagMoreFollows;
+  rank.receive(kZero, sealed(header, "0123456701234567").view());
+  EXPECT_EQ(rank.node->drops().payloads, 3u);
+  header.flags = 0;
+  header.lamport = ~std::uint64_t{0};
+  const std::uint64_t before = rank.node->lamport();
+  rank.receive(kZero, sealed(header, "0123456701234567").view());
+  EXPECT_EQ(rank.node->drops().payloads, 4u);
+  EXPECT_EQ(rank.node->lamport(), before);
+  EXPECT_FALSE(rank.node->stalled());
+}
+
+TEST(NodeViews, ARankThatIsCutOffEndsAloneAndResumable) {
+  NodeOptions options = options_of(2, 3);
+  options.give_up_after = 5 * kSecond;
+  Rank rank(options);
+  rank.node->step(PeerEvidence{kZero, EvidenceKind::kSuspected}, rank.output);
+  rank.node->step(PeerEvidence{kOne, EvidenceKind::kSuspected}, rank.output);
+  rank.node->step(Tick{5 * kSecond - 1}, rank.output);
+  EXPECT_FALSE(rank.output.outcome);
+  rank.node->step(Tick{5 * kSecond}, rank.output);
+  ASSERT_TRUE(rank.output.outcome);
+  EXPECT_EQ(rank.output.outcome->exit_status, 75);
+  EXPECT_TRUE(rank.output.outcome->alone);
+}
+
 // ---- clocks ----
 
 // Random traffic of three ranks: every receive is after its send by both clocks (I10), and the

@@ -46,8 +46,14 @@ class OpenedRun : public LoneRank {
     receive(rank, MessageKind::kReady, ready_message(stages, error));
   }
   void results(std::uint32_t rank, const std::vector<ResultEntry>& entries,
-               std::uint64_t shard_nanoseconds = kMillisecond, std::uint16_t stage = 0) {
-    receive(rank, MessageKind::kResults, results_message(stage, shard_nanoseconds, entries));
+               std::uint64_t shard_nanoseconds = kMillisecond, std::uint16_t stage = 0,
+               std::uint32_t round = 0, std::uint64_t report = 1) {
+    receive(rank, MessageKind::kResults,
+            results_message(stage, shard_nanoseconds, entries, round, report));
+  }
+  void announce(std::uint32_t rank, const LeaseEntry& running = {{0, 0}, 0},
+                std::uint16_t stage = 0) {
+    receive(rank, MessageKind::kAnnounce, announce_message(stage, running));
   }
   void failure(std::uint32_t rank, const FailureEntry& failure) {
     receive(rank, MessageKind::kFailures, failures_message(0, {failure}));
@@ -604,6 +610,349 @@ TEST(Coordinator, ReduceShardsGoToTheirOwners) {
   EXPECT_GT(seen, 0u);
 }
 
+// ---- views ----
+
+constexpr RankId kZero{0};
+constexpr RankId kOne{1};
+constexpr RankId kTwo{2};
+
+// Every shard that is leased to a rank in these messages, in order.
+std::vector<std::uint64_t> shards_leased_to(std::uint32_t rank,
+                                            const std::vector<LoneRank::Message>& messages) {
+  std::vector<std::uint64_t> shards;
+  for (const auto& message : messages) {
+    if (message.kind != MessageKind::kLease || message.to != rank) continue;
+    Reader reader(message.payload.view().subspan(kLeaseHeadBytes));
+    for (auto count = reader.get<std::uint32_t>(); count-- > 0;) {
+      const ShardRange range = reader.get_range();
+      reader.get<Attempt>();
+      for (std::uint64_t i = 0; i < range.count; ++i) shards.push_back(range.first.value + i);
+    }
+  }
+  std::ranges::sort(shards);
+  return shards;
+}
+
+// Every rank is given its share at once.
+ScheduleOptions in_one_lease() {
+  return only_others(Policy::kStatic);
+}
+
+TEST(CoordinatorViews, WhatALostRankHeldGoesToTheOthers) {
+  OpenedRun run(3, {bag(8)}, in_one_lease());
+  EXPECT_THAT(shards_leased_to(2, run.messages()), ElementsAre(4, 5, 6, 7));
+  run.results(2, {{{4, 1}}});
+
+  run.enter_view({kZero, kOne});
+  EXPECT_THAT(run.sent(), IsEmpty()) << "nobody has said what it holds";
+  run.announce(1);
+
+  EXPECT_THAT(shards_leased_to(1, run.messages()), ElementsAre(0, 1, 2, 3, 5, 6, 7));
+  run.results(1, {{{0, 4}}, {{5, 3}}});
+  EXPECT_TRUE(run.sink.holds_exactly({0, 8}));
+  EXPECT_EQ(run.progress().phase, RunPhase::kFinalizing);
+  EXPECT_EQ(run.progress().retries, 0u) << "no attempt is charged";
+}
+
+TEST(CoordinatorViews, ARankIsGivenNothingUntilItAnnounces) {
+  OpenedRun run(3, {bag(100)}, only_others());
+  run.sent();
+  run.enter_view({kZero, kOne, kTwo});
+  run.announce(1);
+  const auto first = run.messages();
+  EXPECT_FALSE(shards_leased_to(1, first).empty());
+  EXPECT_TRUE(shards_leased_to(2, first).empty());
+  run.results(2, {{{50, 1}}});
+  EXPECT_TRUE(shards_leased_to(2, run.messages()).empty()) << "results say nothing of the rest";
+  run.announce(2);
+  EXPECT_FALSE(shards_leased_to(2, run.messages()).empty());
+}
+
+TEST(CoordinatorViews, ShardsThatRunOnAreNotLeasedAgain) {
+  OpenedRun run(3, {bag(8)}, in_one_lease());
+  run.sent();
+  run.enter_view({kZero, kOne, kTwo});
+  run.announce(2, {{5, 2}});
+  run.announce(1);
+  auto messages = run.messages();
+  std::vector<std::uint64_t> leased = shards_leased_to(1, messages);
+  const auto of_two = shards_leased_to(2, messages);
+  leased.insert(leased.end(), of_two.begin(), of_two.end());
+  std::ranges::sort(leased);
+  EXPECT_THAT(leased, ElementsAre(0, 1, 2, 3, 4, 7));
+
+  run.results(2, {{{5, 2}}});
+  EXPECT_TRUE(run.sink.has(5) && run.sink.has(6));
+  EXPECT_EQ(run.progress().duplicates, 0u);
+}
+
+TEST(CoordinatorViews, ARunningShardThatIsDoneOrAnothersIsNotTakenTwice) {
+  OpenedRun run(3, {bag(8)}, in_one_lease());
+  run.results(1, {{{1, 1}}});
+  run.sent();
+  run.enter_view({kZero, kOne, kTwo});
+  run.announce(1, {{0, 3}});  // 1 is done
+  run.announce(2, {{2, 2}});  // 2 runs on rank 1 as well
+  run.results(1, {{{0, 3}}});
+  run.results(2, {{{2, 6}}});
+  EXPECT_TRUE(run.sink.holds_exactly({0, 8}));
+  EXPECT_EQ(run.progress().duplicates, 2u);
+}
+
+TEST(CoordinatorViews, AReportHeardAgainCountsOnce) {  // I7
+  OpenedRun run(3, {bag(100)}, only_others());
+  run.results(1, {{{0, 1}}, {{10, 2}}});
+  run.enter_view({kZero, kOne});
+  run.announce(1);
+  run.results(1, {{{0, 1}}, {{10, 2}}});
+  EXPECT_EQ(run.progress().stage_done, 3u);
+  EXPECT_EQ(run.progress().duplicates, 3u);
+  EXPECT_EQ(run.sink.values.size(), 3u);
+  EXPECT_EQ(run.refused(), 0u);
+}
+
+TEST(CoordinatorViews, LeasesSayHowManyReportsWereTakenIn) {
+  OpenedRun run(2, {bag(100)}, only_others());
+  run.messages();
+  const auto acknowledged = [&] {
+    std::uint64_t most = 0;
+    for (const auto& message : run.messages()) {
+      if (message.kind != MessageKind::kLease) continue;
+      Reader reader(message.payload.view().subspan(2 + 1 + 4));
+      most = std::max(most, reader.get<std::uint64_t>());
+    }
+    return most;
+  };
+  run.results(1, {{{0, 1}}}, kMillisecond, 0, 0, 1);
+  EXPECT_EQ(acknowledged(), 1u);
+  run.results(1, {{{1, 1}}}, kMillisecond, 0, 0, 2);
+  EXPECT_EQ(acknowledged(), 2u);
+  run.results(1, {{{2, 1}}}, kMillisecond, 0, 0, 1);
+  EXPECT_LE(acknowledged(), 2u) << "and take nothing back";
+}
+
+TEST(CoordinatorViews, ReportsAreAcknowledgedAlsoWithoutALease) {
+  constexpr std::uint64_t kMany = Coordinator::kReportsUntoldMax;
+  OpenedRun run(2, {bag(1000)}, in_one_lease());
+  run.sent();
+  for (std::uint64_t i = 1; i < kMany; ++i) {
+    run.results(1, {{{i, 1}}}, kMillisecond, 0, 0, i);
+    ASSERT_THAT(run.sent(), IsEmpty());
+  }
+  run.results(1, {{{kMany, 1}}}, kMillisecond, 0, 0, kMany);
+  EXPECT_THAT(run.sent(), ElementsAre("1 acknowledge " + std::to_string(kMany)));
+}
+
+TEST(CoordinatorViews, ARetryOfALostViewIsNotForgotten) {
+  OpenedRun run(2, {bag(1)}, only_others());
+  run.failure(1, {0, 1});
+  run.sent();
+  run.enter_view({kZero, kOne});
+  run.announce(1);
+  EXPECT_THAT(run.sent(), ElementsAre("1 lease 0: 0+1#2")) << "the attempt stays charged";
+}
+
+// Its own worker announces as well, and asks for nothing.
+TEST(CoordinatorViews, ACoordinatorThatOnlyCoordinatesIsGivenNothingAfterAView) {
+  OpenedRun run(3, {bag(100)}, only_others());
+  run.enter_view({kZero, kOne, kTwo});
+  EXPECT_FALSE(run.want());
+  run.announce(1);
+  run.announce(2);
+  EXPECT_FALSE(run.want());
+  EXPECT_EQ(run.worker().shards_queued(), 0u);
+}
+
+constexpr std::uint64_t kMapShards = 4;
+constexpr std::uint64_t kReduced = 6;
+
+// Two ranks that compute, map shards and partitions.
+class MapRounds : public OpenedRun {
+ public:
+  MapRounds() : OpenedRun(3, {map_stage(kMapShards), reduce_stage(kReduced)}, options()) {}
+  static ScheduleOptions options() { return in_one_lease(); }
+  void map_all(std::uint32_t rank, std::uint32_t round) {
+    results(rank, {{{0, kMapShards}}}, kMillisecond, 0, round);
+  }
+  // What the rank is leased from now on until it has nothing more; all of it gives its value.
+  std::vector<std::uint64_t> compute_all(std::uint32_t rank, std::uint16_t stage,
+                                         std::uint32_t round) {
+    std::vector<std::uint64_t> all;
+    for (auto now = shards_leased_to(rank, messages()); !now.empty();
+         now = shards_leased_to(rank, messages())) {
+      all.insert(all.end(), now.begin(), now.end());
+      if (progress().stage != stage) break;
+      for (const std::uint64_t shard : now) {
+        results(rank, {{{shard, 1}}}, kMillisecond, stage, round);
+      }
+    }
+    std::ranges::sort(all);
+    return all;
+  }
+  // A partition of each rank that computes.
+  std::uint64_t partition_of(RankId rank) const {
+    const auto owners = partition_owners(std::vector{kOne, kTwo}, kReduced);
+    return static_cast<std::uint64_t>(std::ranges::find(owners, rank) - owners.begin());
+  }
+};
+
+TEST(CoordinatorViews, AMapStageThatLostPartsBeginsARound) {
+  MapRounds run;
+  run.sent();
+  run.results(1, {{{0, 2}}});  // with parts that rank 2 took
+  ASSERT_EQ(run.sink.values.size(), 2u);
+  run.sent();
+
+  run.enter_view({kZero, kOne});
+  run.announce(1);
+
+  const Lines leases = run.sent();
+  EXPECT_THAT(leases, testing::Each(HasSubstr("lease 0: round 1 ")));
+  EXPECT_EQ(leased_to(1, leases), kMapShards) << "all of them, for the owners of now";
+  EXPECT_EQ(run.progress().stage_done, 0u);
+
+  run.results(1, {{{2, 2}}});
+  EXPECT_EQ(run.progress().stage_done, 0u) << "of the round before: their parts went to the lost";
+  EXPECT_EQ(run.refused(), 0u);
+
+  run.map_all(1, 1);  // the sink would refuse shards 0 and 1 again
+  EXPECT_TRUE(run.sink.holds_exactly({0, kMapShards}));
+  EXPECT_EQ(run.progress().stage, 1u);
+}
+
+TEST(CoordinatorViews, AViewThatLosesNobodyKeepsTheRound) {
+  MapRounds run;
+  run.results(1, {{{0, 2}}});
+  run.sent();
+  run.enter_view({kZero, kOne, kTwo});
+  run.announce(1);
+  run.announce(2);
+  EXPECT_EQ(run.progress().stage_done, 2u);
+  for (const std::string& line : run.sent()) EXPECT_THAT(line, testing::Not(HasSubstr("round")));
+}
+
+TEST(CoordinatorViews, AReduceStageGoesBackToItsMapAndKeepsWhatIsReduced) {
+  MapRounds run;
+  run.map_all(1, 0);
+  ASSERT_EQ(run.progress().stage, 1u);
+  const std::uint64_t reduced = run.partition_of(kTwo);
+  run.results(2, {{{reduced, 1}}}, kMillisecond, 1);
+  ASSERT_TRUE(run.sink.has(reduced, 1));
+  run.sent();
+
+  run.enter_view({kZero, kOne});
+  run.announce(1);
+  EXPECT_EQ(run.progress().stage, 0u);
+  EXPECT_EQ(leased_to(1, run.sent()), kMapShards);
+  run.results(1, {{{reduced == 0 ? 1u : 0u, 1}}}, kMillisecond, 1);
+  EXPECT_EQ(run.refused(), 1u) << "partitions have not begun again";
+
+  run.map_all(1, 1);
+  EXPECT_EQ(run.progress().stage, 1u);
+  const auto leased = run.compute_all(1, 1, 1);
+  EXPECT_EQ(leased.size(), kReduced - 1);
+  EXPECT_EQ(std::ranges::count(leased, reduced), 0) << "it is reduced already";
+  EXPECT_TRUE(run.sink.holds_exactly({0, kReduced}, 1));
+  EXPECT_EQ(run.progress().phase, RunPhase::kFinalizing);
+  EXPECT_EQ(run.progress().done, kMapShards + kReduced);
+}
+
+TEST(CoordinatorViews, AMapShardGivenUpStaysGivenUpInTheNextRound) {
+  ScheduleOptions options = MapRounds::options();
+  options.attempts_max = 1;
+  OpenedRun run(3, {map_stage(kMapShards), reduce_stage(kReduced)}, options);
+  run.sent();
+  run.failure(1, {0, 1, "no such word"});
+  run.failure(2, {0, 1, "no such word"});
+  ASSERT_EQ(run.progress().quarantined, 1u);
+  run.enter_view({kZero, kOne});
+  run.announce(1);
+  EXPECT_THAT(shards_leased_to(1, run.messages()), ElementsAre(1, 2, 3));
+  run.results(1, {{{1, 3}}}, kMillisecond, 0, 1);
+  EXPECT_EQ(run.progress().stage, 1u);
+  EXPECT_EQ(run.progress().quarantined, 1u);
+}
+
+TEST(CoordinatorViews, ARankThatComesBackIsAskedToOpenAndWaitsForItsTurn) {
+  OpenedRun run(3, {bag(100)}, only_others());
+  run.enter_view({kZero, kOne});
+  run.announce(1);
+  run.sent();
+
+  run.enter_view({kZero, kOne}, {kTwo});
+  EXPECT_THAT(run.sent(), ElementsAre("2 open: job"));
+  run.announce(1);
+  run.sent();
+  run.announce(2);
+  EXPECT_EQ(leased_to(2, run.sent()), 0u) << "it is not ready";
+  run.ready(2, {bag(100)});
+  EXPECT_GT(leased_to(2, run.sent()), 0u);
+}
+
+TEST(CoordinatorViews, ARankThatIsNotReadyIsAskedAgain) {
+  LoneRank coordinator(0, 3, only_others());
+  coordinator.open({bag(10)});
+  coordinator.receive(1, MessageKind::kReady, ready_message({bag(10)}));
+  coordinator.sent();
+  coordinator.enter_view({kZero, kOne, kTwo});
+  EXPECT_THAT(coordinator.sent(), ElementsAre("2 open: job"));
+}
+
+TEST(CoordinatorViews, ALostRankIsNotWaitedForToOpen) {
+  const std::vector<StagePlan> stages{map_stage(4), reduce_stage(2)};
+  LoneRank coordinator(0, 3, only_others());
+  coordinator.open(stages);
+  coordinator.receive(1, MessageKind::kReady, ready_message(stages));
+  coordinator.sent();
+  coordinator.enter_view({kZero, kOne});
+  coordinator.receive(1, MessageKind::kAnnounce, announce_message());
+  EXPECT_GT(leased_to(1, coordinator.sent()), 0u);
+}
+
+TEST(CoordinatorViews, WhileClosingItSendsTheEndAgain) {
+  OpenedRun run(3, {bag(1)}, only_others());
+  run.results(1, {{{0, 1}}});
+  run.finalize();
+  run.sent();
+  run.enter_view({kZero, kOne, kTwo});
+  EXPECT_THAT(run.sent(), ElementsAre("1 finish 0", "2 finish 0"));
+  run.goodbye(1);
+  run.enter_view({kZero, kTwo});
+  EXPECT_THAT(run.sent(), ElementsAre("2 finish 0")) << "rank 1 has left";
+  run.goodbye(2);
+  run.tick_after(1);
+  EXPECT_EQ(run.exit_status(), 0);
+}
+
+TEST(CoordinatorViews, WhileClosingTheLostNeedNotSayGoodbye) {
+  OpenedRun run(3, {bag(1)}, only_others());
+  run.results(1, {{{0, 1}}});
+  run.finalize();
+  run.goodbye(1);
+  run.enter_view({kZero, kOne});
+  run.tick_after(1);
+  EXPECT_EQ(run.exit_status(), 0);
+}
+
+TEST(CoordinatorViews, AGoodbyeIsNoFailure) {
+  OpenedRun run(3, {bag(1)}, only_others());
+  run.results(1, {{{0, 1}}});
+  run.finalize();
+  run.goodbye(1);
+  EXPECT_EQ(run.node().membership().confirmed(), RankSet{kOne});
+  run.node().step(PeerEvidence{kOne, EvidenceKind::kConfirmed}, run.output);
+  EXPECT_TRUE(run.node().stable()) << "it has left";
+  run.node().step(PeerEvidence{kTwo, EvidenceKind::kConfirmed}, run.output);
+  EXPECT_FALSE(run.node().stable()) << "it has not";
+}
+
+TEST(CoordinatorViews, AnotherCoordinatorEndsTheRankForNow) {
+  OpenedRun run(3, {bag(10)}, only_others());
+  run.enter_view({kZero, kOne, kTwo}, {}, kOne);
+  EXPECT_EQ(run.exit_status(), 3);
+  EXPECT_TRUE(run.output.outcome->alone);
+}
+
 // ---- the end ----
 
 TEST(Coordinator, WritesTheResultThenSaysGoodbye) {
@@ -731,6 +1080,7 @@ TEST_F(MalformedToCoordinator, ResultsAreRefusedWhole) {
   refuses_entry({{1, 1}, 2}, "an attempt that was never made");
   refuses(MessageKind::kResults, results_message(1, 1, {{{0, 1}}}), "a stage that has not begun");
   refuses(MessageKind::kResults, results_message(7, 1, {}), "no such stage");
+  refuses(MessageKind::kResults, results_message(0, 1, {{{0, 1}}}, 1), "a round to come");
 
   Buffer huge;
   Writer writer(huge);
@@ -757,6 +1107,18 @@ TEST_F(MalformedToCoordinator, ReturnedShardsAreRefusedWhole) {
   refuses(MessageKind::kReturned, leases_back_message(0, {{{0, 1}}, {{10, 1}}}), "beyond");
   refuses(MessageKind::kReturned, leases_back_message(0, {{{0, 1}}, {{~0ull, 2}}}), "wraps");
   refuses(MessageKind::kReturned, leases_back_message(1, {}), "a stage that has not begun");
+}
+
+TEST_F(MalformedToCoordinator, AnnouncementsAreRefused) {
+  refuses_cuts_of(MessageKind::kAnnounce, announce_message(0, {{0, 1}}));
+  const auto refuses_running = [&](const LeaseEntry& running, std::string_view what) {
+    refuses(MessageKind::kAnnounce, announce_message(0, running), what);
+  };
+  refuses_running({{10, 1}}, "beyond the stage");
+  refuses_running({{~0ull, 2}}, "a range that wraps");
+  refuses_running({{0, ~0ull}}, "a range that wraps");
+  refuses_running({{0, 1}, 0}, "attempt 0");
+  refuses(MessageKind::kAnnounce, announce_message(1, {{0, 1}}), "a stage that has not begun");
 }
 
 TEST_F(MalformedToCoordinator, AGoodbyeBeforeTheEndIsRefused) {

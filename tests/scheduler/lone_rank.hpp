@@ -136,11 +136,25 @@ class LoneRank {
       seal_frame(frame, {.kind = kind,
                          .flags = static_cast<std::uint8_t>(left.empty() ? 0 : kFlagMoreFollows),
                          .from = RankId{from},
-                         .epoch = Epoch{1},
+                         .epoch = epoch_,
                          .sequence = is_control(kind) ? 0 : ++sequences_[from],
                          .lamport = ++lamport_});
       node_->step(FrameArrived{RankId{from}, frame.view()}, output);
     } while (!left.empty());
+  }
+  // The others have agreed on the next view, and it is told. `joined` are members as well.
+  void enter_view(RankSet members, const RankSet& joined = {}, RankId coordinator = RankId{0}) {
+    members.insert_all(joined);
+    ++epoch_.value;
+    View view{.epoch = epoch_, .members = members, .coordinator = coordinator, .joined = joined};
+    view.ledger_holder = coordinator;
+    Buffer payload;
+    Writer writer(payload);
+    put_view(writer, view);
+    std::ranges::fill(sequences_, 0);
+    parts_.clear();
+    receive(self_ == 0 ? 1 : 0, MessageKind::kDecide, payload);
+    EXPECT_EQ(node_->view(), view);
   }
   void tick_at(Nanoseconds now) { node_->step(Tick{now}, output); }
   void tick_after(Nanoseconds time) { tick_at(node_->now() + time); }
@@ -255,6 +269,7 @@ class LoneRank {
   BufferPool pool_;
   std::unique_ptr<Node> node_;
   Scheduler* scheduler_ = nullptr;
+  Epoch epoch_{1};
   std::vector<std::uint64_t> sequences_;
   std::uint64_t lamport_ = 0;
   std::map<std::uint32_t, Buffer> parts_;

@@ -147,6 +147,23 @@ inline Buffer failures_message(std::uint16_t stage, const std::vector<FailureEnt
   return payload;
 }
 
+// What is running; nothing if it is no shards.
+inline Buffer announce_message(std::uint16_t stage = 0, const LeaseEntry& running = {{0, 0}, 0}) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(running.shards.first);
+  writer.put(running.shards.second);
+  writer.put(running.attempt);
+  return payload;
+}
+
+inline Buffer acknowledge_message(std::uint64_t reports) {
+  Buffer payload;
+  Writer(payload).put(reports);
+  return payload;
+}
+
 inline Buffer steal_request_message(std::uint16_t stage) {
   Buffer payload;
   Writer(payload).put(stage);

@@ -396,6 +396,126 @@ TEST(Worker, LootOfASettledStageIsLeftAlone) {
   EXPECT_EQ(worker.refused(), 0u) << "it is merely late";
 }
 
+// ---- views ----
+
+const RankSet kAll{RankId{0}, RankId{1}, RankId{2}};
+const RankSet kWithoutTwo{RankId{0}, RankId{1}};
+
+TEST(WorkerViews, AnnouncesThatItIsReadyAndIdle) {
+  Opened worker({bag(100)});
+  worker.lease({{{0, 5}}});
+  worker.enter_view(kWithoutTwo);
+  EXPECT_THAT(worker.sent(), ElementsAre("0 ready kind0*100", "0 announce"));
+  EXPECT_EQ(worker.worker().shards_queued(), 0u) << "its leases are the coordinator's again";
+  EXPECT_FALSE(worker.want());
+}
+
+TEST(WorkerViews, ARankThatHasNotOpenedTheJobAnnouncesAllTheSame) {
+  LoneRank worker(kSelf, 3);
+  worker.enter_view(kWithoutTwo);
+  EXPECT_THAT(worker.sent(), ElementsAre("0 announce"));
+}
+
+TEST(WorkerViews, AnnouncesWhatItComputesAndGoesOnWithIt) {
+  Opened worker({bag(100)});
+  worker.lease({{{7, 1}, 2}, {{20, 5}}});
+  const auto order = worker.want();
+  ASSERT_TRUE(order);
+  worker.enter_view(kWithoutTwo);
+  EXPECT_THAT(worker.sent(), ElementsAre("0 ready kind0*100", "0 announce running 0: 7+1#2"));
+
+  worker.lease({{{30, 1}}});
+  worker.finish_run(*order);
+  worker.run_next();
+  worker.tick_after(kSecond);
+
+  EXPECT_THAT(worker.sent(), ElementsAre(HasSubstr("results 0: 7+1#2 30+1")));
+}
+
+TEST(WorkerViews, ReportsThatWereNotAcknowledgedAreRepeated) {
+  Opened worker({bag(100)});
+  worker.lease({{{0, 1}}});
+  worker.run_next();
+  worker.lease({{{5, 1}}});
+  worker.run_next();
+  EXPECT_THAT(worker.sent(), ElementsAre("0 results 0: 0+1", "0 results 0: 5+1"));
+
+  for (int again = 0; again < 2; ++again) {
+    worker.enter_view(kWithoutTwo);
+    EXPECT_THAT(worker.sent(), ElementsAre("0 ready kind0*100", "0 announce", "0 results 0: 0+1",
+                                           "0 results 0: 5+1"));
+  }
+}
+
+TEST(WorkerViews, RepeatedReportsKeepTheirNumbers) {
+  Opened worker({bag(100)});
+  const auto numbers = [&] {
+    std::vector<std::uint64_t> found;
+    for (const auto& message : worker.messages()) {
+      if (message.kind != MessageKind::kResults) continue;
+      Reader reader(message.payload.view().subspan(2 + 4));
+      found.push_back(reader.get<std::uint64_t>());
+    }
+    return found;
+  };
+  for (std::uint64_t shard = 0; shard < 3; ++shard) {
+    worker.lease({{{shard, 1}}});
+    worker.run_next();
+  }
+  EXPECT_THAT(numbers(), ElementsAre(1, 2, 3));
+  worker.receive(0, MessageKind::kAcknowledge, acknowledge_message(1));
+  worker.enter_view(kWithoutTwo);
+  EXPECT_THAT(numbers(), ElementsAre(2, 3));
+  worker.lease({{{50, 1}}});
+  worker.run_next();
+  EXPECT_THAT(numbers(), ElementsAre(4)) << "no number is given twice";
+}
+
+TEST(WorkerViews, AcknowledgedReportsAreNotRepeated) {
+  for (const bool by_lease : {false, true}) {
+    Opened worker({bag(100)});
+    worker.lease({{{0, 1}}});
+    worker.run_next();
+    if (by_lease) {
+      worker.receive(0, MessageKind::kLease, lease_message(0, {}, false, 0, 1));
+    } else {
+      worker.receive(0, MessageKind::kAcknowledge, acknowledge_message(1));
+    }
+    worker.sent();
+    worker.enter_view(kWithoutTwo);
+    EXPECT_THAT(worker.sent(), ElementsAre("0 ready kind0*100", "0 announce"));
+  }
+}
+
+TEST(WorkerViews, ResultsThatWaitForCompanyGoOutWithTheAnnouncement) {
+  Opened worker({bag(100)});
+  worker.lease({{{0, 5}}});
+  worker.run_next();
+  ASSERT_THAT(worker.sent(), IsEmpty());
+  worker.enter_view(kWithoutTwo);
+  EXPECT_THAT(worker.sent(), ElementsAre("0 ready kind0*100", "0 announce", "0 results 0: 0+1"));
+}
+
+TEST(WorkerViews, AThiefWhoseVictimIsGoneAsksAgain) {
+  Opened worker({bag(100)});
+  worker.lease({}, 0, true);
+  worker.want();
+  ASSERT_THAT(worker.sent(), ElementsAre(HasSubstr("steal 0")));
+  worker.enter_view(kWithoutTwo);
+  worker.sent();
+  worker.lease({}, 0, true);
+  worker.want();
+  EXPECT_THAT(worker.sent(), ElementsAre("0 steal 0"));
+}
+
+TEST(WorkerViews, AfterTheEndAViewChangesNothing) {
+  Opened worker({bag(100)});
+  worker.receive(0, MessageKind::kFinish, finish_message(0, ""));
+  worker.sent();
+  worker.enter_view(kWithoutTwo);
+  EXPECT_THAT(worker.sent(), IsEmpty());
+}
+
 // ---- partitions ----
 
 constexpr std::uint64_t kPartitions = 12;
@@ -563,6 +683,159 @@ TEST(Worker, PartsThatNoMessageCanCarryFailTheirShard) {
   EXPECT_THAT(worker.sent(), ElementsAre(HasSubstr("failures 0: 9#1 'gave ")));
 }
 
+// ---- views and rounds ----
+
+// The parts of the round before went to owners that are gone.
+TEST(WorkerViews, WhatWasMadeOfLostPartsIsNotAnnounced) {
+  MapReduce worker;
+  worker.lease({{{5, 2}}});
+  worker.map_next({2});
+  const auto order = worker.want();
+  ASSERT_TRUE(order);
+  worker.sent();
+
+  worker.enter_view(kWithoutTwo);
+
+  EXPECT_THAT(worker.sent(), ElementsAre(HasSubstr("0 ready"), "0 announce"));
+  worker.taken(0, 5);
+  WorkResult result;
+  result.restart(*order);
+  result.partitions.resize(kPartitions);
+  worker.finish(result);
+  worker.tick_after(kSecond);
+  EXPECT_THAT(worker.sent(), IsEmpty());
+}
+
+TEST(WorkerViews, ANewRoundForgetsThePartsOfTheOneBefore) {
+  MapReduce worker;
+  worker.parts(2, 9);
+  worker.absorb_next(9);
+  worker.parts(2, 10);  // waits to be absorbed
+  worker.sent();
+  worker.enter_view(kAll);
+  worker.sent();
+
+  worker.receive(0, MessageKind::kLease, lease_message(0, {{{0, 1}}}, false, 1));
+
+  const auto forget = worker.want();
+  ASSERT_TRUE(forget && forget->kind == WorkKind::kForget);
+  WorkResult forgotten;
+  forgotten.restart(*forget);
+  worker.finish(forgotten);
+  const auto next = worker.want();
+  ASSERT_TRUE(next && next->kind == WorkKind::kRun) << "nothing of the round before is absorbed";
+  worker.receive(2, MessageKind::kPartitions,
+                 partitions_message(0, 9, 1, {{partition_of(kSelf), "y"}}, 1));
+  worker.absorb_next(9);
+  EXPECT_THAT(worker.sent(), ElementsAre("2 taken 0: shard 9")) << "its parts are taken anew";
+}
+
+TEST(WorkerViews, PartsOfARoundBeforeAreLeftAlone) {
+  MapReduce worker;
+  worker.enter_view(kAll);
+  worker.receive(0, MessageKind::kLease, lease_message(0, {}, false, 2));
+  worker.want();  // forgets
+  worker.sent();
+  worker.parts(2, 9);
+  EXPECT_FALSE(worker.want());
+  EXPECT_THAT(worker.sent(), IsEmpty());
+  EXPECT_EQ(worker.refused(), 0u) << "its sender has yet to hear";
+}
+
+// Parts may come before the coordinator's lease tells of the round.
+TEST(WorkerViews, PartsOfANewRoundBeginIt) {
+  MapReduce worker;
+  worker.parts(2, 9);
+  worker.absorb_next(9);
+  worker.sent();
+  worker.enter_view(kAll);
+  worker.sent();
+  worker.receive(2, MessageKind::kPartitions,
+                 partitions_message(0, 9, 1, {{partition_of(kSelf), "y"}}, 1));
+  const auto forget = worker.want();
+  ASSERT_TRUE(forget && forget->kind == WorkKind::kForget);
+  worker.absorb_next(9);
+  EXPECT_THAT(worker.sent(), ElementsAre("2 taken 0: shard 9"));
+}
+
+// What was being absorbed when the round began is forgotten with the rest.
+TEST(WorkerViews, WhatIsAbsorbedAcrossARoundDoesNotCount) {
+  MapReduce worker;
+  worker.parts(2, 9);
+  const auto order = worker.want();
+  ASSERT_TRUE(order && order->kind == WorkKind::kAbsorb);
+  worker.enter_view(kAll);
+  worker.sent();
+  worker.receive(0, MessageKind::kLease, lease_message(0, {}, false, 1));
+  WorkResult result;
+  result.restart(*order);
+  worker.finish(result);
+  EXPECT_THAT(worker.sent(), IsEmpty());
+}
+
+TEST(WorkerViews, ALeaseOfARoundBeforeIsRefused) {
+  MapReduce worker;
+  worker.receive(0, MessageKind::kLease, lease_message(0, {}, false, 3));
+  worker.lease({{{0, 1}}});
+  EXPECT_EQ(worker.refused(), 1u);
+  EXPECT_EQ(worker.worker().shards_queued(), 0u);
+}
+
+TEST(WorkerViews, ANewRoundGoesBackAStage) {
+  MapReduce worker;
+  worker.lease({}, 1);
+  worker.receive(0, MessageKind::kLease, lease_message(0, {{{3, 2}}}, false, 1));
+  EXPECT_EQ(worker.refused(), 0u);
+  EXPECT_EQ(worker.worker().shards_queued(), 2u);
+}
+
+TEST(WorkerViews, PartsGoToTheOwnersOfTheView) {
+  MapReduce worker;
+  worker.enter_view(kWithoutTwo);
+  worker.sent();
+  const auto owners = partition_owners(std::vector{RankId{0}, RankId{1}}, kPartitions);
+  worker.receive(0, MessageKind::kLease, lease_message(0, {{{5, 1}}}, false, 1));
+  worker.want();  // forgets
+  const auto order = worker.want();
+  ASSERT_TRUE(order && order->kind == WorkKind::kRun);
+  WorkResult result;
+  result.restart(*order);
+  result.partitions.resize(kPartitions);
+  for (Buffer& part : result.partitions) part = Buffer(LoneRank::text("x"));
+  worker.finish(result);
+  const Lines lines = worker.sent();
+  ASSERT_THAT(lines, ElementsAre(HasSubstr("0 parts 0: shard 5 round 1")));
+  for (std::uint32_t p = 0; p < kPartitions; ++p) {
+    const bool there = lines[0].find(" p" + std::to_string(p) + "=") != std::string::npos;
+    EXPECT_EQ(there, owners[p] == RankId{0}) << p;
+  }
+}
+
+// The others have gone on without it: nothing that it did since counts.
+TEST(WorkerViews, ARankThatComesBackDiscardsWhatItHas) {
+  Opened worker({bag(100)});
+  worker.lease({{{0, 1}}});
+  worker.run_next();
+  worker.lease({{{7, 5}}});
+  const auto order = worker.want();
+  ASSERT_TRUE(order);
+  worker.sent();
+
+  worker.enter_view(kWithoutTwo, {RankId{kSelf}});
+
+  EXPECT_THAT(worker.sent(), ElementsAre("0 ready kind0*100", "0 announce"))
+      << "no reports, nothing running";
+  worker.finish_run(*order);
+  worker.tick_after(kSecond);
+  EXPECT_THAT(worker.sent(), IsEmpty());
+  EXPECT_EQ(worker.worker().shards_queued(), 0u);
+  const auto forget = worker.want();
+  ASSERT_TRUE(forget && forget->kind == WorkKind::kForget);
+  worker.lease({{{20, 1}}});
+  worker.run_next();
+  EXPECT_THAT(worker.sent(), ElementsAre("0 results 0: 20+1")) << "and works like any other";
+}
+
 // ---- the end ----
 
 TEST(Worker, LeavesWithAGoodbyeAndTheRunsVerdict) {
@@ -648,6 +921,11 @@ TEST_F(MalformedToWorker, LeasesAreRefusedWhole) {
 TEST_F(MalformedToWorker, RecallAndFinishAreRefused) {
   refuses_cuts_of(0, MessageKind::kRecall, recall_message(0, 4));
   refuses_cuts_of(0, MessageKind::kFinish, finish_message(0, "done"));
+}
+
+TEST_F(MalformedToWorker, AcknowledgementsOfReportsAreRefused) {
+  refuses_cuts_of(0, MessageKind::kAcknowledge, acknowledge_message(3));
+  refuses(2, MessageKind::kAcknowledge, acknowledge_message(3), "only the coordinator's count");
 }
 
 TEST_F(MalformedToWorker, StealMessagesAreRefused) {

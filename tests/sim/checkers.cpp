@@ -260,6 +260,12 @@ void Checkers::next_stage_if_settled() {
 void Checkers::order_begins(const WorkOrder& order) {
   if (order.kind != WorkKind::kRun) return;
   if (order.shards.count == 0) violated("I12 bounds", "an order without shards");
+  const auto view = views_.find(epochs_[rank_.value]);
+  const bool alone =
+      view == views_.end() ? options_.ranks == 1 : view->second.members == RankSet{rank_};
+  if (rank_ == RankId{0} && !options_.schedule.coordinator_computes && !alone) {
+    violated("I9 one owner", "a rank that only coordinates computes");
+  }
   for (ShardId shard = order.shards.first; shard < order.shards.end(); ++shard.value) {
     ShardRecord* found = record("I9 one owner", order.stage.value, shard);
     if (!found) return;

@@ -44,8 +44,16 @@ enum class Probe : std::uint8_t {
   kFenceTaken,  // by another, before
   kViewInstalled,
   kRoundBegun,
+  kRankCameBack,
+  kBallotRefused,
+  kRevokedDropped,  // a message of an epoch that was coming to its end
+  kOtherEpochDropped,
+  kRunningAnnounced,     // computing went on across a view
+  kReportsAcknowledged,  // without a lease
+  kCoordinatorLost,
+  kCutOff,  // a rank gave up
 };
-inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kRoundBegun) + 1;
+inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kCutOff) + 1;
 
 constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a reordered frame was held",
@@ -82,6 +90,14 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a fencing token was another's",
     "a rank entered a new view",
     "a map stage began anew",
+    "a rank that was left out came back",
+    "a proposer was refused",
+    "a message of a revoked epoch was dropped",
+    "a message of another epoch was dropped",
+    "a shard was computed across a view",
+    "reports were acknowledged without a lease",
+    "the coordinator was lost",
+    "a rank was cut off and gave up",
 };
 
 class Probes {

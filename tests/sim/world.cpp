@@ -348,6 +348,12 @@ void World::end_rank(RankId id) {
   report_.probes.hit(Probe::kForeignDropped, dropped(FrameError::kForeign));
   report_.probes.hit(Probe::kVersionDropped, dropped(FrameError::kVersion));
   report_.probes.hit(Probe::kDamagedDropped, dropped(FrameError::kChecksum));
+  report_.probes.hit(Probe::kRevokedDropped, drops.revoked);
+  report_.probes.hit(Probe::kOtherEpochDropped, drops.other_epochs);
+  if (output_.outcome->alone) {
+    report_.probes.hit(output_.outcome->exit_status == 75 ? Probe::kCutOff
+                                                          : Probe::kCoordinatorLost);
+  }
   checkers_.rank_ended(*rank.node, *output_.outcome, rank.damaged_frames);
   rank.ended = true;
   --ranks_running_;
@@ -460,7 +466,15 @@ void World::observe_sent(RankId to, const Frame& frame) {
       }
       probes.hit(reader.get<std::uint32_t>() ? Probe::kStealSucceeded : Probe::kStealMissed);
       return;
-    case MessageKind::kPartitions:
+    case MessageKind::kRefuse:
+      probes.hit(Probe::kBallotRefused);
+      return;
+    case MessageKind::kAcknowledge:
+      probes.hit(Probe::kReportsAcknowledged);
+      return;
+    case MessageKind::kAnnounce:
+      reader.get<StageId>();
+      if (reader.get_range().count != 0) probes.hit(Probe::kRunningAnnounced);
       return;
     default:
       return;
@@ -490,7 +504,11 @@ void World::observe_events() {
                  static_cast<double>(now_) / 1e6, event.rank.value, event.a, members,
                  event.peer.value);
     }
-    if (event.kind == EventKind::kView) report_.probes.hit(Probe::kViewInstalled);
+    if (event.kind == EventKind::kView) {
+      report_.probes.hit(Probe::kViewInstalled);
+      const View& view = ranks_[event.rank.value].node->view();
+      if (view.joined.contains(event.rank)) report_.probes.hit(Probe::kRankCameBack);
+    }
     if (event.kind == EventKind::kRound) report_.probes.hit(Probe::kRoundBegun);
     if (event.kind == EventKind::kRetry) report_.probes.hit(Probe::kRetry);
     if (event.kind == EventKind::kQuarantine) report_.probes.hit(Probe::kQuarantine);
