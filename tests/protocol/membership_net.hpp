@@ -132,13 +132,14 @@ class Net {
     int answered = 0;
     for (std::uint32_t i = 0; tokens_answer && i < size(); ++i) {
       if (!fence_wanted_[i]) continue;
-      const auto request = *std::exchange(fence_wanted_[i], {});
+      const auto [epoch, wanted] = *fence_wanted_[i];
+      fence_wanted_[i].reset();
       std::optional<Buffer> content;
       if (!tokens_fail) {
-        const auto held = tokens.try_emplace(request.first, request.second).first;
+        const auto held = tokens.try_emplace(epoch, wanted).first;
         content.emplace(std::span<const std::byte>(held->second));
       }
-      answer_token(i, request.first, std::move(content));
+      answer_token(i, epoch, std::move(content));
       ++answered;
     }
     return answered;
