@@ -30,15 +30,32 @@ Coordinator::Coordinator(const ScheduleOptions& options, Buffer job_description,
 // ---- opening ----
 
 void Coordinator::on_start(Context& context) {
+  peers_.resize(context.ranks());
+  take_charge(context);
+}
+
+void Coordinator::take_charge(Context& context) {
   state_since_ = context.now();
   opening_since_ = context.now();
   workers_ = computing_ranks(context.view(), options_);
-  peers_.resize(context.view().members.list().back().value + 1u);
   members_ = context.view().members;
+  begin_ledger_view(context);
+  if (job_description_.empty()) {
+    own_worker_->add_control_order({.kind = WorkKind::kDescribe});
+    return;
+  }
+  for (const RankId rank : members_) send_open(context, rank);
+}
+
+void Coordinator::on_described(Context& context, WorkResult& result) {
+  if (state_ != RunPhase::kOpening || !job_description_.empty()) return;
+  if (!result.error.empty()) return close(context, kExitNotRecovered, result.error);
+  job_description_ = std::move(result.description);
   for (const RankId rank : members_) send_open(context, rank);
 }
 
 void Coordinator::send_open(Context& context, RankId rank) {
+  if (job_description_.empty()) return;
   Writer writer = context.begin(rank, MessageKind::kOpen);
   writer.put_bytes(job_description_.view());
   context.send();
@@ -59,6 +76,8 @@ bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Re
       return on_announce(context, from, reader);
     case MessageKind::kGoodbye:
       return on_goodbye(context, from, reader);
+    case MessageKind::kLedgerHeld:
+      return on_ledger_held(context, from, reader);
     default:
       return false;
   }
@@ -88,7 +107,7 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
   if (from == context.self() && state_ == RunPhase::kOpening) {
     stages_ = peer.stages;
     REGROUP_CHECK(!stages_.empty(), "a job without stages");
-    begin_stage(context);
+    heir_ ? go_on(context) : begin_stage(context);
   } else if (state_ == RunPhase::kRunning && peer.stages == stages_) {
     top_up(context, from);
     if (all_ready_ && !was_complete) top_up_all(context);
@@ -110,6 +129,7 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
 void Coordinator::begin_stage(Context& context) {
   if (state_ == RunPhase::kOpening) running_since_ = context.now();
   state_ = RunPhase::kRunning;
+  ledger_.want_state();
   state_since_ = context.now();
   if (const auto kept = given_.find(stage_);
       kept != given_.end() && stages_[stage_.value].kind == StageKind::kReduce) {
@@ -150,6 +170,7 @@ void Coordinator::end_stage_if_settled(Context& context) {
     state_ = RunPhase::kFinalizing;
     state_since_ = context.now();
     run_time_ = context.now() - running_since_;
+    ledger_.want_state();
     own_worker_->add_control_order({.kind = WorkKind::kFinalize});
   }
 }
@@ -170,9 +191,10 @@ void Coordinator::on_view(Context& context) {
     peers_[i].outstanding = 0;
   }
   all_ready_ = std::ranges::all_of(workers_, [&](RankId rank) { return peers_[rank.value].ready; });
+  begin_ledger_view(context);
   for (const RankId rank : members_) {
     if (state_ == RunPhase::kClosing || state_ == RunPhase::kOver) {
-      if (!peers_[rank.value].said_goodbye) send_finish(context, rank);
+      if (finish_sent_ && !peers_[rank.value].said_goodbye) send_finish(context, rank);
     } else if (!peers_[rank.value].ready) {
       send_open(context, rank);
     }
@@ -184,7 +206,7 @@ void Coordinator::on_view(Context& context) {
   for (ShardRange run = table_->next_run(ShardState::kLeased, ShardId{0}, table_->shards());
        run.count != 0; run = table_->next_run(ShardState::kLeased, run.end(), table_->shards())) {
     table_->release(run, Charge::kNone);
-    context.event(EventKind::kReturn, context.self(), run.first.value, run.count);
+    context.event(EventKind::kReturn, context.self(), stage_, run.first.value, run.count);
   }
   if (lost_parts(lost)) return begin_round(context);
   lay_out_stage(context);
@@ -198,7 +220,8 @@ bool Coordinator::lost_parts(const RankSet& lost) const {
 // Parts are held by their owners alone, so that the map shards that made them are run again; what
 // the sink was given stays given.
 void Coordinator::begin_round(Context& context) {
-  ++round_;
+  round_ = static_cast<std::uint32_t>(context.view().epoch.value);
+  ledger_.want_state();
   std::unique_ptr<TaskTable> held = std::move(table_);
   if (stages_[stage_.value].kind == StageKind::kReduce) {
     settled_before_ -= stages_[stage_.value - 1u].shards;
@@ -217,7 +240,7 @@ void Coordinator::begin_round(Context& context) {
     }
   }
   given_[stage_] = std::move(held);
-  context.event(EventKind::kRound, context.self(), stage_.value, round_);
+  context.event(EventKind::kRound, context.self(), stage_, round_, 0);
   lay_out_stage(context);
 }
 
@@ -228,18 +251,20 @@ bool Coordinator::on_announce(Context& context, RankId from, Reader& reader) {
   if (!reader.complete()) return false;
   Peer& peer = peers_[from.value];
   if (running.count != 0) {
-    if (attempt.value == 0 || !was_begun(stage)) return false;
+    if (attempt.value == 0 || !(was_begun(stage) || heir_)) return false;
     if (in_stage(stage)) {
       if (!within_stage(running)) return false;
       ShardRange left = running;
       while (left.count != 0) {
         const ShardRange run = table_->next_run(ShardState::kPending, left.first, left.count);
         if (run.count == 0 || run.first >= left.end()) break;
-        const ShardRange cut{run.first, std::min(run.count, left.end().value - run.first.value)};
-        table_->lease(cut);
-        context.event(EventKind::kLease, from, cut.first.value, cut.count);
-        peer.outstanding += cut.count;
+        const ShardRange part{run.first, std::min(run.count, left.end().value - run.first.value)};
+        const ShardRange cut = table_->next_pending(part.first, part.count);  // of one attempt
         left = {cut.end(), left.end().value - cut.end().value};
+        if (table_->attempt(cut.first) != attempt) continue;  // counted where it is lost now
+        table_->lease(cut);
+        context.event(EventKind::kLease, from, stage_, cut.first.value, cut.count);
+        peer.outstanding += cut.count;
       }
     }
   }
@@ -259,10 +284,10 @@ bool Coordinator::on_results(Context& context, RankId from, Reader& reader) {
   const auto report = reader.get<std::uint64_t>();
   const auto shard_nanoseconds = reader.get<std::uint64_t>();
   const auto entries = reader.get<std::uint32_t>();
-  if (reader.failed() || !was_begun(stage) || round > round_) return false;
+  if (reader.failed() || !(was_begun(stage) || heir_) || round > round_) return false;
   Peer& peer = peers_[from.value];
   if (!in_stage(stage) || (round != round_ && stages_[stage.value].kind != StageKind::kBag)) {
-    peer.reports = std::max(peer.reports, report);
+    take_report_number(context, from, report);
     ++duplicates_;  // it has settled, or is run again
     return true;
   }
@@ -273,18 +298,22 @@ bool Coordinator::on_results(Context& context, RankId from, Reader& reader) {
     if (!entry || !commit(context, *entry)) return false;
     shards += entry->shards.count;
   }
-  peer.reports = std::max(peer.reports, report);
+  take_report_number(context, from, report);
   peer.take_report(shard_nanoseconds);
   peer.outstanding -= std::min(peer.outstanding, shards);
   peer.recall_pending = false;
   top_up(context, from);
-  if (from != context.self() && peer.reports - peer.acknowledged >= kReportsUntoldMax) {
-    peer.acknowledged = peer.reports;
-    context.begin(from, MessageKind::kAcknowledge).put(peer.reports);
-    context.send();
-  }
+  acknowledge(context, from);
   end_stage_if_settled(context);
   return true;
+}
+
+// Without standbys nothing is safer than what the coordinator has.
+void Coordinator::take_report_number(Context& context, RankId from, std::uint64_t report) {
+  Peer& peer = peers_[from.value];
+  peer.reports = std::max(peer.reports, report);
+  ledger_.touch();
+  if (!ledger_.has_standbys() || from == context.self()) peer.safe = peer.reports;
 }
 
 // Empty if no entry is there, or not one of this stage.
@@ -305,6 +334,7 @@ bool Coordinator::results_make_sense(Reader reader, std::uint32_t entries) const
     const auto entry = read_result_entry(reader);
     if (!entry || entry->attempt.value == 0) return false;
     if (entry->attempt.value == 1) continue;  // every shard has had its first attempt
+    if (heir_ && entry->attempt.value <= options_.attempts_max) continue;  // had, before
     for (ShardId shard = entry->shards.first; shard < entry->shards.end(); ++shard.value) {
       if (table_->attempt(shard) < entry->attempt) return false;
     }
@@ -314,13 +344,25 @@ bool Coordinator::results_make_sense(Reader reader, std::uint32_t entries) const
 
 bool Coordinator::commit(Context& context, const ResultEntry& entry) {
   newly_done_.clear();
-  const auto counts = table_->commit(entry.shards, entry.attempt, newly_done_);  // I7
+  // The coordinator that led to an attempt beyond those known here was lost: it was one of them.
+  const Attempt attempt{heir_ ? 1 : entry.attempt.value};
+  const auto counts = table_->commit(entry.shards, attempt, newly_done_);  // I7
   if (!counts) return false;
   for (const ShardRange done : newly_done_) {
-    context.event(EventKind::kCommit, context.self(), done.first.value, done.count);
+    context.event(EventKind::kCommit, context.self(), stage_, done.first.value, done.count);
+    const std::size_t offset = (done.first.value - entry.shards.first.value) * entry.value_bytes;
+    record_commit(done, entry.value_bytes,
+                  entry.values.subspan(offset, done.count * entry.value_bytes));
   }
-  const auto given = given_.find(stage_);
-  if (given != given_.end() && given->second) {  // the sink gets each shard once
+  hand_over(stage_, entry);
+  duplicates_ += counts->duplicates;
+  return true;
+}
+
+// What of the entry is newly done goes to the sink, which gets each shard once.
+void Coordinator::hand_over(StageId stage, const ResultEntry& entry) {
+  const auto given = given_.find(stage);
+  if (given != given_.end() && given->second) {
     newly_given_.clear();
     for (const ShardRange done : newly_done_) {
       (void)given->second->commit(done, Attempt{1}, newly_given_);
@@ -329,11 +371,9 @@ bool Coordinator::commit(Context& context, const ResultEntry& entry) {
   }
   for (const ShardRange fresh : newly_done_) {
     const std::size_t offset = (fresh.first.value - entry.shards.first.value) * entry.value_bytes;
-    sink_->commit(stage_, fresh, entry.value_bytes,
+    sink_->commit(stage, fresh, entry.value_bytes,
                   entry.values.subspan(offset, fresh.count * entry.value_bytes));
   }
-  duplicates_ += counts->duplicates;
-  return true;
 }
 
 bool Coordinator::within_stage(ShardRange shards) const {
@@ -363,7 +403,7 @@ bool Coordinator::on_failures(Context& context, RankId from, Reader& reader) {
     failure.attempt = reader.get<Attempt>();
     failure.what = reader.get_string();
   }
-  if (!reader.complete() || !was_begun(stage)) return false;
+  if (!reader.complete() || !(was_begun(stage) || heir_)) return false;
   if (!in_stage(stage)) return true;
   for (const Failure& failure : failures) {
     if (!within_stage({failure.shard, 1})) return false;
@@ -385,21 +425,27 @@ void Coordinator::fail_shard(Context& context, RankId rank, ShardId shard, Attem
       table_->state(shard) == ShardState::kLeased && table_->attempt(shard) == attempt;
   if (!current) return;  // another attempt is under way, or has won
   if (attempt.value >= options_.attempts_max) {
-    table_->quarantine(shard);
-    ++quarantined_;
-    const auto given = given_.find(stage_);
-    const bool was_given =
-        given != given_.end() && given->second && !given->second->quarantine(shard);
-    if (!was_given) sink_->skip(stage_, shard, attempt, rank, what);
-    context.event(EventKind::kQuarantine, rank, shard.value, attempt.value);
+    give_up(shard, attempt, rank, what);
+    record_quarantine(shard, attempt, rank, what);
+    context.event(EventKind::kQuarantine, rank, stage_, shard.value, attempt.value);
     return;
   }
   ++retry_count_;
   const std::uint32_t doublings = std::min(attempt.value - 1, 20u);
   const Nanoseconds pause = std::min(kRetryPauseMin << doublings, kRetryPauseMax);
   table_->release({shard, 1}, Charge::kAttempt);  // the same failure heard again is of the past
+  record_charge(shard);
   retries_.emplace(context.now() + pause, shard);
-  context.event(EventKind::kRetry, rank, shard.value, attempt.value);
+  context.event(EventKind::kRetry, rank, stage_, shard.value, attempt.value);
+}
+
+void Coordinator::give_up(ShardId shard, Attempt attempt, RankId rank, const std::string& what) {
+  if (!table_->quarantine(shard)) return;
+  ++quarantined_;
+  const auto given = given_.find(stage_);
+  const bool was_given =
+      given != given_.end() && given->second && !given->second->quarantine(shard);
+  if (!was_given) sink_->skip(stage_, shard, attempt, rank, what);
 }
 
 void Coordinator::retry_due(Context& context) {
@@ -421,7 +467,7 @@ bool Coordinator::on_returned(Context& context, RankId from, Reader& reader) {
     shards = reader.get_range();
     reader.get<Attempt>();
   }
-  if (!reader.complete() || !was_begun(stage)) return false;
+  if (!reader.complete() || !(was_begun(stage) || heir_)) return false;
   if (!in_stage(stage)) return true;
   for (const ShardRange shards : returned) {
     if (!within_stage(shards)) return false;
@@ -448,7 +494,7 @@ std::uint64_t Coordinator::take_back(Context& context, RankId from, ShardRange s
     const ShardRange leased{run.first, std::min(run.count, shards.end().value - run.first.value)};
     taken_back += table_->release(leased, Charge::kNone);
     source_->give_back(leased);
-    context.event(EventKind::kReturn, from, leased.first.value, leased.count);
+    context.event(EventKind::kReturn, from, stage_, leased.first.value, leased.count);
     shards = {leased.end(), shards.end().value - leased.end().value};
   }
   return taken_back;
@@ -520,7 +566,7 @@ void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
   writer.put(static_cast<std::uint8_t>(source_->peers_steal()));
   writer.put(round_);
   Peer& peer = peers_[rank.value];
-  peer.acknowledged = peer.reports;
+  peer.acknowledged = peer.safe;
   writer.put(peer.acknowledged);
   const std::size_t count_offset = writer.buffer().size();
   writer.put(std::uint32_t{0});
@@ -548,7 +594,7 @@ std::uint64_t Coordinator::put_leases(Context& context, Writer& writer, RankId r
     table_->lease(cut);
     writer.put(cut);
     writer.put(table_->attempt(cut.first));
-    context.event(EventKind::kLease, rank, cut.first.value, cut.count);
+    context.event(EventKind::kLease, rank, stage_, cut.first.value, cut.count);
     ++leases;
     leased += cut.count;
     range = {cut.end(), range.end().value - cut.end().value};
@@ -592,6 +638,7 @@ bool Coordinator::missing_rank_fails_run(Context& context) {
 }
 
 void Coordinator::on_tick(Context& context) {
+  replicate(context, state_ == RunPhase::kClosing);
   switch (state_) {
     case RunPhase::kOpening:
       if (context.now() - state_since_ > options_.open_timeout) {
@@ -610,6 +657,7 @@ void Coordinator::on_tick(Context& context) {
       return;
     }
     case RunPhase::kClosing: {
+      if (!finish_sent_) return finish_when_safe(context);
       const bool all = std::ranges::all_of(
           context.view().members, [&](RankId rank) { return peers_[rank.value].said_goodbye; });
       if (!all && context.now() - state_since_ < kGoodbyeTimeout) return;
@@ -637,10 +685,22 @@ void Coordinator::on_stop(Context& context, const std::string& reason) {
   close(context, kExitNotRecovered, reason);
 }
 
+// A result is announced when whoever may take over knows that all is done: it would come to the
+// same.
 void Coordinator::close(Context& context, int exit_status, std::string message) {
   state_ = RunPhase::kClosing;
-  state_since_ = context.now();
   outcome_ = {exit_status, std::move(message)};
+  ledger_.want_state();
+  const bool has_result = exit_status == kExitDone || exit_status == kExitQuarantined;
+  closed_at_ = has_result ? ledger_.position() + 1 : 0;
+  replicate(context, true);
+  finish_when_safe(context);
+}
+
+void Coordinator::finish_when_safe(Context& context) {
+  if (finish_sent_ || (ledger_.has_standbys() && ledger_.committed() < closed_at_)) return;
+  finish_sent_ = true;
+  state_since_ = context.now();
   for (const RankId rank : context.view().members) send_finish(context, rank);
 }
 

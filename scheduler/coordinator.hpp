@@ -1,6 +1,8 @@
 // The part of the scheduler that only the coordinator has: it opens the job on every rank, leases
 // shards, commits each result exactly once, retries and quarantines shards that fail, goes from
-// stage to stage, has the result written, and ends the run. Pure, not thread-safe.
+// stage to stage, has the result written, and ends the run. What it decides goes to the standbys'
+// copies of the ledger, and a worker is told that its results are safe only when a majority has
+// them: who takes over goes on from such a copy. Pure, not thread-safe.
 //
 //   opening --all that is needed is ready--> running (stage by stage) --settled--> finalizing
 //   finalizing --written--> closing --every goodbye, or a deadline--> over
@@ -8,6 +10,8 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
+#include <expected>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/protocol/ledger.hpp"
 #include "runtime/protocol/node.hpp"
 #include "scheduler/options.hpp"
 #include "scheduler/shard_source.hpp"
@@ -66,15 +71,19 @@ class Coordinator {
   // How long ranks may take to say goodbye.
   static constexpr Nanoseconds kGoodbyeTimeout = 5 * kSecond;
 
-  // `sink` outlives it. `own_worker` is the worker of the same rank.
+  // `sink` outlives it. `own_worker` is the worker of the same rank. An empty description is to be
+  // found out first.
   Coordinator(const ScheduleOptions& options, Buffer job_description, ResultSink& sink,
               Worker& own_worker);
 
+  // Exactly one of these, once: the run begins, or goes on where this copy of the ledger ends.
   void on_start(Context& context);
+  void take_over(Context& context, const LedgerCopy& copy);
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
   // After some ranks were lost, or came back: what they held is leased to others.
   void on_view(Context& context);
   void on_tick(Context& context);
+  void on_described(Context& context, WorkResult& result);
   void on_finalized(Context& context, const WorkResult& result);
   void on_stop(Context& context, const std::string& reason);
 
@@ -93,6 +102,7 @@ class Coordinator {
     Nanoseconds heard_at = 0;
     bool recall_pending = false;     // asked, and nothing new heard of what it holds
     std::uint64_t reports = 0;       // messages of results taken in
+    std::uint64_t safe = 0;          // of those, what a majority of the replicas has
     std::uint64_t acknowledged = 0;  // of those, as the rank was told
     bool knows_stage = false;        // a rank without a share must know where to steal
 
@@ -121,6 +131,8 @@ class Coordinator {
   std::uint64_t take_back(Context& context, RankId from, ShardRange shards);
   bool on_announce(Context& context, RankId from, Reader& reader);
   bool on_goodbye(Context& context, RankId from, Reader& reader);
+  bool on_ledger_held(Context& context, RankId from, Reader& reader);
+  void take_charge(Context& context);
   void send_open(Context& context, RankId rank);
   void send_finish(Context& context, RankId rank);
   bool lost_parts(const RankSet& members) const;
@@ -146,6 +158,30 @@ class Coordinator {
   bool in_stage(StageId stage) const;
 
   void close(Context& context, int exit_status, std::string message);
+  void finish_when_safe(Context& context);
+  void hand_over(StageId stage, const ResultEntry& entry);
+  void give_up(ShardId shard, Attempt attempt, RankId rank, const std::string& what);
+  void take_report_number(Context& context, RankId from, std::uint64_t report);
+
+  // ---- the ledger (coordinator_ledger.cpp) ----
+  enum class Record : std::uint8_t { kCommit, kCharge, kQuarantine };
+  void begin_ledger_view(Context& context);
+  void replicate(Context& context, bool urgent);
+  void note_safe(Context& context);
+  void acknowledge(Context& context, RankId rank);
+  std::size_t state_bytes() const;
+  void record_commit(ShardRange shards, std::uint32_t value_bytes,
+                     std::span<const std::byte> values);
+  void record_charge(ShardId shard);
+  void record_quarantine(ShardId shard, Attempt attempt, RankId rank, const std::string& what);
+  void save_state(Writer& writer);
+  std::expected<void, std::string> load_state(Reader& reader);
+  std::expected<void, std::string> load_table(Reader& reader, StageId stage,
+                                              std::unique_ptr<TaskTable>& table) const;
+  bool replay(Reader& reader);
+  bool replay_one(Reader& reader);
+  std::expected<void, std::string> inherit();
+  void go_on(Context& context);
 
   ScheduleOptions options_;
   Buffer job_description_;
@@ -165,7 +201,7 @@ class Coordinator {
   std::unique_ptr<TaskTable> table_;
   std::vector<ShardRange> newly_done_;  // of the entry being read
   RankSet members_;                     // of the view before
-  std::uint32_t round_ = 0;             // of map stages begun anew
+  std::uint32_t round_ = 0;             // of map stages begun anew: the epoch in which it began
   // Of a stage that is run again: what the sink was given before.
   std::map<StageId, std::unique_ptr<TaskTable>> given_;
   std::vector<ShardRange> newly_given_;
@@ -177,6 +213,20 @@ class Coordinator {
   std::uint64_t retry_count_ = 0;
   std::uint64_t duplicates_ = 0;
   Outcome outcome_;
+  bool finish_sent_ = false;
+  LedgerPosition closed_at_ = 0;  // the entry that must be safe before anyone is told
+
+  // What the reports of each rank were when the entry was made.
+  struct EntryInFlight {
+    LedgerPosition position = 0;
+    std::vector<std::uint64_t> reports;  // by rank
+  };
+  LedgerLeader ledger_;
+  std::deque<EntryInFlight> entries_in_flight_;
+  std::size_t table_bytes_ = 0;  // of the tables, as the state last had them
+  // Took over: ranks may know of decisions that were lost with the coordinator before.
+  bool heir_ = false;
+  LedgerCopy inherited_;  // until the own rank has opened the job
 };
 
 }  // namespace regroup

@@ -31,6 +31,9 @@ struct ScheduleOptions {
   bool coordinator_computes = true;
   // Tries of a shard before it is quarantined.
   std::uint32_t attempts_max = 3;
+  // Ranks that keep a copy of what the coordinator has decided, to go on in its place. With 0 the
+  // run begins anew when the coordinator is lost.
+  std::uint32_t standbys = 2;
   // How long ranks may take to open the job.
   Nanoseconds open_timeout = 60 * kSecond;
 };

@@ -1,29 +1,75 @@
 #include "scheduler/scheduler.hpp"
 
+#include <utility>
+
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
-namespace {
-constexpr int kExitNotRecovered = 3;
-}
 
 void Scheduler::on_start(Context& context) {
-  REGROUP_CHECK(coordinator_.has_value() == context.is_coordinator(),
-                "a coordinator on the wrong rank");
-  first_coordinator_ = context.view().coordinator;
-  if (coordinator_) coordinator_->on_start(context);
+  if (!context.is_coordinator()) return;
+  coordinator_.emplace(options_, Buffer(job_description_.view()), *sink_, worker_);
+  coordinator_->on_start(context);
 }
 
+// ---- views ----
+
 void Scheduler::on_view(Context& context) {
-  if (context.view().coordinator != first_coordinator_) {
-    return context.finish({kExitNotRecovered,
-                           "rank " + std::to_string(first_coordinator_.value) +
-                               ", the coordinator, was lost in the middle of the run",
-                           true});
+  if (context.view().joined.contains(context.self())) {  // the others have gone on from elsewhere
+    ledger_.clear();
+    context.set_ledger(0);
   }
+  const bool leads = context.is_coordinator();
+  if (!leads) coordinator_.reset();
   if (coordinator_) coordinator_->on_view(context);
   worker_.on_view(context);
+  if (!leads || coordinator_) return;
+  if (ledger_.position() >= context.view().ledger) return become_coordinator(context);
+  context.begin(context.view().ledger_holder, MessageKind::kLedgerWanted);
+  context.send();
 }
+
+void Scheduler::become_coordinator(Context& context) {
+  coordinator_.emplace(options_, Buffer(job_description_.view()), *sink_, worker_);
+  // Of an earlier time as the coordinator there may be something in the sink.
+  if (ledger_.position() == 0 && !sink_at_open_.empty()) {
+    Reader reader(sink_at_open_.view());
+    (void)sink_->load_state(reader);
+  }
+  coordinator_->take_over(context, ledger_);
+}
+
+// ---- the ledger ----
+
+bool Scheduler::on_ledger(Context& context, RankId from, Reader& reader) {
+  const auto entry = get_entry(reader);
+  if (!entry || from != context.view().coordinator || !ledger_.append(*entry)) return false;
+  context.set_ledger(ledger_.position());
+  context.begin(from, MessageKind::kLedgerHeld).put(ledger_.position());
+  context.send();
+  return true;
+}
+
+bool Scheduler::on_ledger_wanted(Context& context, RankId from, Reader& reader) {
+  if (!reader.complete() || from != context.view().coordinator) return false;
+  Writer writer = context.begin(from, MessageKind::kLedgerCopy);
+  ledger_.put(writer);
+  context.send();
+  return true;
+}
+
+bool Scheduler::on_ledger_copy(Context& context, RankId from, Reader& reader) {
+  const View& view = context.view();
+  if (from != view.ledger_holder || !context.is_coordinator() || coordinator_) return false;
+  LedgerCopy copy;
+  const bool loaded = copy.load(reader);
+  if (loaded && copy.position() > ledger_.position()) ledger_ = std::move(copy);
+  context.set_ledger(ledger_.position());
+  become_coordinator(context);  // there is no better copy to be had
+  return loaded;
+}
+
+// ---- what else happens ----
 
 void Scheduler::on_tick(Context& context) {
   worker_.on_tick(context);
@@ -39,23 +85,53 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kFailures:
     case MessageKind::kReturned:
     case MessageKind::kAnnounce:
+    case MessageKind::kLedgerHeld:
     case MessageKind::kGoodbye:
       return coordinator_ && coordinator_->on_message(context, from, kind, reader);
     case MessageKind::kOpen:
+      if (from == context.view().coordinator) keep_description(payload);
+      [[fallthrough]];
     case MessageKind::kLease:
     case MessageKind::kRecall:
     case MessageKind::kAcknowledge:
     case MessageKind::kFinish:
       return from == context.view().coordinator && worker_.on_message(context, from, kind, reader);
+    case MessageKind::kLedger:
+      return on_ledger(context, from, reader);
+    case MessageKind::kLedgerWanted:
+      return on_ledger_wanted(context, from, reader);
+    case MessageKind::kLedgerCopy:
+      return on_ledger_copy(context, from, reader);
     default:
       return worker_.on_message(context, from, kind, reader);
   }
 }
 
+void Scheduler::keep_description(std::span<const std::byte> payload) {
+  if (!job_description_.empty()) return;
+  Reader reader(payload);
+  job_description_ = Buffer(reader.get_bytes());
+}
+
+// What a coordinator of an earlier view had ordered is of no use any more.
 void Scheduler::on_work_finished(Context& context, WorkResult& result) {
-  if (result.kind != WorkKind::kFinalize) return worker_.on_work_finished(context, result);
-  REGROUP_CHECK(coordinator_.has_value(), "finalizing is the coordinator's");
-  coordinator_->on_finalized(context, result);
+  switch (result.kind) {
+    case WorkKind::kFinalize:
+      if (coordinator_) coordinator_->on_finalized(context, result);
+      return;
+    case WorkKind::kDescribe:
+      if (coordinator_) coordinator_->on_described(context, result);
+      return;
+    case WorkKind::kOpen:
+      if (result.error.empty()) {
+        sink_at_open_.clear();
+        Writer writer(sink_at_open_);
+        sink_->save_state(writer);
+      }
+      [[fallthrough]];
+    default:
+      return worker_.on_work_finished(context, result);
+  }
 }
 
 void Scheduler::on_stop(Context& context, const std::string& reason) {

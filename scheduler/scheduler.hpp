@@ -1,11 +1,13 @@
-// The service that a Node carries to run a job: a worker on every rank and, on the coordinator's,
-// the coordinator as well. Pure, not thread-safe.
+// The service that a Node carries to run a job: a worker on every rank, on the coordinator's the
+// coordinator as well, and on the standbys' a copy of its ledger. When the coordinator is lost, the
+// one of the next view catches up with the longest copy and goes on. Pure, not thread-safe.
 #pragma once
 
 #include <memory>
 #include <optional>
 #include <string>
 
+#include "runtime/protocol/ledger.hpp"
 #include "runtime/protocol/node.hpp"
 #include "scheduler/coordinator.hpp"
 #include "scheduler/options.hpp"
@@ -15,14 +17,13 @@ namespace regroup {
 
 class Scheduler : public Service {
  public:
-  // A rank that only works.
-  explicit Scheduler(const ScheduleOptions& options) : worker_(options) {}
-  // The coordinator's rank. `job_description` is what every rank's kOpen order gets; `sink`
-  // outlives it.
-  Scheduler(const ScheduleOptions& options, Buffer job_description, ResultSink& sink)
-      : worker_(options) {
-    coordinator_.emplace(options, std::move(job_description), sink, worker_);
-  }
+  // `sink` is where results go if this rank coordinates; it outlives the scheduler.
+  // `job_description` is what every rank's kOpen order gets: the first coordinator's rank has it.
+  Scheduler(const ScheduleOptions& options, ResultSink& sink, Buffer job_description = {})
+      : options_(options),
+        sink_(&sink),
+        job_description_(std::move(job_description)),
+        worker_(options) {}
 
   void on_start(Context& context) override;
   void on_view(Context& context) override;
@@ -33,14 +34,24 @@ class Scheduler : public Service {
   void on_work_finished(Context& context, WorkResult& result) override;
   void on_stop(Context& context, const std::string& reason) override;
 
-  // Empty on ranks that only work.
+  // Empty on ranks that do not coordinate.
   std::optional<RunProgress> progress() const;
   const Worker& worker() const { return worker_; }
 
  private:
+  bool on_ledger(Context& context, RankId from, Reader& reader);
+  bool on_ledger_wanted(Context& context, RankId from, Reader& reader);
+  bool on_ledger_copy(Context& context, RankId from, Reader& reader);
+  void become_coordinator(Context& context);
+  void keep_description(std::span<const std::byte> payload);
+
+  ScheduleOptions options_;
+  ResultSink* sink_;
+  Buffer job_description_;
   Worker worker_;
   std::optional<Coordinator> coordinator_;
-  RankId first_coordinator_;  // what it knows is lost with it
+  LedgerCopy ledger_;   // as a standby
+  Buffer sink_at_open_;  // what the sink was when nothing had been committed
 };
 
 }  // namespace regroup

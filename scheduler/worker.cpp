@@ -16,7 +16,6 @@ constexpr std::size_t kLeaseBytes = 8 + 8 + 4;
 constexpr std::size_t kEntryBytes = 8 + 4 + 4 + 4;
 constexpr std::size_t kPartHeadBytes = 4 + 4;
 constexpr std::size_t kStagesMax = 65'535;
-constexpr std::size_t kSpareResultsMax = 64;
 // How much the newest measurement of a shard's cost counts in the running mean.
 constexpr double kCostWeight = 0.25;
 
@@ -73,18 +72,18 @@ bool Worker::on_message(Context& context, RankId from, MessageKind kind, Reader&
 
 // ---- messages ----
 
-// A coordinator that has not heard of this rank's readiness asks again after a change of view.
+// A coordinator that has not heard of this rank, since it took over or in this view, asks again.
 bool Worker::on_open(Context& context, Reader& reader) {
   const auto description = reader.get_bytes();
   if (!reader.complete()) return false;
-  if (open_wanted_) {
-    if (opened_) send_ready(context);
-    return true;
+  const bool awaited = std::exchange(awaiting_, false);
+  const bool again = std::exchange(open_wanted_, true);
+  if (!again) {
+    WorkOrder order{.kind = WorkKind::kOpen};
+    order.input = Buffer(description);
+    control_orders_.push_back(std::move(order));
   }
-  open_wanted_ = true;
-  WorkOrder order{.kind = WorkKind::kOpen};
-  order.input = Buffer(description);
-  control_orders_.push_back(std::move(order));
+  if (awaited || again) announce(context);
   return true;
 }
 
@@ -111,14 +110,9 @@ bool Worker::on_acknowledge(Reader& reader) {
   return true;
 }
 
-// The coordinator has taken in the reports up to this one.
+// The reports up to this one are safe: whoever coordinates from now on has them.
 void Worker::take_acknowledgement(std::uint64_t reports) {
-  while (!unacknowledged_.empty() && unacknowledged_.front().number <= reports) {
-    if (spare_results_.size() < kSpareResultsMax) {
-      spare_results_.push_back(std::move(unacknowledged_.front().values));
-    }
-    unacknowledged_.pop_front();
-  }
+  unsafe_reports_.drop_through(reports);
 }
 
 bool Worker::on_recall(Context& context, Reader& reader) {
@@ -258,10 +252,13 @@ bool Worker::on_finish(Context& context, Reader& reader) {
 void Worker::on_view(Context& context) {
   if (finished_) return;
   owners_.clear();
+  const RankId before = std::exchange(coordinator_, context.view().coordinator);
   if (context.view().joined.contains(context.self())) {
     discard_all();
-    return announce(context);
+    awaiting_ = true;
+    return;
   }
+  if (coordinator_ != before) awaiting_ = true;
   queue_.clear();
   queued_ = 0;
   map_shards_.clear();
@@ -272,10 +269,10 @@ void Worker::on_view(Context& context) {
   // lost its base.
   if (in_stage_ && plan().kind != StageKind::kBag) drop_results();
   in_stage_ = false;  // until the coordinator leases again
-  std::erase_if(unacknowledged_, [&](const Report& report) {
-    return stages_[report.stage.value].kind != StageKind::kBag;
+  unsafe_reports_.keep_if([&](const ResultReport& report) {
+    return stages_[report.stage.value].kind == StageKind::kBag;
   });
-  announce(context);
+  if (!awaiting_) announce(context);
 }
 
 // This rank was given up by the others, who have gone on without it: all that it did since is void.
@@ -285,7 +282,7 @@ void Worker::discard_all() {
   queued_ = 0;
   map_shards_.clear();
   drop_results();
-  unacknowledged_.clear();
+  unsafe_reports_.clear();
   steal_waiting_ = false;
   running_.reset();
   absorb_orders_.clear();
@@ -293,6 +290,11 @@ void Worker::discard_all() {
   parts_taken_.clear();
   parts_stage_ = {};
   ++absorbing_round_;
+  finished_ = false;
+  // Another coordinates now.
+  std::erase_if(control_orders_, [](const WorkOrder& order) {
+    return order.kind == WorkKind::kFinalize || order.kind == WorkKind::kDescribe;
+  });
 }
 
 void Worker::announce(Context& context) {
@@ -303,7 +305,7 @@ void Worker::announce(Context& context) {
   writer.put(goes_on ? running_->shards : ShardRange{});
   writer.put(goes_on ? running_->attempt : Attempt{});
   context.send();
-  for (const Report& report : unacknowledged_) send_report(context, report);
+  unsafe_reports_.for_each([&](const ResultReport& report) { send_report(context, report); });
   if (result_shards_ != 0) send_results(context);
 }
 
@@ -431,6 +433,7 @@ void Worker::on_work_wanted(Context& context) {
     return;
   }
   if (map_shards_.size() >= kMapShardsInFlightMax) return;
+  if (unsafe_reports_.bytes() > kUnsafeBytesMax) return;
   Lease& lease = queue_.front();
   const std::uint64_t count = std::min(lease.shards.count, order_shards_max());
   context.order({.kind = WorkKind::kRun,
@@ -455,8 +458,9 @@ void Worker::on_work_finished(Context& context, WorkResult& result) {
       return absorbed(context, result);
     case WorkKind::kForget:
       return;
+    case WorkKind::kDescribe:
     case WorkKind::kFinalize:
-      REGROUP_CHECK(false, "finalizing is the coordinator's");
+      REGROUP_CHECK(false, "describing and finalizing are the coordinator's");
   }
 }
 
@@ -470,6 +474,7 @@ void Worker::opened(Context& context, WorkResult& result) {
 }
 
 void Worker::send_ready(Context& context) {
+  if (awaiting_) return;
   Writer writer = context.begin(context.view().coordinator, MessageKind::kReady);
   writer.put_string(open_error_);
   writer.put(static_cast<std::uint32_t>(stages_.size()));
@@ -569,30 +574,23 @@ void Worker::append_entry(ShardRange shards, Attempt attempt, std::uint32_t valu
 }
 
 void Worker::send_results(Context& context) {
-  Report report{++reports_, stage_, result_entries_, std::move(results_)};
+  const ResultReport report{++reports_, stage_, result_entries_, results_.view()};
+  // What the coordinator's own rank has is as safe as the report would be.
+  if (!context.is_coordinator() || awaiting_) unsafe_reports_.add(report);
   send_report(context, report);
-  results_ = {};
-  if (context.is_coordinator()) {  // what it has is as safe as the reports would be
-    results_ = std::move(report.values);
-  } else {
-    unacknowledged_.push_back(std::move(report));
-    if (!spare_results_.empty()) {
-      results_ = std::move(spare_results_.back());
-      spare_results_.pop_back();
-    }
-  }
   drop_results();
   results_sent_at_ = context.now();
 }
 
-void Worker::send_report(Context& context, const Report& report) {
+void Worker::send_report(Context& context, const ResultReport& report) {
+  if (awaiting_) return;
   Writer writer = context.begin(context.view().coordinator, MessageKind::kResults);
   writer.put(report.stage);
   writer.put(round_);
   writer.put(report.number);
   writer.put(static_cast<std::uint64_t>(std::max(shard_nanoseconds_, 1.0)));  // 0: not known
   writer.put(report.entries);
-  writer.put_raw(report.values.view());
+  writer.put_raw(report.values);
   context.send();
 }
 
@@ -605,6 +603,7 @@ void Worker::drop_results() {
 
 void Worker::send_failures(Context& context, StageId stage, Attempt attempt,
                            std::span<const ShardFailure> failures) {
+  if (awaiting_) return;  // nobody holds this rank to its leases
   Writer writer = context.begin(context.view().coordinator, MessageKind::kFailures);
   writer.put(stage);
   writer.put(static_cast<std::uint32_t>(failures.size()));

@@ -14,6 +14,7 @@
 
 #include "runtime/protocol/node.hpp"
 #include "scheduler/options.hpp"
+#include "scheduler/report_log.hpp"
 
 namespace regroup {
 
@@ -37,11 +38,14 @@ class Worker {
   // The largest value of a shard, and the most that a map shard may have for one rank: what fits
   // into a message with its head.
   static constexpr std::size_t kPayloadBytesMax = kMessageBytesMax - 4096;
+  // No more is computed while so much of what was reported is not safe.
+  static constexpr std::size_t kUnsafeBytesMax = std::size_t{256} << 20;
 
   Worker(const ScheduleOptions& options) : options_(options) {}
 
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
-  // Tells the coordinator of the new view what this rank has done and is doing.
+  // Tells the coordinator of the new view what this rank has done and is doing: at once if it is
+  // the one of before, else when it has taken over and asks.
   void on_view(Context& context);
   void on_tick(Context& context);
   void on_work_wanted(Context& context);
@@ -63,13 +67,6 @@ class Worker {
     Buffer value;
   };
 
-  // A message of results that the coordinator may not have taken in.
-  struct Report {
-    std::uint64_t number = 0;
-    StageId stage;
-    std::uint32_t entries = 0;
-    Buffer values;
-  };
   // What is being computed.
   struct Running {
     StageId stage;
@@ -119,7 +116,7 @@ class Worker {
                     std::span<const std::byte> values);
   std::uint64_t room_for(std::uint32_t value_bytes) const;
   void send_results(Context& context);
-  void send_report(Context& context, const Report& report);
+  void send_report(Context& context, const ResultReport& report);
   void drop_results();
   void send_failures(Context& context, StageId stage, Attempt attempt,
                      std::span<const ShardFailure> failures);
@@ -135,6 +132,8 @@ class Worker {
   // Counts how often map shards were begun anew, because parts were lost with their owners.
   std::uint32_t round_ = 0;
   bool open_wanted_ = false;  // asked to open the job
+  RankId coordinator_;        // of the latest view
+  bool awaiting_ = false;     // that it asks what this rank has: until then nothing goes to it
   bool finished_ = false;     // told that the run is over
 
   std::deque<Lease> queue_;
@@ -154,8 +153,7 @@ class Worker {
   Attempt last_entry_attempt_;
   std::uint32_t last_entry_value_bytes_ = 0;
   Nanoseconds results_sent_at_ = 0;
-  std::deque<Report> unacknowledged_;
-  std::vector<Buffer> spare_results_;
+  ReportLog unsafe_reports_;
   std::uint64_t reports_ = 0;  // sent so far
 
   std::unordered_map<ShardId, MapShard> map_shards_;

@@ -13,6 +13,7 @@ enum class EvidenceKind : std::uint8_t {
   kConfirmed,  // dead for certain
   kSuspected,  // silent for too long
   kTrusted,    // heard again after a suspicion
+  kLeft,       // has said its last word and goes: no failure
 };
 
 struct PeerEvidence {

@@ -41,6 +41,7 @@ enum class MessageKind : std::uint8_t {
   kRecall = 34,
   kFinish = 35,
   kAcknowledge = 36,
+  kLedger = 37,
   // scheduler: workers to coordinator
   kReady = 40,
   kResults = 41,
@@ -48,6 +49,10 @@ enum class MessageKind : std::uint8_t {
   kReturned = 43,
   kGoodbye = 44,
   kAnnounce = 45,
+  kLedgerHeld = 46,
+  // scheduler: a coordinator that takes over, to who has the longest ledger, and back
+  kLedgerWanted = 56,
+  kLedgerCopy = 57,
   // scheduler: worker to worker
   kStealRequest = 48,
   kStealReply = 49,

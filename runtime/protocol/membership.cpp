@@ -51,6 +51,9 @@ void Membership::learn(const PeerEvidence& evidence, Output& output) {
       suspected_.erase(evidence.rank);
       own_suspected_.erase(evidence.rank);
       return;
+    case EvidenceKind::kLeft:
+      has_left(evidence.rank);
+      return;
     case EvidenceKind::kConfirmed:
       if (!confirmed_.insert(evidence.rank)) return;
       joining_.erase(evidence.rank);
@@ -253,8 +256,7 @@ void Membership::propose(Output& output) {
   proposal_.emplace();
   proposal_->ballot = Ballot{round << kRoundShift | options_.self.value};
   proposal_->since = now_;
-  proposal_->ledger_holder = options_.self;
-  proposal_->ledger = ledger_;
+  proposal_->ledgers.emplace_back(options_.self, ledger_);
   promised_ = proposal_->ballot;
   if (accepted_) {
     proposal_->best_ballot = accepted_ballot_;
@@ -305,14 +307,10 @@ bool Membership::on_promise(RankId from, Reader& reader, Output& output) {
   if (!heard || !reader.complete()) return false;
   if (merge(*heard)) flood_revoke(output);
   if (!proposal_ || proposal_->ballot != ballot || proposal_->phase != Phase::kPrepare) return true;
-  proposal_->answered.insert(from);
+  if (proposal_->answered.insert(from)) proposal_->ledgers.emplace_back(from, ledger);
   if (accepted && accepted_ballot > proposal_->best_ballot) {
     proposal_->best_ballot = accepted_ballot;
     proposal_->value = std::move(accepted);
-  }
-  if (ledger > proposal_->ledger) {
-    proposal_->ledger = ledger;
-    proposal_->ledger_holder = from;
   }
   advance(output);
   return true;
@@ -366,11 +364,17 @@ View Membership::next_view() const {
             .members = proposal.answered,
             .coordinator = view_.coordinator,
             .joined = joining_,
-            .ledger_holder = proposal.ledger_holder,
-            .ledger = proposal.ledger};
+            .ledger_holder = {},
+            .ledger = 0};
   next.members.erase_all(confirmed_);
   if (!next.members.contains(next.coordinator)) next.coordinator = next.members.front();
-  if (!next.members.contains(next.ledger_holder)) next.ledger_holder = next.coordinator;
+  next.ledger_holder = next.coordinator;
+  for (const auto& [rank, ledger] : proposal.ledgers) {
+    const bool own = rank == next.coordinator && ledger == next.ledger;  // nothing to fetch then
+    if (!next.members.contains(rank) || (ledger <= next.ledger && !own)) continue;
+    next.ledger_holder = rank;
+    next.ledger = ledger;
+  }
   next.joined.erase_all(next.members);
   next.members.insert_all(next.joined);
   return next;

@@ -23,6 +23,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "runtime/protocol/buffer.hpp"
@@ -117,9 +118,8 @@ class Membership {
     RankSet answered;  // in this phase
     Ballot best_ballot;
     std::optional<View> value;  // what was accepted in best_ballot, later what is proposed
-    RankId ledger_holder;
-    LedgerPosition ledger = 0;
-    Nanoseconds since = 0;  // the phase
+    std::vector<std::pair<RankId, LedgerPosition>> ledgers;  // of those who answered
+    Nanoseconds since = 0;                                   // the phase
     Nanoseconds resend_at = 0;
     Nanoseconds resend_after = kResendMin;
   };

@@ -357,9 +357,9 @@ void Node::send_frame(Buffer frame, bool more_follows) {
   output_->frames.push_back({begun_to_, std::move(frame)});
 }
 
-void Node::record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b) {
+void Node::record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b, StageId stage) {
   if (!options_.record_events) return;
-  output_->events.push_back({kind, options_.self, peer, lamport_.now(), a, b});
+  output_->events.push_back({kind, options_.self, peer, lamport_.now(), stage, a, b});
 }
 
 Writer Context::begin(RankId to, MessageKind kind) {
@@ -381,12 +381,17 @@ void Context::order(WorkOrder order) {
   node_->output_->orders.push_back(std::move(order));
 }
 
-void Context::event(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b) {
-  node_->record(kind, peer, a, b);
+void Context::event(EventKind kind, RankId peer, StageId stage, std::uint64_t a,
+                    std::uint64_t b) {
+  node_->record(kind, peer, a, b, stage);
 }
 
 void Context::has_left(RankId rank) {
   if (rank != self()) node_->membership_.has_left(rank);
+}
+
+void Context::set_ledger(LedgerPosition position) {
+  node_->membership_.set_ledger(position);
 }
 
 void Context::finish(Outcome outcome) {

@@ -63,6 +63,7 @@ enum class EventKind : std::uint8_t {
   kRevoke,  // the epoch ended
   kView,    // a new one began
   kRound,   // a map stage begins anew
+  kElect,   // a rank goes on in the place of the coordinator that was lost
 };
 
 // Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
@@ -71,8 +72,9 @@ struct Event {
   RankId rank;
   RankId peer;
   std::uint64_t lamport = 0;
-  // Send, receive: sender's stamp, message kind; revoke, view: epoch, members; round: stage, round;
-  // else first shard, shard count.
+  StageId stage;  // of what the scheduler does
+  // Send, receive: sender's stamp, message kind; revoke, view: epoch, members; round: its number;
+  // elect: position in the ledger; retry, quarantine: shard, attempt; else first shard, shard count.
   std::uint64_t a = 0;
   std::uint64_t b = 0;
 };
@@ -119,6 +121,8 @@ class Node;
 class Context {
  public:
   RankId self() const;
+  // Of the whole run: members of any view are below this.
+  std::uint32_t ranks() const;
   const View& view() const;
   bool is_coordinator() const { return self() == view().coordinator; }
   // False while the members agree on the next view.
@@ -133,10 +137,12 @@ class Context {
   void send();
 
   void order(WorkOrder order);
-  void event(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b);
+  void event(EventKind kind, RankId peer, StageId stage, std::uint64_t a, std::uint64_t b);
   void finish(Outcome outcome);
   // `rank` has said its last word: that it is gone from now on is no failure.
   void has_left(RankId rank);
+  // How far this rank's copy of the ledger goes: the members agree on it with the next view.
+  void set_ledger(LedgerPosition position);
 
  private:
   friend class Node;
@@ -233,7 +239,7 @@ class Node {
   void run_self_messages();
   void send_begun();
   void send_frame(Buffer frame, bool more_follows);
-  void record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b);
+  void record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b, StageId stage = {});
 
   NodeOptions options_;
   std::unique_ptr<Service> service_;
@@ -263,6 +269,9 @@ class Node {
 
 inline RankId Context::self() const {
   return node_->options_.self;
+}
+inline std::uint32_t Context::ranks() const {
+  return node_->options_.ranks;
 }
 inline bool Context::stable() const {
   return node_->stable();

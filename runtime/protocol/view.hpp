@@ -13,8 +13,8 @@ using LedgerPosition = std::uint64_t;
 struct View {
   Epoch epoch;
   RankSet members;
-  // At most one an epoch (I1). The lowest of those members that have been in the run all along: a
-  // rank that comes back has nothing to coordinate with.
+  // At most one an epoch (I1). That of the view before if it is still there, else the lowest of
+  // those that agreed: it catches up with the ledger's holder first.
   RankId coordinator;
   // Members that the view before this one did not have.
   RankSet joined;

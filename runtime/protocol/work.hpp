@@ -27,6 +27,7 @@ struct StagePlan {
 };
 
 enum class WorkKind : std::uint8_t {
+  kDescribe,  // coordinator: look at the inputs and say what the job is, for kOpen
   kOpen,      // read the job's description (input) and say what its stages are
   kRun,       // compute the shards
   kAbsorb,    // take in the parts (input) that map shard `shards.first` made for this rank
@@ -91,7 +92,8 @@ struct WorkResult {
   std::vector<ShardFailure> failures;  // kRun: of the others
   std::vector<Buffer> partitions;      // kRun of a map stage (one shard): one part a partition
   std::vector<StagePlan> stages;       // kOpen
-  std::string error;                   // kOpen, kAbsorb, kFinalize: why it failed, else empty
+  Buffer description;                  // kDescribe
+  std::string error;                   // all but kRun: why it failed, else empty
   Nanoseconds elapsed = 0;             // time spent computing
 
   // Empties it for the next order, keeping memory.
@@ -105,6 +107,7 @@ struct WorkResult {
     failures.clear();
     partitions.clear();
     stages.clear();
+    description.clear();
     error.clear();
     elapsed = 0;
   }

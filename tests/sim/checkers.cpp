@@ -47,12 +47,15 @@ Checkers::Checkers(const WorldOptions& options, const PretendJob& job)
   }
   for (const StagePlan& stage : job.stages()) {
     shards_.emplace_back(stage.shards);
-    handed_bytes_ += stage.shards * sizeof(Fate);
+  }
+  for (std::uint32_t rank = 0; rank < options.ranks; ++rank) {
+    sinks_.push_back(std::make_unique<RankSink>(
+        job, options.schedule.attempts_max,
+        [this](const char* invariant, const std::string& what) { violated(invariant, what); }));
   }
   if (options.upset == Upset::kOpenFails && options.upset_rank == RankId{0}) {
     upset_known_ = Known::kInTime;
   }
-  next_stage_if_settled();
   derive_time_bound();
 }
 
@@ -78,6 +81,7 @@ Checkers::ShardRecord* Checkers::record(const char* invariant, std::uint64_t sta
 
 void Checkers::after_step(const Node& node, const Output& output) {
   check_view(node);
+  elected_now_ = false;
   for (const Event& event : output.events) {
     switch (event.kind) {
       case EventKind::kSend:
@@ -85,21 +89,25 @@ void Checkers::after_step(const Node& node, const Output& output) {
         check_stamps(event);
         if (event.kind == EventKind::kReceive) note_upset(event);
         break;
+      // What a coordinator does that others have replaced comes to nothing.
       case EventKind::kLease:
-        check_lease(event);
+        if (of_the_coordinator(event)) check_lease(event);
         break;
       case EventKind::kCommit:
-        check_settled(event, Fate::kCommitted);
+        if (of_the_coordinator(event)) check_settled(event, Fate::kCommitted);
         break;
       case EventKind::kQuarantine:
-        check_settled(event, Fate::kSkipped);
+        if (of_the_coordinator(event)) check_settled(event, Fate::kSkipped);
         break;
       case EventKind::kRetry:
       case EventKind::kReturn:
-        check_end_of_lease(event);
+        if (of_the_coordinator(event)) check_end_of_lease(event);
         break;
       case EventKind::kRound:
-        check_round(event);
+        if (of_the_coordinator(event)) check_round(event);
+        break;
+      case EventKind::kElect:
+        check_election(event);
         break;
       case EventKind::kRevoke:
       case EventKind::kView:
@@ -172,7 +180,7 @@ void Checkers::note_upset(const Event& event) {
       event.b != static_cast<std::uint64_t>(MessageKind::kReady)) {
     return;
   }
-  const bool done = stage_ + 1 == shards_.size() && stage_settled_ == shards_[stage_].size();
+  const bool done = stage_ + 1 == shards_.size() && settled_in(stage_) == shards_[stage_].size();
   upset_known_ = done ? Known::kLate : Known::kInTime;
 }
 
@@ -184,16 +192,17 @@ void Checkers::check_vector(const Node& node) {
 // ---- leases, by the event log (I9) ----
 
 void Checkers::check_lease(const Event& event) {
+  stage_ = event.stage.value;
   for (std::uint64_t shard = event.a; shard < event.a + event.b; ++shard) {
-    ShardRecord* found = record("I9 one owner", stage_, ShardId{shard});
+    ShardRecord* found = record("I9 one owner", event.stage.value, ShardId{shard});
     if (!found) return;
-    const StageId stage{static_cast<std::uint16_t>(stage_)};
+    const StageId stage = event.stage;
     if (found->leased_to) {
       violated("I9 one owner",
                fmt::format("{} is leased to rank {} while rank {} has it",
                            name(stage, ShardId{shard}), event.peer.value, found->leased_to->value));
     }
-    if (found->in_events != Fate::kOpen) {
+    if (found->in_events != Fate::kOpen && !elected_now_) {
       violated("I9 one owner", name(stage, ShardId{shard}) + " is leased though it has settled");
     }
     found->leased_to = event.peer;
@@ -203,7 +212,7 @@ void Checkers::check_lease(const Event& event) {
 void Checkers::check_end_of_lease(const Event& event) {
   const std::uint64_t count = event.kind == EventKind::kRetry ? 1 : event.b;
   for (std::uint64_t shard = event.a; shard < event.a + count; ++shard) {
-    ShardRecord* found = record("I9 one owner", stage_, ShardId{shard});
+    ShardRecord* found = record("I9 one owner", event.stage.value, ShardId{shard});
     if (!found) return;
     if (!found->leased_to) {
       violated("I9 one owner", fmt::format("shard {} comes back, but nobody has it", shard));
@@ -218,8 +227,12 @@ void Checkers::check_end_of_lease(const Event& event) {
 void Checkers::check_settled(const Event& event, Fate fate) {
   const std::uint64_t count = fate == Fate::kSkipped ? 1 : event.b;
   for (std::uint64_t shard = event.a; shard < event.a + count; ++shard) {
-    ShardRecord* found = record("I7 once", stage_, ShardId{shard});
+    ShardRecord* found = record("I7 once", event.stage.value, ShardId{shard});
     if (!found) return;
+    if (found->in_events != Fate::kOpen && elected_now_) {
+      found->leased_to.reset();
+      continue;
+    }
     if (found->in_events != Fate::kOpen) {
       violated("I7 once", fmt::format("shard {} settles twice in the event log", shard));
     }
@@ -229,30 +242,39 @@ void Checkers::check_settled(const Event& event, Fate fate) {
     }
     found->in_events = fate;
     found->leased_to.reset();
-    ++stage_settled_;
   }
-  next_stage_if_settled();
 }
 
 // The map stage runs again, for what reached the sink once is in it for good.
 void Checkers::check_round(const Event& event) {
-  stage_ = event.a;
-  stage_settled_ = 0;
-  for (ShardRecord& shard : shards_[stage_]) {
+  for (ShardRecord& shard : shards_[event.stage.value]) {
     shard.leased_to.reset();
     shard.attempts_begun = 0;
     if (shard.in_events == Fate::kCommitted) shard.in_events = Fate::kOpen;
-    if (shard.in_events == Fate::kSkipped) ++stage_settled_;
   }
-  next_stage_if_settled();
 }
 
-void Checkers::next_stage_if_settled() {
-  while (stage_ + 1 < shards_.size() && stage_settled_ == shards_[stage_].size()) {
-    ++stage_;
-    stage_settled_ = static_cast<std::uint64_t>(std::ranges::count_if(
-        shards_[stage_], [](const ShardRecord& shard) { return shard.in_events != Fate::kOpen; }));
+// It goes on from what the ledger has handed to its sink.
+void Checkers::check_election(const Event& event) {
+  const View& view = views_.at(epochs_[event.rank.value]);
+  if (view.coordinator != event.rank) violated("I1 one coordinator", "a rank elects itself");
+  if (view.epoch < coordinator_since_) return;  // others have gone on without it
+  elected_now_ = true;
+  coordinator_ = event.rank;
+  coordinator_since_ = view.epoch;
+  const RankSink& sink = *sinks_[event.rank.value];
+  for (std::uint16_t stage = 0; stage < shards_.size(); ++stage) {
+    for (ShardId shard{0}; shard.value < shards_[stage].size(); ++shard.value) {
+      ShardRecord& found = shards_[stage][shard.value];
+      found.in_events = sink.fate(StageId{stage}, shard);
+      found.leased_to.reset();
+    }
   }
+}
+
+std::uint64_t Checkers::settled_in(std::uint64_t stage) const {
+  return static_cast<std::uint64_t>(std::ranges::count_if(
+      shards_[stage], [](const ShardRecord& shard) { return shard.in_events != Fate::kOpen; }));
 }
 
 // ---- computing (I9, I12) ----
@@ -263,7 +285,8 @@ void Checkers::order_begins(const WorkOrder& order) {
   const auto view = views_.find(epochs_[rank_.value]);
   const bool alone =
       view == views_.end() ? options_.ranks == 1 : view->second.members == RankSet{rank_};
-  if (rank_ == RankId{0} && !options_.schedule.coordinator_computes && !alone) {
+  const RankId leader = view == views_.end() ? RankId{0} : view->second.coordinator;
+  if (rank_ == leader && !options_.schedule.coordinator_computes && !alone) {
     violated("I9 one owner", "a rank that only coordinates computes");
   }
   for (ShardId shard = order.shards.first; shard < order.shards.end(); ++shard.value) {
@@ -322,74 +345,6 @@ void Checkers::sent(const FrameHeader& header, std::span<const std::byte> body) 
   if (reader.get<std::uint32_t>() != 0) ++(reply ? steals_with_loot_ : recalls_with_shards_);
 }
 
-// ---- commits (I7, I8) ----
-
-void Checkers::settle_in_sink(StageId stage, ShardId shard, Fate fate) {
-  ShardRecord* found = record("I7 once", stage.value, shard);
-  if (!found) return;
-  if (found->in_sink != Fate::kOpen) {
-    violated("I7 once", name(stage, shard) + " is handed to the job a second time");
-  }
-  found->in_sink = fate;
-}
-
-void Checkers::commit(StageId stage, ShardRange shards, std::uint32_t value_bytes,
-                      std::span<const std::byte> values) {
-  if (values.size() != shards.count * value_bytes) {
-    violated("I8 result", "a commit whose bytes are not its values");
-    return;
-  }
-  for (ShardId shard = shards.first; shard < shards.end(); ++shard.value) {
-    settle_in_sink(stage, shard, Fate::kCommitted);
-    if (violation_) return;
-    const auto value = values.first(value_bytes);
-    values = values.subspan(value_bytes);
-    if (!std::ranges::equal(value, job_->value(stage, shard))) {
-      violated("I8 result", name(stage, shard) + " is committed with wrong bytes");
-    }
-    shards_[stage.value][shard.value].value.assign(value.begin(), value.end());
-    handed_bytes_ += sizeof(std::uint32_t) + value.size();
-  }
-}
-
-void Checkers::skip(StageId stage, ShardId shard, Attempt attempts, RankId,
-                    const std::string& what) {
-  settle_in_sink(stage, shard, Fate::kSkipped);
-  if (violation_) return;
-  if (!job_->given_up(stage, shard)) {
-    violated("I8 result", name(stage, shard) + " is given up though it would have succeeded");
-  }
-  if (attempts.value != options_.schedule.attempts_max || what.empty()) {
-    violated("I7 once", name(stage, shard) + " is given up early or without a reason");
-  }
-}
-
-void Checkers::save_state(Writer& writer) const {
-  for (const auto& stage : shards_) {
-    for (const ShardRecord& shard : stage) {
-      writer.put(shard.in_sink);
-      if (shard.in_sink == Fate::kCommitted) writer.put_bytes(shard.value);
-    }
-  }
-}
-
-std::expected<void, std::string> Checkers::load_state(Reader& reader) {
-  const std::size_t bytes_before = reader.rest().size();
-  for (auto& stage : shards_) {
-    for (ShardRecord& shard : stage) {
-      shard.in_sink = reader.get<Fate>();
-      shard.value.clear();
-      if (shard.in_sink > Fate::kSkipped) return std::unexpected("no such fate of a saved shard");
-      if (shard.in_sink != Fate::kCommitted) continue;
-      const auto value = reader.get_bytes();
-      shard.value.assign(value.begin(), value.end());
-    }
-  }
-  if (reader.failed()) return std::unexpected("the saved shards are cut short");
-  handed_bytes_ = bytes_before - reader.rest().size();
-  return {};
-}
-
 // ---- the end ----
 
 void Checkers::rank_ended(const Node& node, const Outcome& outcome, std::uint64_t damaged_frames) {
@@ -420,7 +375,7 @@ void Checkers::out_of_bounds(const std::string& which) {
   }
   violated("I13 progress",
            fmt::format("{}; stage {} has {} of {} shards settled; not ended: ranks{}", which,
-                       stage_, stage_settled_, shards_[stage_].size(), missing));
+                       stage_, settled_in(stage_), shards_[stage_].size(), missing));
 }
 
 void Checkers::rank_killed(RankId rank) {
@@ -452,34 +407,23 @@ bool Checkers::may_lack_quorum() const {
   return silent && 2 * spared < options_.ranks;
 }
 
-bool Checkers::all_settled() const {
-  return std::ranges::all_of(shards_, [](const auto& stage) {
-    return std::ranges::all_of(
-        stage, [](const ShardRecord& shard) { return shard.in_sink != Fate::kOpen; });
-  });
-}
-
+// All who end with the others end alike. A rank may be left behind alone if it could not be reached.
 void Checkers::run_ended() {
-  // What the coordinator says holds; without it there is no result, and everybody must say so.
-  const bool coordinator_lost = options_.failures.hits(RankId{0}) &&
-                                (!outcomes_.front() || outcomes_.front()->exit_status > 2);
-  const int status = coordinator_lost ? 3 : outcomes_.front()->exit_status;
-  if (status == 75 && may_lack_quorum()) return;
+  std::optional<int> status;
+  for (std::uint32_t rank = 0; rank < outcomes_.size(); ++rank) {
+    if (!outcomes_[rank] || outcomes_[rank]->alone) continue;
+    if (!status) status = outcomes_[rank]->exit_status;
+  }
   for (std::uint32_t rank = 0; rank < outcomes_.size(); ++rank) {
     rank_ = RankId{rank};
-    if (killed_.contains(rank_) || outcomes_[rank]->exit_status == status) continue;
-    const bool excused =
-        may_end_alone(rank_) || may_end_alone(RankId{0}) || (coordinator_lost && may_lack_quorum());
-    if (excused && outcomes_[rank]->exit_status == 75) continue;
-    // The coordinator left without it, or died when it had sent the verdict to some.
-    if (excused && outcomes_[rank]->exit_status == 3) continue;
-    if (coordinator_lost && outcomes_[rank]->exit_status <= 1 && all_settled()) continue;
+    if (!outcomes_[rank] || outcomes_[rank]->exit_status == status) continue;
+    const bool excused = outcomes_[rank]->alone && (may_end_alone(rank_) || may_lack_quorum());
+    if (excused) continue;
     violated("I4 same outcome",
-             fmt::format("exit status {} ({}), while the coordinator has {}",
-                         outcomes_[rank]->exit_status, outcomes_[rank]->message, status));
+             fmt::format("exit status {} ({}), while others have {}", outcomes_[rank]->exit_status,
+                         outcomes_[rank]->message, status.value_or(-1)));
   }
-  if (coordinator_lost) return;
-  rank_ = RankId{0};
+  if (!status) return;  // nobody was left, or nobody with a quorum
   bool any_given_up = false;
   for (std::uint16_t stage = 0; stage < shards_.size(); ++stage) {
     for (ShardId shard{0}; shard.value < shards_[stage].size(); ++shard.value) {
@@ -490,24 +434,23 @@ void Checkers::run_ended() {
   int expected = complete;
   if (options_.upset == Upset::kFinalizeFails) expected = 3;
   if (upset_known_ == Known::kInTime) expected = 2;
-  if (upset_known_ == Known::kLate && status == 2) expected = 2;
-  if (options_.upset == Upset::kStop && status == 3) expected = 3;
-  if (status != expected) {
-    violated("I13 progress", fmt::format("exit status {} ({}) instead of {}", status,
-                                         outcomes_.front()->message, expected));
+  if (upset_known_ == Known::kLate && *status == 2) expected = 2;
+  if (options_.upset == Upset::kStop && *status == 3) expected = 3;
+  if (*status != expected) {
+    violated("I13 progress", fmt::format("exit status {} instead of {}", *status, expected));
   }
-  if (status == complete) check_complete();
+  if (*status == complete) check_complete();
   if (!options_.failures.any()) check_message_counts();
 }
 
 void Checkers::check_complete() {
   for (std::uint16_t stage = 0; stage < shards_.size(); ++stage) {
     for (ShardId shard{0}; shard.value < shards_[stage].size(); ++shard.value) {
-      const ShardRecord& found = shards_[stage][shard.value];
-      if (found.in_sink == Fate::kOpen) {
+      const Fate fate = sinks_[coordinator_.value]->fate(StageId{stage}, shard);
+      if (fate == Fate::kOpen) {
         return violated("I7 once", name(StageId{stage}, shard) + " was never settled");
       }
-      if (found.in_sink != found.in_events) {
+      if (fate != shards_[stage][shard.value].in_events) {
         return violated("I7 once",
                         name(StageId{stage}, shard) + " is not in the event log as it is");
       }
@@ -517,16 +460,16 @@ void Checkers::check_complete() {
 }
 
 void Checkers::check_result() {
+  const RankSink& sink = *sinks_[coordinator_.value];
   for (std::uint16_t stage = 0; stage < shards_.size(); ++stage) {
     const std::uint64_t count = shards_[stage].size();
     OrderedMerge<Digest, JoinDigests> merged(count);
     std::optional<Digest> oracle;
     for (ShardId shard{0}; shard.value < count; ++shard.value) {
-      const ShardRecord& found = shards_[stage][shard.value];
-      if (found.in_sink == Fate::kSkipped) {
+      if (sink.fate(StageId{stage}, shard) == Fate::kSkipped) {
         merged.skip(shard);
       } else {
-        Digest digest = digest_of(shard, found.value);
+        Digest digest = digest_of(shard, sink.value(StageId{stage}, shard));
         merged.add(shard, std::span(&digest, 1));
       }
       if (job_->given_up(StageId{stage}, shard)) continue;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -15,8 +16,8 @@
 
 #include "runtime/protocol/node.hpp"
 #include "scheduler/ordered_merge.hpp"
-#include "scheduler/sink.hpp"
 #include "tests/sim/pretend_job.hpp"
+#include "tests/sim/rank_sink.hpp"
 #include "tests/sim/world_options.hpp"
 
 namespace regroup::sim {
@@ -34,7 +35,7 @@ struct JoinDigests {
   }
 };
 
-class Checkers : public ResultSink {
+class Checkers {
  public:
   Checkers(const WorldOptions& options, const PretendJob& job);
 
@@ -51,15 +52,8 @@ class Checkers : public ResultSink {
   void out_of_bounds(const std::string& which);
   void run_ended();
 
-  // ---- ResultSink: what the coordinator commits ----
-  void commit(StageId stage, ShardRange shards, std::uint32_t value_bytes,
-              std::span<const std::byte> values) override;
-  void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
-            const std::string& what) override;
-  // What the job was handed, shard by shard; the rest that the checkers know is of no rank.
-  void save_state(Writer& writer) const override;
-  std::expected<void, std::string> load_state(Reader& reader) override;
-  std::size_t state_bytes() const override { return handed_bytes_; }
+  // Where the rank's commits go when it coordinates.
+  ResultSink& sink(RankId rank) { return *sinks_[rank.value]; }
 
   // The first violation, on one line.
   const std::optional<std::string>& violation() const { return violation_; }
@@ -69,16 +63,13 @@ class Checkers : public ResultSink {
   std::uint64_t step_bound() const;
 
  private:
-  enum class Fate : std::uint8_t { kOpen, kCommitted, kSkipped };
   enum class Known : std::uint8_t { kNever, kInTime, kLate };
   struct ShardRecord {
-    Fate in_sink = Fate::kOpen;        // I7, by the sink
     Fate in_events = Fate::kOpen;      // I7, by the event log
     std::optional<RankId> leased_to;   // I9
     std::optional<RankId> running_on;  // I9
     Epoch running_since;
     std::uint32_t attempts_begun = 0;
-    Bytes value;
   };
   struct SentStamp {
     std::uint64_t lamport;
@@ -96,14 +87,14 @@ class Checkers : public ResultSink {
   void check_round(const Event& event);
   bool may_end_alone(RankId rank) const;
   bool may_lack_quorum() const;
-  bool all_settled() const;
+  void check_election(const Event& event);
+  bool of_the_coordinator(const Event& event) const { return event.rank == coordinator_; }
   void note_upset(const Event& event);
   void check_vector(const Node& node);
   void check_lease(const Event& event);
   void check_end_of_lease(const Event& event);
   void check_settled(const Event& event, Fate fate);
-  void settle_in_sink(StageId stage, ShardId shard, Fate fate);
-  void next_stage_if_settled();
+  std::uint64_t settled_in(std::uint64_t stage) const;
   void check_complete();
   void check_result();
   void check_message_counts();
@@ -123,10 +114,13 @@ class Checkers : public ResultSink {
   std::vector<std::vector<std::uint64_t>> vectors_;                 // by rank
   std::unordered_map<std::uint64_t, std::deque<SentStamp>> links_;  // sent, not received
 
+  std::vector<std::unique_ptr<RankSink>> sinks_;  // by rank
+  RankId coordinator_;                            // the latest to be elected
+  Epoch coordinator_since_;
+  // In this step: its sink holds already what the step's later events tell.
+  bool elected_now_ = false;
   std::vector<std::vector<ShardRecord>> shards_;  // by stage
-  std::uint64_t stage_ = 0;                       // by the event log
-  std::uint64_t stage_settled_ = 0;
-  std::size_t handed_bytes_ = 0;  // as save_state writes it
+  std::uint64_t stage_ = 0;                       // of the latest lease
 
   std::array<std::uint64_t, 256> sent_kinds_{};
   std::uint64_t steals_with_loot_ = 0;

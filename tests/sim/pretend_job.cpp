@@ -133,6 +133,10 @@ void PretendJob::reduce_serially() {
 
 void PretendExecutor::execute(WorkOrder& order, WorkResult& result) {
   switch (order.kind) {
+    case WorkKind::kDescribe:
+      result.elapsed = open_time_;
+      result.description = Buffer(std::as_bytes(std::span(kDescription)));
+      return;
     case WorkKind::kOpen:
       open(result);
       return;

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <map>
+#include <string_view>
 #include <vector>
 
 #include "runtime/protocol/work.hpp"
@@ -34,6 +35,9 @@ struct JobOptions {
 };
 
 using Bytes = std::vector<std::byte>;
+
+// What the coordinator tells every rank.
+inline constexpr std::string_view kDescription = "a pretend job";
 
 class PretendJob {
  public:

@@ -51,6 +51,11 @@ enum class Probe : std::uint8_t {
   kRunningAnnounced,     // computing went on across a view
   kReportsAcknowledged,  // without a lease
   kCoordinatorLost,
+  kTakenOver,          // from a copy of the ledger
+  kBegunAnew,          // without one: all who had it were lost as well
+  kCaughtUp,           // another rank had the longer copy
+  kStateReplicated,
+  kRecordsReplicated,
   kCutOff,  // a rank gave up
 };
 inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kCutOff) + 1;
@@ -97,6 +102,11 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a shard was computed across a view",
     "reports were acknowledged without a lease",
     "the coordinator was lost",
+    "a coordinator went on from a ledger",
+    "a coordinator began anew",
+    "a coordinator caught up with another's ledger",
+    "the state was replicated",
+    "records were replicated",
     "a rank was cut off and gave up",
 };
 

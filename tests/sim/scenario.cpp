@@ -36,6 +36,7 @@ ScheduleOptions draw_schedule(Random random) {
   schedule.prefetch = random.pick({0u, 0u, 1u, 2u, 5u});
   schedule.coordinator_computes = random.chance(0.7);
   schedule.attempts_max = static_cast<std::uint32_t>(random.between(1, 4));
+  schedule.standbys = random.pick({2u, 2u, 2u, 1u, 3u, 0u});
   return schedule;
 }
 
@@ -91,7 +92,6 @@ FailureOptions draw_failures(Random random, const WorldOptions& world) {
     Fault fault;
     fault.kind = random.chance(0.7) ? Fault::Kind::kKill : Fault::Kind::kPause;
     fault.rank = RankId{static_cast<std::uint32_t>(random.between(0, world.ranks - 1))};
-    if (fault.rank == RankId{0} && random.chance(0.8)) fault.rank = RankId{1};
     fault.at = static_cast<Nanoseconds>(random.log_uniform(10e3, span));
     if (fault.kind == Fault::Kind::kPause) {
       fault.duration = static_cast<Nanoseconds>(random.log_uniform(100e3, 1e9));

@@ -26,6 +26,8 @@ std::uint64_t first_word(std::span<const std::byte> bytes) {
 
 const char* name_of(WorkKind kind) {
   switch (kind) {
+    case WorkKind::kDescribe:
+      return "describe";
     case WorkKind::kOpen:
       return "open";
     case WorkKind::kRun:
@@ -86,14 +88,10 @@ void World::make_rank(RankId self) {
                                  .vector_clocks = options_.vector_clocks,
                                  .record_events = true,
                                  .give_up_after = options_.failures.give_up_after};
-  std::unique_ptr<Service> service;
-  if (self == RankId{0}) {
-    const std::string_view description = "a pretend job";
-    service = std::make_unique<Scheduler>(options_.schedule,
-                                          Buffer(std::as_bytes(std::span(description))), checkers_);
-  } else {
-    service = std::make_unique<Scheduler>(options_.schedule);
-  }
+  Buffer description;
+  if (self == RankId{0}) description = Buffer(std::as_bytes(std::span(kDescription)));
+  auto service = std::make_unique<Scheduler>(options_.schedule, checkers_.sink(self),
+                                             std::move(description));
   ranks_[self.value].node = std::make_unique<Node>(node_options, std::move(service), pool_);
 }
 
@@ -350,20 +348,16 @@ void World::end_rank(RankId id) {
   report_.probes.hit(Probe::kDamagedDropped, dropped(FrameError::kChecksum));
   report_.probes.hit(Probe::kRevokedDropped, drops.revoked);
   report_.probes.hit(Probe::kOtherEpochDropped, drops.other_epochs);
-  if (output_.outcome->alone) {
-    report_.probes.hit(output_.outcome->exit_status == 75 ? Probe::kCutOff
-                                                          : Probe::kCoordinatorLost);
-  }
+  if (output_.outcome->alone) report_.probes.hit(Probe::kCutOff);
   checkers_.rank_ended(*rank.node, *output_.outcome, rank.damaged_frames);
   rank.ended = true;
   --ranks_running_;
-  // Whoever shares its node sees it go; the others are told that it leaves.
   const Nanoseconds delay = options_.failures.evidence_delay_max;
-  if (options_.failures.any()) show_evidence(id, EvidenceKind::kConfirmed, delay, delay, 1);
-  if (id != RankId{0}) return;
-  report_.exit_status = output_.outcome->exit_status;
+  if (options_.failures.any()) show_evidence(id, EvidenceKind::kLeft, delay, delay, 1);
   const auto progress = static_cast<Scheduler&>(rank.node->service()).progress();
-  if (progress && progress->duplicates != 0) report_.probes.hit(Probe::kResultsAfterEnd);
+  if (!progress) return;
+  report_.exit_status = output_.outcome->exit_status;
+  if (progress->duplicates != 0) report_.probes.hit(Probe::kResultsAfterEnd);
 }
 
 // ---- the network ----
@@ -469,6 +463,14 @@ void World::observe_sent(RankId to, const Frame& frame) {
     case MessageKind::kRefuse:
       probes.hit(Probe::kBallotRefused);
       return;
+    case MessageKind::kLedgerWanted:
+      probes.hit(Probe::kCaughtUp);
+      return;
+    case MessageKind::kLedger:
+      reader.get<LedgerPosition>();
+      probes.hit(reader.get<LedgerForm>() == LedgerForm::kState ? Probe::kStateReplicated
+                                                                : Probe::kRecordsReplicated);
+      return;
     case MessageKind::kAcknowledge:
       probes.hit(Probe::kReportsAcknowledged);
       return;
@@ -509,6 +511,15 @@ void World::observe_events() {
       const View& view = ranks_[event.rank.value].node->view();
       if (view.joined.contains(event.rank)) report_.probes.hit(Probe::kRankCameBack);
     }
+    if (event.kind == EventKind::kElect) {
+      report_.probes.hit(Probe::kCoordinatorLost);
+      report_.probes.hit(event.a == 0 ? Probe::kBegunAnew : Probe::kTakenOver);
+      if (options_.trace) {
+        fmt::print("{:14.6f} rank {} takes over in stage {} at position {}\n",
+                   static_cast<double>(now_) / 1e6, event.rank.value, event.stage.value,
+                   event.a);
+      }
+    }
     if (event.kind == EventKind::kRound) report_.probes.hit(Probe::kRoundBegun);
     if (event.kind == EventKind::kRetry) report_.probes.hit(Probe::kRetry);
     if (event.kind == EventKind::kQuarantine) report_.probes.hit(Probe::kQuarantine);
@@ -532,7 +543,7 @@ void World::trace(const Happening& happening) {
     }
   }
   if (happening.kind == Kind::kEvidence) {
-    constexpr const char* kSays[] = {"dead", "silent", "heard again"};
+    constexpr const char* kSays[] = {"dead", "silent", "heard again", "leaves"};
     fmt::print(": rank {} {}", happening.from.value,
                kSays[static_cast<std::size_t>(happening.evidence)]);
   }
