@@ -41,6 +41,7 @@ Checkers::Checkers(const WorldOptions& options, const PretendJob& job)
       job_(&job),
       epochs_(options.ranks),
       lamport_(options.ranks, 0),
+      acks_(options.ranks, options.schedule.standbys, job),
       outcomes_(options.ranks) {
   if (options.vector_clocks) {
     vectors_.assign(options.ranks, std::vector<std::uint64_t>(options.ranks, 0));
@@ -127,6 +128,7 @@ void Checkers::check_view(const Node& node) {
   if (view.epoch < epoch) violated("I3 epochs grow", "an epoch went back");
   epoch = view.epoch;
   const auto [known, first] = views_.emplace(view.epoch, view);
+  acks_.entered(view);
   if (first || known->second == view) return;
   if (known->second.coordinator != view.coordinator) {
     violated("I1 one coordinator", fmt::format("two of epoch {}", view.epoch.value));
@@ -263,6 +265,7 @@ void Checkers::check_election(const Event& event) {
   coordinator_ = event.rank;
   coordinator_since_ = view.epoch;
   const RankSink& sink = *sinks_[event.rank.value];
+  if (const auto lost = acks_.elected(view, sink)) violated("I7 acknowledged", *lost);
   for (std::uint16_t stage = 0; stage < shards_.size(); ++stage) {
     for (ShardId shard{0}; shard.value < shards_[stage].size(); ++shard.value) {
       ShardRecord& found = shards_[stage][shard.value];
@@ -336,7 +339,8 @@ void Checkers::in_flight(std::size_t frames) {
   if (frames > bound) violated("I12 bounds", fmt::format("{} frames are in flight", frames));
 }
 
-void Checkers::sent(const FrameHeader& header, std::span<const std::byte> body) {
+void Checkers::sent(const FrameHeader& header, RankId to, std::span<const std::byte> body) {
+  if (options_.failures.any()) acks_.sent(header, to, body);
   ++sent_kinds_[static_cast<std::size_t>(header.kind)];
   const bool reply = header.kind == MessageKind::kStealReply;
   if (!reply && header.kind != MessageKind::kReturned) return;

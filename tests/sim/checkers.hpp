@@ -16,6 +16,7 @@
 
 #include "runtime/protocol/node.hpp"
 #include "scheduler/ordered_merge.hpp"
+#include "tests/sim/ack_checker.hpp"
 #include "tests/sim/pretend_job.hpp"
 #include "tests/sim/rank_sink.hpp"
 #include "tests/sim/world_options.hpp"
@@ -45,7 +46,7 @@ class Checkers {
   void order_begins(const WorkOrder& order);
   void order_ends(const WorkResult& result);
   void in_flight(std::size_t frames);
-  void sent(const FrameHeader& header, std::span<const std::byte> body);
+  void sent(const FrameHeader& header, RankId to, std::span<const std::byte> body);
   void rank_ended(const Node& node, const Outcome& outcome, std::uint64_t damaged_frames);
   void rank_killed(RankId rank);
   // Virtual time or steps ran out before every rank ended.
@@ -115,6 +116,7 @@ class Checkers {
   std::unordered_map<std::uint64_t, std::deque<SentStamp>> links_;  // sent, not received
 
   std::vector<std::unique_ptr<RankSink>> sinks_;  // by rank
+  AckChecker acks_;
   RankId coordinator_;                            // the latest to be elected
   Epoch coordinator_since_;
   // In this step: its sink holds already what the step's later events tell.

@@ -365,7 +365,7 @@ void World::end_rank(RankId id) {
 void World::send(RankId from, OutgoingFrame& frame) {
   const auto opened = open_frame(frame.bytes.view());
   REGROUP_CHECK(opened.has_value(), "a rank sent a frame that is none");
-  checkers_.sent(opened->header, opened->body);
+  checkers_.sent(opened->header, frame.to, opened->body);
   observe_sent(frame.to, *opened);
   note(first_word(frame.bytes.view()));  // its checksum
   ++report_.frames;
