@@ -46,8 +46,7 @@ void Coordinator::replicate(Context& context, bool urgent) {
       save_state(writer);
       shards = table_->shards();
     }
-    const auto content =
-        form == LedgerForm::kState ? state.view() : ledger_.recorded_bytes();
+    const auto content = form == LedgerForm::kState ? state.view() : ledger_.recorded_bytes();
     bytes = std::max(bytes, content.size());
     Writer writer = context.begin(to, MessageKind::kLedger);
     put_entry_head(writer, ledger_.position(), form);
@@ -183,7 +182,8 @@ void Coordinator::save_state(Writer& writer) {
   writer.put(retry_count_);
   writer.put(duplicates_);
   table_->save(writer);
-  const auto kept = std::ranges::count_if(given_, [](const auto& one) { return one.second != nullptr; });
+  const auto kept =
+      std::ranges::count_if(given_, [](const auto& one) { return one.second != nullptr; });
   writer.put(static_cast<std::uint32_t>(kept));
   for (const auto& [stage, table] : given_) {
     if (!table) continue;
@@ -262,8 +262,9 @@ void Coordinator::go_on(Context& context) {
   }
   if (const auto inherited = inherit(); !inherited) {
     table_.reset();
-    return close(context, kExitNotRecovered,
-                 "the ledger of the coordinator that was lost cannot be used: " + inherited.error());
+    return close(
+        context, kExitNotRecovered,
+        "the ledger of the coordinator that was lost cannot be used: " + inherited.error());
   }
   context.event(EventKind::kElect, context.self(), stage_, position, 0);
   ledger_.want_state();

@@ -50,7 +50,7 @@ class Scheduler : public Service {
   Buffer job_description_;
   Worker worker_;
   std::optional<Coordinator> coordinator_;
-  LedgerCopy ledger_;   // as a standby
+  LedgerCopy ledger_;    // as a standby
   Buffer sink_at_open_;  // what the sink was when nothing had been committed
 };
 

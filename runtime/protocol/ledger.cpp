@@ -75,8 +75,7 @@ Buffer* LedgerLeader::records() {
 }
 
 void LedgerLeader::recorded(std::size_t state_bytes) {
-  const bool outgrown =
-      records_since_state_ + records_.size() > kRecordBytesMax + 2 * state_bytes;
+  const bool outgrown = records_since_state_ + records_.size() > kRecordBytesMax + 2 * state_bytes;
   if (records_.size() > state_bytes || outgrown) want_state();
 }
 
@@ -87,8 +86,7 @@ void LedgerLeader::want_state() {
 }
 
 bool LedgerLeader::takes_entries(const Standby& standby) const {
-  return standby.behind ? standby.held == standby.sent
-                        : standby.sent - standby.held < kInFlightMax;
+  return standby.behind ? standby.held == standby.sent : standby.sent - standby.held < kInFlightMax;
 }
 
 bool LedgerLeader::due(Nanoseconds now, bool urgent) const {

@@ -381,8 +381,7 @@ void Context::order(WorkOrder order) {
   node_->output_->orders.push_back(std::move(order));
 }
 
-void Context::event(EventKind kind, RankId peer, StageId stage, std::uint64_t a,
-                    std::uint64_t b) {
+void Context::event(EventKind kind, RankId peer, StageId stage, std::uint64_t a, std::uint64_t b) {
   node_->record(kind, peer, a, b, stage);
 }
 

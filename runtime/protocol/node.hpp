@@ -74,7 +74,8 @@ struct Event {
   std::uint64_t lamport = 0;
   StageId stage;  // of what the scheduler does
   // Send, receive: sender's stamp, message kind; revoke, view: epoch, members; round: its number;
-  // elect: position in the ledger; retry, quarantine: shard, attempt; else first shard, shard count.
+  // elect: position in the ledger; retry, quarantine: shard, attempt; else first shard, shard
+  // count.
   std::uint64_t a = 0;
   std::uint64_t b = 0;
 };

@@ -1,6 +1,7 @@
 #include "tests/sim/ack_checker.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -10,7 +11,10 @@ namespace regroup::sim {
 
 // Of the results of bags alone: those of map shards are void when their parts are lost.
 void AckChecker::sent(const FrameHeader& header, RankId to, std::span<const std::byte> body) {
-  if (header.flags & kFlagMoreFollows) return;
+  if (is_control(header.kind)) return;
+  const bool part_of_one =
+      std::exchange(in_parts_[{header.from, to}], (header.flags & kFlagMoreFollows) != 0);
+  if (part_of_one || (header.flags & kFlagMoreFollows)) return;  // too long to be followed
   Reader reader(body);
   switch (header.kind) {
     case MessageKind::kResults: {
@@ -28,7 +32,6 @@ void AckChecker::sent(const FrameHeader& header, RankId to, std::span<const std:
         reader.get_raw(entry.range.count * std::size_t{reader.get<std::uint32_t>()});
         if (job_->stages()[stage.value].kind == StageKind::kBag) shards.push_back(entry);
       }
-      if (reader.failed()) shards.clear();  // the rest of a long message
       return;
     }
     case MessageKind::kLease:

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/protocol/frame.hpp"
@@ -37,6 +38,7 @@ class AckChecker {
   std::uint32_t standbys_;
   const PretendJob* job_;
   std::map<Epoch, View> views_;
+  std::map<std::pair<RankId, RankId>, bool> in_parts_;  // by link: the next frame goes on a message
   std::vector<std::map<std::uint64_t, std::vector<Shards>>> reports_;  // by worker and number
   std::vector<Epoch> there_since_;                                     // by rank: without a break
   std::map<Epoch, std::vector<Shards>> safe_;  // by the epoch in which they were acknowledged

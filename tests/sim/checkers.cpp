@@ -411,7 +411,8 @@ bool Checkers::may_lack_quorum() const {
   return silent && 2 * spared < options_.ranks;
 }
 
-// All who end with the others end alike. A rank may be left behind alone if it could not be reached.
+// All who end with the others end alike. A rank may be left behind alone if it could not be
+// reached.
 void Checkers::run_ended() {
   std::optional<int> status;
   for (std::uint32_t rank = 0; rank < outcomes_.size(); ++rank) {

@@ -117,7 +117,7 @@ class Checkers {
 
   std::vector<std::unique_ptr<RankSink>> sinks_;  // by rank
   AckChecker acks_;
-  RankId coordinator_;                            // the latest to be elected
+  RankId coordinator_;  // the latest to be elected
   Epoch coordinator_since_;
   // In this step: its sink holds already what the step's later events tell.
   bool elected_now_ = false;

@@ -51,9 +51,9 @@ enum class Probe : std::uint8_t {
   kRunningAnnounced,     // computing went on across a view
   kReportsAcknowledged,  // without a lease
   kCoordinatorLost,
-  kTakenOver,          // from a copy of the ledger
-  kBegunAnew,          // without one: all who had it were lost as well
-  kCaughtUp,           // another rank had the longer copy
+  kTakenOver,  // from a copy of the ledger
+  kBegunAnew,  // without one: all who had it were lost as well
+  kCaughtUp,   // another rank had the longer copy
   kStateReplicated,
   kRecordsReplicated,
   kCutOff,  // a rank gave up

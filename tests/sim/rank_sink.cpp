@@ -18,7 +18,8 @@ void RankSink::clear() {
 RankSink::Handed* RankSink::settle(StageId stage, ShardId shard, Fate fate) {
   if (handed_.empty()) clear();
   if (stage.value >= handed_.size() || shard.value >= handed_[stage.value].size()) {
-    complain_("I7 once", fmt::format("shard {} of stage {} does not exist", shard.value, stage.value));
+    complain_("I7 once",
+              fmt::format("shard {} of stage {} does not exist", shard.value, stage.value));
     return nullptr;
   }
   Handed& handed = handed_[stage.value][shard.value];

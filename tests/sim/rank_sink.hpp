@@ -1,6 +1,6 @@
-// Where one simulated rank's commits go if it coordinates: it holds each against the oracle (I8) and
-// against what came before (I7), and says so at once if something is wrong. What it was handed can
-// be saved and loaded, as that of a real job.
+// Where one simulated rank's commits go if it coordinates: it holds each against the oracle (I8)
+// and against what came before (I7), and says so at once if something is wrong. What it was handed
+// can be saved and loaded, as that of a real job.
 #pragma once
 
 #include <cstdint>

@@ -87,12 +87,18 @@ FailureOptions draw_failures(Random random, const WorldOptions& world) {
   failures.disk_delay = static_cast<Nanoseconds>(random.log_uniform(20e3, 20e6));
   failures.disk_error = random.pick({0.0, 0.0, 0.3});
   const std::uint64_t count = random.between(1, world.ranks);
+  const Nanoseconds computing_from = (world.start_spread + world.open_time_max) / 2;
+  const double computing_time = 1.5 * static_cast<double>(world.job.cost) *
+                                static_cast<double>(world.job.shards) / world.ranks;
   const auto span = static_cast<double>(world.start_spread + world.open_time_max) + 100e6;
   for (std::uint64_t i = 0; i < count; ++i) {
     Fault fault;
     fault.kind = random.chance(0.7) ? Fault::Kind::kKill : Fault::Kind::kPause;
     fault.rank = RankId{static_cast<std::uint32_t>(random.between(0, world.ranks - 1))};
+    // Early, or anywhere while the job computes.
     fault.at = static_cast<Nanoseconds>(random.log_uniform(10e3, span));
+    if (random.chance(0.5))
+      fault.at = computing_from + static_cast<Nanoseconds>(random.unit() * computing_time);
     if (fault.kind == Fault::Kind::kPause) {
       fault.duration = static_cast<Nanoseconds>(random.log_uniform(100e3, 1e9));
     }

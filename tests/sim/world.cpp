@@ -90,8 +90,8 @@ void World::make_rank(RankId self) {
                                  .give_up_after = options_.failures.give_up_after};
   Buffer description;
   if (self == RankId{0}) description = Buffer(std::as_bytes(std::span(kDescription)));
-  auto service = std::make_unique<Scheduler>(options_.schedule, checkers_.sink(self),
-                                             std::move(description));
+  auto service =
+      std::make_unique<Scheduler>(options_.schedule, checkers_.sink(self), std::move(description));
   ranks_[self.value].node = std::make_unique<Node>(node_options, std::move(service), pool_);
 }
 
@@ -516,8 +516,7 @@ void World::observe_events() {
       report_.probes.hit(event.a == 0 ? Probe::kBegunAnew : Probe::kTakenOver);
       if (options_.trace) {
         fmt::print("{:14.6f} rank {} takes over in stage {} at position {}\n",
-                   static_cast<double>(now_) / 1e6, event.rank.value, event.stage.value,
-                   event.a);
+                   static_cast<double>(now_) / 1e6, event.rank.value, event.stage.value, event.a);
       }
     }
     if (event.kind == EventKind::kRound) report_.probes.hit(Probe::kRoundBegun);
