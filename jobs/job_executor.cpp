@@ -14,6 +14,13 @@ Buffer describe_job(Program& program, std::uint64_t seed) {
   return description;
 }
 
+// On a rank that goes on in the place of a coordinator that was lost before it had told anybody.
+std::expected<void, std::string> JobExecutor::describe(WorkResult& result) {
+  if (auto prepared = program_->prepare(); !prepared) return prepared;
+  result.description = describe_job(*program_, seed_);
+  return {};
+}
+
 std::expected<void, std::string> JobExecutor::open(WorkOrder& order, WorkResult& result) {
   Reader reader(order.input.view());
   if (const auto name = reader.get_string(); name != program_->name()) {
@@ -32,6 +39,9 @@ void JobExecutor::execute(WorkOrder& order, WorkResult& result) {
   std::expected<void, std::string> outcome;
   try {
     switch (order.kind) {
+      case WorkKind::kDescribe:
+        outcome = describe(result);
+        break;
       case WorkKind::kOpen:
         outcome = open(order, result);
         break;

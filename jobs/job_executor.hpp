@@ -19,19 +19,22 @@ class JobExecutor : public Executor {
  public:
   using Finalize = std::function<std::expected<void, std::string>()>;
 
-  // `program` outlives it. `finalize` writes the result; only the coordinator's is called.
-  JobExecutor(Program& program, const RankResources& resources, Finalize finalize)
-      : program_(&program), resources_(resources), finalize_(std::move(finalize)) {}
+  // `program` outlives it. `seed` is for describing the job; another comes with its description.
+  // `finalize` writes the result; only the coordinator's is called.
+  JobExecutor(Program& program, std::uint64_t seed, const RankResources& resources,
+              Finalize finalize)
+      : program_(&program), resources_(resources), finalize_(std::move(finalize)), seed_(seed) {}
 
   void execute(WorkOrder& order, WorkResult& result) override;
 
  private:
+  std::expected<void, std::string> describe(WorkResult& result);
   std::expected<void, std::string> open(WorkOrder& order, WorkResult& result);
 
   Program* program_;
   RankResources resources_;
   Finalize finalize_;
-  std::uint64_t seed_ = 0;
+  std::uint64_t seed_;
 };
 
 }  // namespace regroup

@@ -106,7 +106,8 @@ class RankRun {
  private:
   using Clock = std::chrono::steady_clock;
 
-  bool coordinates() const { return transport_->self() == RankId{0}; }
+  // At the start.
+  bool is_first() const { return transport_->self() == RankId{0}; }
   double seconds() const { return std::chrono::duration<double>(Clock::now() - started_).count(); }
 
   void connect();
@@ -116,9 +117,10 @@ class RankRun {
   void watch_peers(HostLoop& loop);
   void enter_view(const View& view);
   void bear_witness(const View& view, const Outcome& outcome);
+  bool superseded() const { return tokens_ && tokens_->superseded(epoch_); }
+  void begin_watching();
   [[noreturn]] void leave_at_once(const Outcome& outcome);
   NodeOptions node_options() const;
-  Outcome run_watched(HostLoop& loop);
   RankResources bind();
   std::unique_ptr<Service> make_service();
   std::expected<void, std::string> write_result();
@@ -142,9 +144,13 @@ class RankRun {
   std::optional<FailureDetector> detector_;
   RankSet members_;                          // under the loop's lock
   std::atomic<std::uint64_t> failures_ = 0;  // ranks lost so far
+  std::atomic<Epoch> epoch_ = Epoch{1};
 
-  RunProgress progress_;  // coordinator: the latest picture
+  // While this rank coordinates: the latest picture, where it is kept, and how it is shown.
+  RunProgress progress_;
   View view_;
+  RunDirectory* directory_ = nullptr;
+  std::optional<RunDirectory> inherited_directory_;
   std::optional<ProgressDisplay> display_;
   Clock::time_point status_written_;
   RunSummary summary_;
@@ -177,6 +183,7 @@ void RankRun::connect() {
     transport_ = std::make_unique<MpiTransport>(*session_, pool_);
   } else {
     transport_ = std::make_unique<LocalTransport>();
+    run_directory_ = std::filesystem::absolute(request_.directory->path());
   }
 }
 
@@ -200,6 +207,7 @@ HostHooks RankRun::hooks() {
 }
 
 void RankRun::enter_view(const View& view) {
+  epoch_ = view.epoch;
   const RankSet before = std::exchange(members_, view.members);
   for (const RankId rank : before) failures_ += view.members.contains(rank) ? 0 : 1;
   if (detector_) detector_->set_members(view.members.list());
@@ -220,9 +228,9 @@ void RankRun::watch_peers(HostLoop& loop) {
       [&loop](PeerEvidence evidence) { loop.learn(evidence); });
 }
 
-// The first of those left says how the run ended, since the coordinator no longer can.
+// A rank that ends alone says so for the run, unless others go on with it or have ended it.
 void RankRun::bear_witness(const View& view, const Outcome& outcome) {
-  if (view.coordinator != transport_->self() || coordinates()) return;
+  if (superseded()) return;
   if (!request_.supervised) std::fprintf(stderr, "regroup: %s\n", outcome.message.c_str());
   auto claimed = RunDirectory::claim(run_directory_);
   auto status = read_status(run_directory_);
@@ -271,20 +279,21 @@ RankResources RankRun::bind() {
 }
 
 std::unique_ptr<Service> RankRun::make_service() {
-  if (!coordinates()) return std::make_unique<Scheduler>(request_.schedule);
-  return std::make_unique<Scheduler>(request_.schedule,
-                                     describe_job(*request_.program, request_.options.seed), sink_);
+  Buffer description;
+  if (is_first()) description = describe_job(*request_.program, request_.options.seed);
+  return std::make_unique<Scheduler>(request_.schedule, sink_, std::move(description));
 }
 
 std::expected<void, std::string> RankRun::write_result() {
   if (!sink_.merged()) return sink_.merged();
-  auto file = ResultFileWriter::create(request_.directory->path());
+  auto file = ResultFileWriter::create(run_directory_);
   if (!file) return std::unexpected(file.error());
   if (auto kept = file->attribute("job", std::string(request_.program->name())); !kept) return kept;
   if (auto kept = file->attribute("seed", request_.options.seed); !kept) return kept;
   Report report(*file);
   request_.program->report(report);
   if (auto reported = report.finish(); !reported) return reported;
+  if (superseded()) return std::unexpected("other ranks have gone on without this coordinator");
   if (auto finished = file->finish(); !finished) return finished;
   summary_.values = report.values();
   summary_.columns = report.column_list();
@@ -293,15 +302,34 @@ std::expected<void, std::string> RankRun::write_result() {
   return {};
 }
 
+// Shows and records how the run goes while it goes, as long as this rank coordinates.
 void RankRun::look(HostLoop& loop) {
-  loop.inspect([this](const Node& node) {
-    progress_ = *static_cast<const Scheduler&>(node.service()).progress();
+  std::optional<RunProgress> progress;
+  loop.inspect([&](const Node& node) {
+    progress = static_cast<const Scheduler&>(node.service()).progress();
     view_ = node.view();
   });
+  if (!progress) return;
+  progress_ = *progress;
+  begin_watching();
   display_->show(progress_, seconds());
   if (Clock::now() - status_written_ < kStatusPeriod) return;
   status_written_ = Clock::now();
   write_status(status(RunState::kRunning));
+}
+
+// The first coordinator's rank has claimed the directory; one that takes over does so now.
+void RankRun::begin_watching() {
+  if (display_) return;
+  const std::string& progress = request_.options.progress;
+  display_.emplace(progress == "bar"     ? ProgressStyle::kBar
+                   : progress == "plain" ? ProgressStyle::kPlain
+                                         : ProgressStyle::kNone,
+                   request_.progress_columns);
+  directory_ = request_.directory;
+  if (directory_ != nullptr) return;
+  inherited_directory_.emplace(RunDirectory::take_over(run_directory_));
+  directory_ = &*inherited_directory_;
 }
 
 RunStatus RankRun::status(RunState state) const {
@@ -324,13 +352,13 @@ RunStatus RankRun::status(RunState state) const {
 }
 
 bool RankRun::write_status(const RunStatus& status) {
-  const auto written = request_.directory->write_status(status);
+  if (superseded()) return false;
+  const auto written = directory_->write_status(status);
   if (!written) std::fprintf(stderr, "regroup: %s\n", written.error().c_str());
   return written.has_value();
 }
 
 void RankRun::conclude(const Outcome& outcome) {
-  display_->finish();
   const bool done = outcome.exit_status <= 1;
   const bool interrupted = outcome.message.starts_with(kStoppedBySignal);
   RunStatus last = status(done          ? RunState::kDone
@@ -341,7 +369,7 @@ void RankRun::conclude(const Outcome& outcome) {
   summary_.in_status = write_status(last);
 
   summary_.job = last.job;
-  summary_.dir = request_.directory->path().string();
+  summary_.dir = directory_->path().string();
   summary_.exit_status = outcome.exit_status;
   summary_.message = outcome.message;
   summary_.shards = progress_.shards;
@@ -362,30 +390,12 @@ NodeOptions RankRun::node_options() const {
   return {.self = transport_->self(), .ranks = ranks, .vector_clocks = clocks == "on" || by_itself};
 }
 
-// The coordinator's rank: shows and records how the run goes while it goes.
-Outcome RankRun::run_watched(HostLoop& loop) {
-  const std::string& progress = request_.options.progress;
-  display_.emplace(progress == "bar"     ? ProgressStyle::kBar
-                   : progress == "plain" ? ProgressStyle::kPlain
-                                         : ProgressStyle::kNone,
-                   request_.progress_columns);
-  write_status(status(RunState::kStarting));
-  status_written_ = Clock::now();
-  Outcome outcome;
-  {
-    const Repeater looking(kDisplayPeriod, [&] { look(loop); });
-    outcome = loop.run();
-  }
-  look(loop);
-  conclude(outcome);
-  return outcome;
-}
-
 int RankRun::run() {
   prepare_faults();
   connect();
   const RankResources resources = bind();
-  JobExecutor executor(*request_.program, resources, [this] { return write_result(); });
+  JobExecutor executor(*request_.program, request_.options.seed, resources,
+                       [this] { return write_result(); });
   std::optional<FaultyExecutor> faulty_executor;
   std::optional<FaultyTransport> faulty_transport;
   if (injector_) {
@@ -404,12 +414,25 @@ int RankRun::run() {
   }
   const StopSignals signals(loop);
   watch_peers(loop);
-  const Outcome outcome = coordinates() ? run_watched(loop) : loop.run();
+  if (is_first()) {
+    begin_watching();
+    write_status(status(RunState::kStarting));
+    status_written_ = Clock::now();
+  }
+  Outcome outcome;
+  {
+    const Repeater looking(kDisplayPeriod, [&] { look(loop); });
+    outcome = loop.run();
+  }
+  look(loop);
+  const bool led = static_cast<const Scheduler&>(node.service()).progress().has_value();
+  if (display_) display_->finish();
+  if (led && !(outcome.alone && superseded())) conclude(outcome);
   if (injector_) {
     injector_->stop_clock();
     injector_->reached(FaultPoint::kEnd, node.view());
   }
-  if (outcome.alone) bear_witness(node.view(), outcome);
+  if (outcome.alone && !led) bear_witness(node.view(), outcome);
   if (detector_) detector_->leave();
   if (outcome.alone || failures_ != 0) leave_at_once(outcome);
   detector_.reset();

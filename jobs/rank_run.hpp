@@ -1,5 +1,5 @@
 // One rank of a run, from the start of MPI to its end: binds the rank, composes Node, scheduler,
-// transport and job, drives them, and on the coordinator keeps status and progress and has the
+// transport and job, drives them, and while it coordinates keeps status and progress and has the
 // result written.
 #pragma once
 
@@ -29,7 +29,7 @@ struct RankRunRequest {
   // Rank 0 only: the claimed run directory.
   RunDirectory* directory = nullptr;
   int progress_columns = 80;
-  // Rank 0 only: called once, when the run is over and before MPI ends.
+  // Called on the rank that coordinates at the end, when the run is over and before MPI ends.
   std::function<void(const RunSummary&)> show;
 };
 

@@ -367,11 +367,11 @@ int RunCommand::run_one_rank() {
     directory = std::move(*claimed);
     forget_strikes(path);
     request.directory = &*directory;
-    set_up_progress(request);
-    request.show = [this](const RunSummary& summary) {
-      show(summary, options_.json(), invocation_.program);
-    };
   }
+  set_up_progress(request);
+  request.show = [this](const RunSummary& summary) {
+    show(summary, options_.json(), invocation_.program);
+  };
   const int exit_status = run_rank(std::move(request));
   // mpirun would add its own words to another status; the supervisor reads status.json instead.
   return is_supervised() ? kExitDone : exit_status;

@@ -8,6 +8,7 @@ constexpr double kRanksMax = 1 << 20;
 constexpr double kThreadsMax = 4096;
 constexpr double kBatchMax = 1 << 20;
 constexpr double kAttemptsMax = 1'000'000;
+constexpr double kStandbysMax = 100;
 constexpr double kHeartbeatMsMax = 60'000;
 constexpr double kSuspectAfterMsMax = 3'600'000;
 }  // namespace
@@ -32,6 +33,9 @@ void RunOptions::declare(OptionSet& set) {
   set.add("max-attempts", attempts_max, "tries of a shard before it is given up")
       .at_least(1)
       .at_most(kAttemptsMax);
+  set.add("standbys", standbys, "ranks that can go on in place of a lost coordinator")
+      .at_most(kStandbysMax)
+      .value_name("K");
   set.add("vector-clocks", vector_clocks, "vector stamps on messages, with auto up to 64 ranks")
       .one_of({"auto", "on", "off"});
   set.add("progress", progress, "how progress is shown, on standard error")
@@ -60,6 +64,7 @@ std::expected<ScheduleOptions, std::string> RunOptions::schedule_options() const
   options.prefetch = prefetch;
   options.coordinator_computes = coordinator == "computes";
   options.attempts_max = attempts_max;
+  options.standbys = standbys;
   return options;
 }
 

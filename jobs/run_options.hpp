@@ -25,6 +25,7 @@ struct RunOptions {
   std::uint32_t prefetch = 0;
   std::string coordinator = "computes";
   std::uint32_t attempts_max = 3;
+  std::uint32_t standbys = 2;
   std::string vector_clocks = "auto";
   std::string progress = "auto";
   std::string format = "text";

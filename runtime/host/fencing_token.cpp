@@ -38,11 +38,20 @@ std::optional<Buffer> read_whole(const std::filesystem::path& path) {
 FencingTokens::FencingTokens(std::filesystem::path directory, std::string run)
     : directory_(std::move(directory)), run_(std::move(run)) {}
 
+std::filesystem::path FencingTokens::token_of(std::uint64_t epoch) const {
+  return directory_ / fmt::format("{}-{}.view", run_, epoch);
+}
+
+bool FencingTokens::superseded(Epoch epoch) const {
+  std::error_code error;
+  return std::filesystem::exists(token_of(epoch.value + 1), error);
+}
+
 // The content is whole before the name appears, and the name appears once.
 FenceAnswer FencingTokens::take(const FenceRequest& request) const {
   std::error_code ignored;
   std::filesystem::create_directories(directory_, ignored);
-  const auto token = directory_ / fmt::format("{}-{}.view", run_, request.epoch.value);
+  const auto token = token_of(request.epoch.value);
   const auto draft = directory_ / fmt::format(".{}-{}.{}", run_, request.epoch.value, getpid());
   if (write_whole(draft, request.content.view())) {
     (void)link(draft.c_str(), token.c_str());

@@ -20,7 +20,13 @@ class FencingTokens {
   // content: it could not be created nor read.
   FenceAnswer take(const FenceRequest& request) const;
 
+  // The token of the epoch after this one is taken: whoever coordinates in `epoch` must seal
+  // nothing any more, for others go on.
+  bool superseded(Epoch epoch) const;
+
  private:
+  std::filesystem::path token_of(std::uint64_t epoch) const;
+
   std::filesystem::path directory_;
   std::string run_;
 };

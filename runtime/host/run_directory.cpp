@@ -373,6 +373,11 @@ std::expected<RunDirectory, RunDirectoryError> RunDirectory::claim(
   return RunDirectory(file_system, path, std::move(*lock));
 }
 
+RunDirectory RunDirectory::take_over(const std::filesystem::path& path, FileSystem& file_system) {
+  auto lock = lock_directory(file_system, path, false);
+  return RunDirectory(file_system, path, lock ? std::move(*lock) : FileDescriptor());
+}
+
 std::expected<void, RunDirectoryError> RunDirectory::check(const std::filesystem::path& path) {
   if (const auto refusal = refusal_of(path)) return std::unexpected(*refusal);
   FileSystem& file_system = FileSystem::real();
@@ -384,6 +389,9 @@ std::expected<void, RunDirectoryError> RunDirectory::check(const std::filesystem
 }
 
 std::expected<void, std::string> RunDirectory::write_status(const RunStatus& status) {
+  if (!lock_.is_open()) {
+    if (auto lock = lock_directory(*file_system_, path_, false)) lock_ = std::move(*lock);
+  }
   return replace_file(*file_system_, path_ / kStatusName, to_json(status));
 }
 

@@ -72,6 +72,11 @@ class RunDirectory {
   static std::expected<RunDirectory, RunDirectoryError> claim(
       const std::filesystem::path& path, FileSystem& file_system = FileSystem::real());
 
+  // For a rank that goes on with the run of a rank that was lost, but may still hold the claim, since
+  // it is only stopped. Claims it now if it can, else with any status that is written.
+  static RunDirectory take_over(const std::filesystem::path& path,
+                                FileSystem& file_system = FileSystem::real());
+
   // The refusals of claim(), now, without creating, writing or holding anything.
   static std::expected<void, RunDirectoryError> check(const std::filesystem::path& path);
 

@@ -121,9 +121,9 @@ class FuzzedRank {
     options.batch = (role >> 4 & 3) == 0 ? 0 : 1u << (3 * (role >> 4 & 3));
     options.attempts_max = 2;
     stages_ = stages_of(plan);
-    auto scheduler = self_ == RankId{0}
-                         ? std::make_unique<Scheduler>(options, Buffer(std::size_t{16}), sink_)
-                         : std::make_unique<Scheduler>(options);
+    Buffer description;
+    if (self_ == RankId{0}) Writer(description).put_string("fuzzed");
+    auto scheduler = std::make_unique<Scheduler>(options, sink_, std::move(description));
     node_ = std::make_unique<Node>(
         NodeOptions{.self = self_, .ranks = kRanks, .vector_clocks = (plan >> 2 & 1) != 0},
         std::move(scheduler), pool_);

@@ -154,7 +154,7 @@ class OpenedRank {
 
  private:
   explicit OpenedRank(std::unique_ptr<Program> program) : program_(std::move(program)) {
-    executor_ = std::make_unique<JobExecutor>(*program_, RankResources{},
+    executor_ = std::make_unique<JobExecutor>(*program_, 1, RankResources{},
                                               [this]() -> std::expected<void, std::string> {
                                                 if (finalize_throws) throw std::bad_alloc();
                                                 if (!finalize_error.empty())

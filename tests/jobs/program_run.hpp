@@ -88,7 +88,7 @@ class ProgramRun {
     const Buffer description = describe_job(coordinator(), choices_.seed);
     for (std::uint32_t rank = 0; rank < choices_.ranks; ++rank) {
       executors_.push_back(
-          std::make_unique<JobExecutor>(*programs_[rank], RankResources{.rank = RankId{rank}},
+          std::make_unique<JobExecutor>(*programs_[rank], 1, RankResources{.rank = RankId{rank}},
                                         [] { return std::expected<void, std::string>(); }));
       WorkOrder order{.kind = WorkKind::kOpen, .input = Buffer(description.view())};
       const WorkResult opened = execute(rank, order);

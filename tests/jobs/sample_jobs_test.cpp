@@ -217,7 +217,7 @@ void expect_shard_fails(const std::string& before, const std::string& now,
   const Buffer description = describe_job(*coordinator, 1);
   folder.write("text", now);
   const auto program = make_wordcount();
-  JobExecutor executor(*program, {}, [] { return std::expected<void, std::string>(); });
+  JobExecutor executor(*program, 1, {}, [] { return std::expected<void, std::string>(); });
   WorkResult result;
   WorkOrder open{.kind = WorkKind::kOpen, .input = Buffer(description.view())};
   result.restart(open);
@@ -251,7 +251,7 @@ TEST(WordCountJob, RefusesADescriptionThatIsCut) {
   const Buffer description = describe_job(*coordinator, 1);
   for (std::size_t length = 0; length < description.size(); ++length) {
     const auto program = make_wordcount();
-    JobExecutor executor(*program, {}, [] { return std::expected<void, std::string>(); });
+    JobExecutor executor(*program, 1, {}, [] { return std::expected<void, std::string>(); });
     WorkOrder order{.kind = WorkKind::kOpen, .input = Buffer(description.view().first(length))};
     WorkResult result;
     result.restart(order);

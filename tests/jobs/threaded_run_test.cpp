@@ -26,15 +26,13 @@ struct ThreadedRank {
                const ScheduleOptions& schedule, Buffer description)
       : program(std::move(made)),
         transport(network, self),
-        executor(*program, {.rank = self},
+        executor(*program, 1, {.rank = self},
                  [this] {
                    picture = report_of(*program);
                    return std::expected<void, std::string>();
                  }),
         node({.self = self, .ranks = network.ranks()},
-             self.value == 0
-                 ? std::make_unique<Scheduler>(schedule, std::move(description), *program)
-                 : std::make_unique<Scheduler>(schedule),
+             std::make_unique<Scheduler>(schedule, *program, std::move(description)),
              pool),
         loop(node, transport, executor) {}
 

@@ -109,10 +109,13 @@ class LoneRank {
   RecordingSink sink;
   Output output;
 
-  LoneRank(std::uint32_t self, std::uint32_t ranks, const ScheduleOptions& options = {})
+  // Without standbys, unless the test is about them: what it sends is about the job alone then.
+  LoneRank(std::uint32_t self, std::uint32_t ranks, ScheduleOptions options = {},
+           std::uint32_t standbys = 0)
       : self_(self), ranks_(ranks), sequences_(ranks, 0) {
-    auto scheduler = self == 0 ? std::make_unique<Scheduler>(options, Buffer(text("job")), sink)
-                               : std::make_unique<Scheduler>(options);
+    options.standbys = standbys;
+    auto scheduler = std::make_unique<Scheduler>(
+        options, sink, self == 0 ? Buffer(text("job")) : Buffer());
     scheduler_ = scheduler.get();
     node_ = std::make_unique<Node>(
         NodeOptions{.self = RankId{self}, .ranks = ranks, .vector_clocks = false},

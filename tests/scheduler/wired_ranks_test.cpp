@@ -45,11 +45,11 @@ class WiredRanks {
 
   explicit WiredRanks(const Scenario& scenario) : scenario_(scenario), random_(scenario.seed) {
     for (std::uint32_t i = 0; i < scenario.ranks; ++i) {
-      auto scheduler = i == 0 ? std::make_unique<Scheduler>(scenario.options,
-                                                            Buffer(LoneRank::text("job")), sink)
-                              : std::make_unique<Scheduler>(scenario.options);
       ranks_.push_back(std::make_unique<Rank>());
       Rank& rank = *ranks_.back();
+      auto scheduler = std::make_unique<Scheduler>(
+          scenario.options, i == 0 ? sink : rank.sink,
+          i == 0 ? Buffer(LoneRank::text("job")) : Buffer());
       rank.scheduler = scheduler.get();
       rank.node = std::make_unique<Node>(NodeOptions{.self = RankId{i}, .ranks = scenario.ranks},
                                          std::move(scheduler), rank.pool);
@@ -78,6 +78,7 @@ class WiredRanks {
     Buffer bytes;
   };
   struct Rank {
+    RecordingSink sink;  // of a standby: never used
     BufferPool pool;
     std::unique_ptr<Node> node;
     Scheduler* scheduler = nullptr;
@@ -145,6 +146,9 @@ class WiredRanks {
     result.restart(order);
     result.elapsed = std::max<Nanoseconds>(1, rank.busy_until - rank.busy_from);
     switch (order.kind) {
+      case WorkKind::kDescribe:
+        ADD_FAILURE() << "the first coordinator knows what the job is";
+        return;
       case WorkKind::kOpen:
         result.stages = scenario_.stages;
         return;
