@@ -72,8 +72,8 @@ class RunDirectory {
   static std::expected<RunDirectory, RunDirectoryError> claim(
       const std::filesystem::path& path, FileSystem& file_system = FileSystem::real());
 
-  // For a rank that goes on with the run of a rank that was lost, but may still hold the claim, since
-  // it is only stopped. Claims it now if it can, else with any status that is written.
+  // For a rank that goes on in the place of one that was lost, but may still hold the claim, since
+  // it may only be stopped. Claims the directory now if it can, else when it writes a status.
   static RunDirectory take_over(const std::filesystem::path& path,
                                 FileSystem& file_system = FileSystem::real());
 

@@ -32,8 +32,7 @@ struct ThreadedRank {
                    return std::expected<void, std::string>();
                  }),
         node({.self = self, .ranks = network.ranks()},
-             std::make_unique<Scheduler>(schedule, *program, std::move(description)),
-             pool),
+             std::make_unique<Scheduler>(schedule, *program, std::move(description)), pool),
         loop(node, transport, executor) {}
 
   std::unique_ptr<Program> program;

@@ -807,7 +807,7 @@ TEST(CoordinatorViews, AMapStageThatLostPartsBeginsARound) {
   run.announce(1);
 
   const Lines leases = run.sent();
-  EXPECT_THAT(leases, testing::Each(HasSubstr("lease 0: round 1 ")));
+  EXPECT_THAT(leases, testing::Each(HasSubstr("lease 0: round 2 ")));
   EXPECT_EQ(leased_to(1, leases), kMapShards) << "all of them, for the owners of now";
   EXPECT_EQ(run.progress().stage_done, 0u);
 
@@ -815,7 +815,7 @@ TEST(CoordinatorViews, AMapStageThatLostPartsBeginsARound) {
   EXPECT_EQ(run.progress().stage_done, 0u) << "of the round before: their parts went to the lost";
   EXPECT_EQ(run.refused(), 0u);
 
-  run.map_all(1, 1);  // the sink would refuse shards 0 and 1 again
+  run.map_all(1, 2);  // the sink would refuse shards 0 and 1 again
   EXPECT_TRUE(run.sink.holds_exactly({0, kMapShards}));
   EXPECT_EQ(run.progress().stage, 1u);
 }
@@ -847,9 +847,9 @@ TEST(CoordinatorViews, AReduceStageGoesBackToItsMapAndKeepsWhatIsReduced) {
   run.results(1, {{{reduced == 0 ? 1u : 0u, 1}}}, kMillisecond, 1);
   EXPECT_EQ(run.refused(), 1u) << "partitions have not begun again";
 
-  run.map_all(1, 1);
+  run.map_all(1, 2);
   EXPECT_EQ(run.progress().stage, 1u);
-  const auto leased = run.compute_all(1, 1, 1);
+  const auto leased = run.compute_all(1, 1, 2);
   EXPECT_EQ(leased.size(), kReduced - 1);
   EXPECT_EQ(std::ranges::count(leased, reduced), 0) << "it is reduced already";
   EXPECT_TRUE(run.sink.holds_exactly({0, kReduced}, 1));
@@ -868,7 +868,7 @@ TEST(CoordinatorViews, AMapShardGivenUpStaysGivenUpInTheNextRound) {
   run.enter_view({kZero, kOne});
   run.announce(1);
   EXPECT_THAT(shards_leased_to(1, run.messages()), ElementsAre(1, 2, 3));
-  run.results(1, {{{1, 3}}}, kMillisecond, 0, 1);
+  run.results(1, {{{1, 3}}}, kMillisecond, 0, 2);
   EXPECT_EQ(run.progress().stage, 1u);
   EXPECT_EQ(run.progress().quarantined, 1u);
 }
@@ -946,11 +946,14 @@ TEST(CoordinatorViews, AGoodbyeIsNoFailure) {
   EXPECT_FALSE(run.node().stable()) << "it has not";
 }
 
-TEST(CoordinatorViews, AnotherCoordinatorEndsTheRankForNow) {
+TEST(CoordinatorViews, WhereAnotherCoordinatesItOnlyWorks) {
   OpenedRun run(3, {bag(10)}, only_others());
   run.enter_view({kZero, kOne, kTwo}, {}, kOne);
-  EXPECT_EQ(run.exit_status(), 3);
-  EXPECT_TRUE(run.output.outcome->alone);
+  run.sent();
+  run.results(2, {{{0, 1}}});
+  EXPECT_EQ(run.refused(), 1u) << "it does not take results any more";
+  EXPECT_TRUE(run.sink.values.empty());
+  EXPECT_EQ(run.exit_status(), std::nullopt);
 }
 
 // ---- the end ----

@@ -114,8 +114,8 @@ class LoneRank {
            std::uint32_t standbys = 0)
       : self_(self), ranks_(ranks), sequences_(ranks, 0) {
     options.standbys = standbys;
-    auto scheduler = std::make_unique<Scheduler>(
-        options, sink, self == 0 ? Buffer(text("job")) : Buffer());
+    auto scheduler =
+        std::make_unique<Scheduler>(options, sink, self == 0 ? Buffer(text("job")) : Buffer());
     scheduler_ = scheduler.get();
     node_ = std::make_unique<Node>(
         NodeOptions{.self = RankId{self}, .ranks = ranks, .vector_clocks = false},

@@ -47,9 +47,9 @@ class WiredRanks {
     for (std::uint32_t i = 0; i < scenario.ranks; ++i) {
       ranks_.push_back(std::make_unique<Rank>());
       Rank& rank = *ranks_.back();
-      auto scheduler = std::make_unique<Scheduler>(
-          scenario.options, i == 0 ? sink : rank.sink,
-          i == 0 ? Buffer(LoneRank::text("job")) : Buffer());
+      auto scheduler =
+          std::make_unique<Scheduler>(scenario.options, i == 0 ? sink : rank.sink,
+                                      i == 0 ? Buffer(LoneRank::text("job")) : Buffer());
       rank.scheduler = scheduler.get();
       rank.node = std::make_unique<Node>(NodeOptions{.self = RankId{i}, .ranks = scenario.ranks},
                                          std::move(scheduler), rank.pool);

@@ -78,7 +78,7 @@ TEST(Worker, AskedToOpenAgainItAnswersWithoutOpeningTwice) {
   ASSERT_TRUE(order && order->kind == WorkKind::kOpen);
   EXPECT_FALSE(worker.want()) << "one order is enough";
   worker.receive(0, MessageKind::kOpen, open_message("job"));
-  EXPECT_THAT(worker.sent(), IsEmpty()) << "it does not know yet";
+  EXPECT_THAT(worker.sent(), testing::Each("0 announce")) << "it does not know yet";
   WorkResult result;
   result.restart(*order);
   result.stages = {bag(3)};
@@ -87,7 +87,8 @@ TEST(Worker, AskedToOpenAgainItAnswersWithoutOpeningTwice) {
 
   worker.receive(0, MessageKind::kOpen, open_message("another job"));
 
-  EXPECT_THAT(worker.sent(), ElementsAre("0 ready kind0*3")) << "of the job that is open";
+  EXPECT_THAT(worker.sent(), ElementsAre("0 ready kind0*3", "0 announce"))
+      << "of the job that is open";
   EXPECT_FALSE(worker.want());
   EXPECT_EQ(worker.refused(), 0u);
 }
@@ -822,6 +823,8 @@ TEST(WorkerViews, ARankThatComesBackDiscardsWhatItHas) {
   worker.sent();
 
   worker.enter_view(kWithoutTwo, {RankId{kSelf}});
+  EXPECT_THAT(worker.sent(), IsEmpty()) << "until it is asked";
+  worker.receive(0, MessageKind::kOpen, open_message("job"));
 
   EXPECT_THAT(worker.sent(), ElementsAre("0 ready kind0*100", "0 announce"))
       << "no reports, nothing running";
