@@ -167,11 +167,8 @@ void Coordinator::end_stage_if_settled(Context& context) {
       ++stage_.value;
       return begin_stage(context);
     }
-    state_ = RunPhase::kFinalizing;
-    state_since_ = context.now();
     run_time_ = context.now() - running_since_;
-    ledger_.want_state();
-    own_worker_->add_control_order({.kind = WorkKind::kFinalize});
+    finalize(context);
   }
 }
 

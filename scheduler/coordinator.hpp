@@ -174,6 +174,7 @@ class Coordinator {
                      std::span<const std::byte> values);
   void record_charge(ShardId shard);
   void record_quarantine(ShardId shard, Attempt attempt, RankId rank, const std::string& what);
+  void finalize(Context& context);
   void save_state(Writer& writer);
   std::expected<void, std::string> load_state(Reader& reader);
   std::expected<void, std::string> load_table(Reader& reader, StageId stage,
@@ -224,6 +225,8 @@ class Coordinator {
   LedgerLeader ledger_;
   std::deque<EntryInFlight> entries_in_flight_;
   std::size_t table_bytes_ = 0;  // of the tables, as the state last had them
+  // Once all has settled: the sink is the result's from then on, which may use it up.
+  Buffer settled_state_;
   // Took over: ranks may know of decisions that were lost with the coordinator before.
   bool heir_ = false;
   LedgerCopy inherited_;  // until the own rank has opened the job

@@ -35,18 +35,21 @@ void Coordinator::begin_ledger_view(Context& context) {
 }
 
 void Coordinator::replicate(Context& context, bool urgent) {
-  if (!table_ || !ledger_.due(context.now(), urgent)) return;
+  const bool without_result = state_ == RunPhase::kClosing && closed_at_ == 0;
+  if (!table_ || without_result || !ledger_.due(context.now(), urgent)) return;
   const auto dispatches = ledger_.begin_entry();
   Buffer state;
   std::size_t bytes = 0;
   std::uint64_t shards = 0;
   for (const auto [to, form] : dispatches) {
-    if (form == LedgerForm::kState && state.empty()) {
+    if (form == LedgerForm::kState && settled_state_.empty() && state.empty()) {
       Writer writer(state);
       save_state(writer);
       shards = table_->shards();
     }
-    const auto content = form == LedgerForm::kState ? state.view() : ledger_.recorded_bytes();
+    const auto content = form == LedgerForm::kRecords ? ledger_.recorded_bytes()
+                         : settled_state_.empty()     ? state.view()
+                                                      : settled_state_.view();
     bytes = std::max(bytes, content.size());
     Writer writer = context.begin(to, MessageKind::kLedger);
     put_entry_head(writer, ledger_.position(), form);
@@ -172,10 +175,21 @@ bool Coordinator::replay_one(Reader& reader) {
 
 // ---- the state ----
 
+// From here on the sink belongs to whoever writes the result, on another thread.
+void Coordinator::finalize(Context& context) {
+  state_ = RunPhase::kFinalizing;
+  state_since_ = context.now();
+  if (options_.standbys != 0 && context.ranks() > 1) {
+    Writer writer(settled_state_);
+    save_state(writer);
+  }
+  ledger_.want_state();
+  own_worker_->add_control_order({.kind = WorkKind::kFinalize});
+}
+
 void Coordinator::save_state(Writer& writer) {
   const std::size_t begin = writer.buffer().size();
-  const bool settled = state_ == RunPhase::kFinalizing || closed_at_ != 0;
-  writer.put(static_cast<std::uint8_t>(settled));
+  writer.put(static_cast<std::uint8_t>(state_ == RunPhase::kFinalizing));
   writer.put(stage_);
   writer.put(settled_before_);
   writer.put(quarantined_);
@@ -268,10 +282,7 @@ void Coordinator::go_on(Context& context) {
   }
   context.event(EventKind::kElect, context.self(), stage_, position, 0);
   ledger_.want_state();
-  if (state_ == RunPhase::kFinalizing) {
-    own_worker_->add_control_order({.kind = WorkKind::kFinalize});
-    return;
-  }
+  if (state_ == RunPhase::kFinalizing) return finalize(context);
   table_->release_all();
   if (stages_[stage_.value].kind != StageKind::kBag) return begin_round(context);
   lay_out_stage(context);

@@ -65,10 +65,19 @@ class Ending(cli.CliTest):
 
 
 class Killed(Ending):
+    def goes_on_with(self, members):
+        told = lambda: self.status_of("long")["members"] == members
+        cli.eventually(told, f"a run of ranks {members}", END_SECONDS_MAX)
+
     def test_the_coordinator_is_killed(self):
         running = self.start_long_run()
-        os.kill(self.rank_pids()[0], signal.SIGKILL)
-        self.failed(running.end(END_SECONDS_MAX))
+        pids = self.rank_pids()
+        os.kill(pids[0], signal.SIGKILL)
+        self.goes_on_with([1, 2, 3])
+        status = self.status_of("long")
+        self.assertEqual((status["failures_survived"], status["pid"]), (1, pids[1]))
+        os.kill(running.popen.pid, signal.SIGTERM)
+        self.failed(running.end(END_SECONDS_MAX), states=("interrupted",))
 
     def test_a_rank_is_killed_under_mpirun(self):
         running = self.start_long_run(direct=True)
@@ -82,7 +91,9 @@ class Killed(Ending):
         pids = self.rank_pids()
         os.kill(pids[1], signal.SIGSTOP)
         os.kill(pids[0], signal.SIGKILL)
-        self.failed(running.end(END_SECONDS_MAX))
+        self.goes_on_with([2, 3])
+        os.kill(running.popen.pid, signal.SIGTERM)
+        self.failed(running.end(END_SECONDS_MAX), states=("interrupted",))
 
     def test_mpirun_is_killed(self):
         running = self.start_long_run()

@@ -1,6 +1,5 @@
-"""Faults that --inject rehearses, on real ranks. The loss of workers is survived, with the result of an
-undisturbed run; that of the coordinator ends the run soon, with status 3, and status.json says so. What
-does not kill changes no result."""
+"""Faults that --inject rehearses, on real ranks. The loss of any ranks but all is survived, with the
+result of an undisturbed run; that of all ends the run with status 3. What does not kill changes no result."""
 
 import json
 
@@ -29,13 +28,14 @@ class Inject(cli.CliTest):
         return sorted(line[len(head):] for line in ended.own_lines() if line.startswith(head))
 
     def lost(self, ended, directory="run"):
-        """The run must have failed for the loss of its coordinator."""
+        """The run must have failed, for nobody was left."""
         self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
         self.assertEqual(ended.out, b"")
         status = self.status_of(directory)
         self.assertEqual((status["state"], status["exit"]), ("failed", cli.EXIT_NOT_RECOVERED), ended)
         self.assertIn("rank", status["message"], ended)
         self.assertIn(status["message"], ended.own_lines()[-1])
+        self.assertFalse((self.folder / directory / "result.h5").exists())
 
     def survived(self, ended, losses, directory="run"):
         """The run must have gone on to the right result."""
@@ -78,15 +78,32 @@ class Kill(Inject):
                             ("kill:coordinator,at=start", "at the start")):
             with self.subTest(fault=fault):
                 directory = self.new_dir()
-                ended = self.inject(fault, dir=directory, shards=SHARDS_FOR_LONG)
+                ended = self.inject(fault, dir=directory)
                 self.assertEqual(self.struck(ended), [f"rank 0 killed {when}"], ended)
-                self.lost(ended, directory)
-                self.assertFalse((self.folder / directory / "result.h5").exists())
+                self.survived(ended, 1, directory)
 
     def test_the_coordinator_when_the_result_is_written(self):
-        ended = self.inject("kill:coordinator,at=end", shards=20)
+        ended = self.inject("kill:coordinator,at=end")
         self.assertEqual(self.struck(ended), ["rank 0 killed at the end"], ended)
-        self.lost(ended)
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertEqual(self.status_of("run")["exit"], cli.EXIT_DONE)
+        self.assertEqual(self.result_of("run"), self.result_of(self.plain()))
+
+    def test_the_coordinator_and_those_who_follow(self):
+        for fault, losses in (("kill:rank=0,at=200ms,kill:rank=1,at=200ms", 2),
+                              ("kill:coordinator,at=200ms,kill:rank=1,at=election", 2),
+                              ("kill:coordinator,at=200ms,kill:rank=2,at=agreement", 2),
+                              ("kill:rank=0,at=200ms,kill:rank=1,at=400ms,kill:rank=2,at=600ms", 3),
+                              ("kill:all-but=1,at=200ms", 3), ("kill:all-but=3,at=200ms", 3)):
+            with self.subTest(fault=fault):
+                directory = self.new_dir()
+                ended = self.inject(fault, dir=directory)
+                self.assertEqual(len(self.struck(ended)), losses, ended)
+                self.survived(ended, losses, directory)
+
+    def test_without_standbys_the_run_begins_anew(self):
+        ended = self.inject("kill:coordinator,at=300ms", more=("--standbys", 0))
+        self.survived(ended, 1)
 
     def test_a_worker_that_says_goodbye(self):
         ended = self.inject("kill:rank=3,at=end", shards=20)
@@ -105,13 +122,10 @@ class Kill(Inject):
                 self.assertEqual(len(self.struck(ended)), losses, ended)
                 self.survived(ended, losses, directory)
 
-    def test_all_but_a_worker_and_all(self):
-        for fault in ("kill:all-but=1,at=200ms", "kill:all-but=0,at=200ms,kill:rank=0,at=200ms"):
-            with self.subTest(fault=fault):
-                directory = self.new_dir()
-                ended = self.inject(fault, dir=directory)
-                self.assertGreaterEqual(len(self.struck(ended)), 1, ended)
-                self.lost(ended, directory)
+    def test_all(self):
+        ended = self.inject("kill:all-but=0,at=200ms,kill:rank=0,at=200ms")
+        self.assertGreaterEqual(len(self.struck(ended)), 1, ended)
+        self.lost(ended)
 
     def test_two_faults_in_one_go(self):
         ended = self.inject("kill:rank=2,at=1000s,slow:rank=3,factor=2", "kill:rank=1,after-shards=5")
@@ -119,12 +133,16 @@ class Kill(Inject):
         self.survived(ended, 1)
 
     def test_a_stopped_rank(self):
-        """Longer than the others wait: they go on without it, and it comes back."""
-        ended = self.inject("stop:rank=2,at=200ms,for=800ms", shards=1000, more=("--suspect-after", 300))
-        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
-        status = self.status_of("run")
-        self.assertGreaterEqual(status["epoch"], 2)
-        self.assertEqual(status["shards_done"], 1000)
+        """Longer than the others wait: they go on without it, and it comes back as a worker."""
+        for rank in (2, 0):
+            with self.subTest(rank=rank):
+                directory = self.new_dir()
+                ended = self.inject(f"stop:rank={rank},at=200ms,for=800ms", shards=1000, dir=directory,
+                                    more=("--suspect-after", 300))
+                self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+                status = self.status_of(directory)
+                self.assertGreaterEqual(status["epoch"], 2)
+                self.assertEqual(status["shards_done"], 1000)
 
     def test_under_mpirun(self):
         """Without the supervisor's options mpirun soon ends all."""
@@ -141,8 +159,9 @@ class Kill(Inject):
 
     def test_a_fault_strikes_again_in_the_next_run(self):
         for _ in range(2):
-            ended = self.inject("kill:coordinator,at=100ms")
-            self.assertEqual(self.struck(ended), ["rank 0 killed at 100 ms"], ended)
+            ended = self.inject("kill:coordinator,at=100ms,kill:all-but=0,at=300ms",
+                                shards=SHARDS_FOR_LONG)
+            self.assertIn("rank 0 killed at 100 ms", self.struck(ended), ended)
             self.lost(ended)
 
 

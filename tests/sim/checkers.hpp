@@ -54,7 +54,7 @@ class Checkers {
   void run_ended();
 
   // Where the rank's commits go when it coordinates.
-  ResultSink& sink(RankId rank) { return *sinks_[rank.value]; }
+  RankSink& sink(RankId rank) { return *sinks_[rank.value]; }
 
   // The first violation, on one line.
   const std::optional<std::string>& violation() const { return violation_; }

@@ -16,6 +16,7 @@ void RankSink::clear() {
 }
 
 RankSink::Handed* RankSink::settle(StageId stage, ShardId shard, Fate fate) {
+  if (used_up_) complain_("I8 result", "a commit after the result was written");
   if (handed_.empty()) clear();
   if (stage.value >= handed_.size() || shard.value >= handed_[stage.value].size()) {
     complain_("I7 once",
@@ -64,6 +65,7 @@ void RankSink::skip(StageId stage, ShardId shard, Attempt attempts, RankId,
 }
 
 void RankSink::save_state(Writer& writer) const {
+  if (used_up_) complain_("I8 result", "the state is saved when the result has used it up");
   writer.put(static_cast<std::uint8_t>(!handed_.empty()));
   for (const auto& stage : handed_) {
     for (const Handed& handed : stage) {
@@ -76,6 +78,7 @@ void RankSink::save_state(Writer& writer) const {
 std::expected<void, std::string> RankSink::load_state(Reader& reader) {
   handed_.clear();
   state_bytes_ = 1;
+  used_up_ = false;
   if (reader.get<std::uint8_t>() == 0) return {};
   const std::size_t bytes_before = reader.rest().size();
   clear();

@@ -32,6 +32,9 @@ class RankSink : public ResultSink {
   std::expected<void, std::string> load_state(Reader& reader) override;
   std::size_t state_bytes() const override { return state_bytes_; }
 
+  // The result is being written: that may use up what was handed over, so that it is late to save.
+  void use_up() { used_up_ = true; }
+
   Fate fate(StageId stage, ShardId shard) const;
   // Empty unless committed.
   const Bytes& value(StageId stage, ShardId shard) const;
@@ -49,6 +52,7 @@ class RankSink : public ResultSink {
   Complain complain_;
   std::vector<std::vector<Handed>> handed_;  // by stage and shard; empty: nothing yet
   std::size_t state_bytes_ = 1;
+  bool used_up_ = false;
 };
 
 }  // namespace regroup::sim

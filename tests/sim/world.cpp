@@ -312,6 +312,7 @@ void World::want_work(RankId id) {
   WorkOrder order = std::move(*rank.order);
   rank.order.reset();
   checkers_.order_begins(order);
+  if (order.kind == WorkKind::kFinalize) checkers_.sink(id).use_up();
   rank.computing = true;
   rank.result.restart(order);
   rank.executor->execute(order, rank.result);
