@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <thread>
 
@@ -15,6 +16,7 @@
 #include "jobs/job_executor.hpp"
 #include "jobs/logging_sink.hpp"
 #include "jobs/progress_display.hpp"
+#include "jobs/recovery_report.hpp"
 #include "jobs/report.hpp"
 #include "jobs/version.hpp"
 #include "runtime/host/device.hpp"
@@ -27,6 +29,7 @@
 #include "runtime/host/local_transport.hpp"
 #include "runtime/host/mpi_session.hpp"
 #include "runtime/host/mpi_transport.hpp"
+#include "runtime/host/thread_affinity.hpp"
 #include "scheduler/scheduler.hpp"
 
 namespace regroup {
@@ -34,6 +37,9 @@ namespace {
 
 constexpr auto kDisplayPeriod = std::chrono::milliseconds(100);
 constexpr auto kStatusPeriod = std::chrono::seconds(1);
+
+// Set, it has every rank say at its end when it did what in each recovery.
+constexpr const char* kStampsVariable = "REGROUP_RECOVERY_STAMPS";
 
 HostLoop* loop_to_stop = nullptr;
 
@@ -58,11 +64,14 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
 };
 
-// Calls a function now and then on a thread of its own, until it is destroyed.
+// Calls a function now and then on a thread of its own, which begins with another one, until it is
+// destroyed.
 class Repeater {
  public:
-  Repeater(std::chrono::milliseconds period, std::function<void()> call)
-      : thread_([this, period, call = std::move(call)] {
+  Repeater(std::chrono::milliseconds period, const std::function<void()>& begin,
+           std::function<void()> call)
+      : thread_([this, period, begin, call = std::move(call)] {
+          begin();
           std::unique_lock lock(mutex_);
           while (!wake_.wait_for(lock, period, [this] { return done_; })) call();
         }) {}
@@ -123,6 +132,8 @@ class RankRun {
   std::unique_ptr<Service> make_service();
   std::expected<void, std::string> write_result();
   void look(HostLoop& loop);
+  void note_recoveries(HostLoop& loop);
+  void print_stamps(HostLoop& loop) const;
   RunStatus status(RunState state) const;
   bool write_status(const RunStatus& status);
   void conclude(const Outcome& outcome);
@@ -131,6 +142,7 @@ class RankRun {
   LoggingSink sink_;
   Clock::time_point started_ = Clock::now();
   std::string started_utc_ = utc_text(std::time(nullptr));
+  ThreadAffinity launch_affinity_ = ThreadAffinity::of_this_thread();  // before it is pinned
   std::optional<FaultInjector> injector_;
   std::optional<MpiSession> session_;
   BufferPool pool_;
@@ -145,6 +157,7 @@ class RankRun {
 
   RunProgress progress_;  // coordinator: the latest picture
   View view_;
+  std::vector<RecoveryStatus> recoveries_;
   std::optional<ProgressDisplay> display_;
   Clock::time_point status_written_;
   RunSummary summary_;
@@ -191,6 +204,7 @@ std::string RankRun::agree_on(std::string text) {
 
 HostHooks RankRun::hooks() {
   HostHooks hooks;
+  hooks.on_thread = [this] { launch_affinity_.apply(); };
   hooks.take_fence = [this](const FenceRequest& request) { return tokens_->take(request); };
   hooks.on_revoked = [this](const View& view) {
     if (injector_) injector_->reached(FaultPoint::kAgreement, view);
@@ -215,7 +229,8 @@ void RankRun::watch_peers(HostLoop& loop) {
       FailureDetectorOptions{.self = transport_->self(),
                              .period = request_.options.heartbeat_ms * kMillisecond,
                              .suspect_after = request_.options.suspect_after_ms * kMillisecond,
-                             .secret = heartbeats_->secret},
+                             .secret = heartbeats_->secret,
+                             .on_thread = [this] { launch_affinity_.apply(); }},
       std::move(heartbeats_->socket), heartbeats_->peers,
       [&loop](PeerEvidence evidence) { loop.learn(evidence); });
 }
@@ -298,10 +313,34 @@ void RankRun::look(HostLoop& loop) {
     progress_ = *static_cast<const Scheduler&>(node.service()).progress();
     view_ = node.view();
   });
+  note_recoveries(loop);
   display_->show(progress_, seconds());
   if (Clock::now() - status_written_ < kStatusPeriod) return;
   status_written_ = Clock::now();
   write_status(status(RunState::kRunning));
+}
+
+void RankRun::note_recoveries(HostLoop& loop) {
+  const auto steady = [](Clock::time_point time) {
+    return Nanoseconds{std::chrono::nanoseconds(time.time_since_epoch()).count()};
+  };
+  const std::size_t known = recoveries_.size();
+  recoveries_.clear();
+  for (const Recovery& recovery : loop.recoveries()) {
+    recoveries_.push_back(
+        recovery_status(recovery, steady(started_), steady(Clock::now()), std::time(nullptr)));
+  }
+  if (request_.options.progress != "plain") return;
+  for (std::size_t i = known; i < recoveries_.size(); ++i) {
+    std::fprintf(stderr, "regroup: %s\n", recovery_text(recoveries_[i]).c_str());
+  }
+}
+
+void RankRun::print_stamps(HostLoop& loop) const {
+  if (std::getenv(kStampsVariable) == nullptr) return;
+  for (const Recovery& recovery : loop.recoveries()) {
+    std::fprintf(stderr, "regroup: %s\n", recovery_stamps(recovery, transport_->self()).c_str());
+  }
 }
 
 RunStatus RankRun::status(RunState state) const {
@@ -309,6 +348,7 @@ RunStatus RankRun::status(RunState state) const {
   status.epoch = view_.epoch.value;
   for (const RankId rank : view_.members) status.members.push_back(rank.value);
   status.failures_survived = failures_;
+  status.recoveries = recoveries_;
   status.shards_done = progress_.done;
   status.shards_total = progress_.shards;
   status.quarantined = progress_.quarantined;
@@ -348,6 +388,7 @@ void RankRun::conclude(const Outcome& outcome) {
   summary_.quarantined = progress_.quarantined;
   summary_.ranks = transport_->ranks();
   summary_.failures_survived = failures_;
+  summary_.recoveries = recoveries_;
   summary_.epoch = last.epoch;
   summary_.seconds = last.seconds;
   summary_.run_seconds = static_cast<double>(progress_.run_time) / static_cast<double>(kSecond);
@@ -373,7 +414,9 @@ Outcome RankRun::run_watched(HostLoop& loop) {
   status_written_ = Clock::now();
   Outcome outcome;
   {
-    const Repeater looking(kDisplayPeriod, [&] { look(loop); });
+    // Not where this rank is pinned: it holds the loop's lock at times.
+    const auto roam = [this] { launch_affinity_.apply(); };
+    const Repeater looking(kDisplayPeriod, roam, [&] { look(loop); });
     outcome = loop.run();
   }
   look(loop);
@@ -409,6 +452,7 @@ int RankRun::run() {
     injector_->stop_clock();
     injector_->reached(FaultPoint::kEnd, node.view());
   }
+  print_stamps(loop);
   if (outcome.alone) bear_witness(node.view(), outcome);
   if (detector_) detector_->leave();
   if (outcome.alone || failures_ != 0) leave_at_once(outcome);
