@@ -185,8 +185,10 @@ void RankRun::connect() {
     run_directory_ = agree_on(request_.directory == nullptr
                                   ? ""
                                   : std::filesystem::absolute(request_.directory->path()).string());
-    tokens_.emplace(run_directory_ / "views",
-                    agree_on(fmt::format("{}-{}", std::time(nullptr), getpid())));
+    const bool one_node = session_->local_ranks() == session_->ranks();
+    tokens_.emplace(
+        run_directory_ / "views", agree_on(fmt::format("{}-{}", std::time(nullptr), getpid())),
+        one_node ? FencingTokens::Readers::kThisNode : FencingTokens::Readers::kOtherNodes);
     transport_ = std::make_unique<MpiTransport>(*session_, pool_);
   } else {
     transport_ = std::make_unique<LocalTransport>();
