@@ -24,6 +24,7 @@ from dispatch import Sample, expand_cores
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 60
 SETTLE_SECONDS = 0.3  # of computing before the fault
+SHARE_RUNS = 4  # as long as so many others, to look at the detector's thread for as long as one
 DETECTOR_THREAD = "regroup-beat"
 STAMPS = re.compile(r"recovery: rank (\d+) epoch (\d+) evidence (\w+) detected (\d+) revoked (\d+) "
                     r"entered (\d+) resumed (\d+|-)")
@@ -233,13 +234,16 @@ def detector_seconds(pid):
 
 def measure_cost(bench, results, ranks):
     """Shards a second with heartbeats as usual and with next to none, in turns; and the thread's share."""
-    settings = {"heartbeats as usual": (), "a heartbeat an hour": (
-        "--heartbeat", 3_600_000, "--suspect-after", 7_200_000)}
+    settings = {"heartbeats as usual": (),
+                "a heartbeat a minute": ("--heartbeat", 60_000, "--suspect-after", 120_000)}
     iterations, bench.iterations = bench.iterations, 0
     rates = {name: [] for name in settings}
     for _ in range(bench.options.repeats):
         for name, more in settings.items():
-            summary, _ = Run(bench, ranks, bench.options.empty_shards, *more).end()
+            try:
+                summary, _ = Run(bench, ranks, bench.options.empty_shards, *more).end()
+            except NotSurvived as failure:
+                sys.exit(f"recovery.py: an undisturbed run failed: {failure}")
             rates[name].append(bench.options.empty_shards / summary["run_seconds"] / 1e6)
     bench.iterations = iterations
     for name, values in rates.items():
@@ -250,10 +254,10 @@ def measure_cost(bench, results, ranks):
 
     shares = []
     for _ in range(max(1, bench.options.repeats // 10)):
-        run = Run(bench, ranks, bench.shards)
+        run = Run(bench, ranks, SHARE_RUNS * bench.shards)
         pids = run.pids()
         start, before = time.monotonic(), {pid: detector_seconds(pid) for pid in pids.values()}
-        time.sleep(bench.options.seconds / 3)
+        time.sleep(bench.options.seconds)
         elapsed = time.monotonic() - start
         shares += [100 * (detector_seconds(pid) - before[pid]) / elapsed for pid in pids.values()]
         run.end()
@@ -272,7 +276,7 @@ def parse_arguments():
     parser.add_argument("--shard-us", type=float, default=200, help="a shard's work; default 200")
     parser.add_argument("--seconds", type=float, default=1.5, help="about how long one run computes")
     parser.add_argument("--heartbeat-ms", type=int, default=100, help="for part s; default 100")
-    parser.add_argument("--empty-shards", type=int, default=10_000_000, help="for part d")
+    parser.add_argument("--empty-shards", type=int, default=300_000_000, help="for part d")
     parser.add_argument("--json", metavar="FILE", help="write all figures there as well")
     parser.add_argument("--quick", action="store_true", help="5 runs of each")
     options = parser.parse_args()
