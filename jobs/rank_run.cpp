@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
 #include <thread>
 
@@ -15,6 +16,7 @@
 #include "jobs/job_executor.hpp"
 #include "jobs/logging_sink.hpp"
 #include "jobs/progress_display.hpp"
+#include "jobs/recovery_report.hpp"
 #include "jobs/report.hpp"
 #include "jobs/version.hpp"
 #include "runtime/host/device.hpp"
@@ -27,6 +29,7 @@
 #include "runtime/host/local_transport.hpp"
 #include "runtime/host/mpi_session.hpp"
 #include "runtime/host/mpi_transport.hpp"
+#include "runtime/host/thread_affinity.hpp"
 #include "scheduler/scheduler.hpp"
 
 namespace regroup {
@@ -34,6 +37,9 @@ namespace {
 
 constexpr auto kDisplayPeriod = std::chrono::milliseconds(100);
 constexpr auto kStatusPeriod = std::chrono::seconds(1);
+
+// Set, it has every rank say at its end when it did what in each recovery.
+constexpr const char* kStampsVariable = "REGROUP_RECOVERY_STAMPS";
 
 HostLoop* loop_to_stop = nullptr;
 
@@ -58,11 +64,14 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
 };
 
-// Calls a function now and then on a thread of its own, until it is destroyed.
+// Calls a function now and then on a thread of its own, which begins with another one, until it is
+// destroyed.
 class Repeater {
  public:
-  Repeater(std::chrono::milliseconds period, std::function<void()> call)
-      : thread_([this, period, call = std::move(call)] {
+  Repeater(std::chrono::milliseconds period, const std::function<void()>& begin,
+           std::function<void()> call)
+      : thread_([this, period, begin, call = std::move(call)] {
+          begin();
           std::unique_lock lock(mutex_);
           while (!wake_.wait_for(lock, period, [this] { return done_; })) call();
         }) {}
@@ -125,6 +134,8 @@ class RankRun {
   std::unique_ptr<Service> make_service();
   std::expected<void, std::string> write_result();
   void look(HostLoop& loop);
+  void note_recoveries(HostLoop& loop);
+  void print_stamps(HostLoop& loop) const;
   RunStatus status(RunState state) const;
   bool write_status(const RunStatus& status);
   void conclude(const Outcome& outcome);
@@ -133,6 +144,7 @@ class RankRun {
   LoggingSink sink_;
   Clock::time_point started_ = Clock::now();
   std::string started_utc_ = utc_text(std::time(nullptr));
+  ThreadAffinity launch_affinity_ = ThreadAffinity::of_this_thread();  // before it is pinned
   std::optional<FaultInjector> injector_;
   std::optional<MpiSession> session_;
   BufferPool pool_;
@@ -151,6 +163,7 @@ class RankRun {
   View view_;
   RunDirectory* directory_ = nullptr;
   std::optional<RunDirectory> inherited_directory_;
+  std::vector<RecoveryStatus> recoveries_;
   std::optional<ProgressDisplay> display_;
   Clock::time_point status_written_;
   RunSummary summary_;
@@ -178,8 +191,10 @@ void RankRun::connect() {
     run_directory_ = agree_on(request_.directory == nullptr
                                   ? ""
                                   : std::filesystem::absolute(request_.directory->path()).string());
-    tokens_.emplace(run_directory_ / "views",
-                    agree_on(fmt::format("{}-{}", std::time(nullptr), getpid())));
+    const bool one_node = session_->local_ranks() == session_->ranks();
+    tokens_.emplace(
+        run_directory_ / "views", agree_on(fmt::format("{}-{}", std::time(nullptr), getpid())),
+        one_node ? FencingTokens::Readers::kThisNode : FencingTokens::Readers::kOtherNodes);
     transport_ = std::make_unique<MpiTransport>(*session_, pool_);
   } else {
     transport_ = std::make_unique<LocalTransport>();
@@ -198,6 +213,7 @@ std::string RankRun::agree_on(std::string text) {
 
 HostHooks RankRun::hooks() {
   HostHooks hooks;
+  hooks.on_thread = [this] { launch_affinity_.apply(); };
   hooks.take_fence = [this](const FenceRequest& request) { return tokens_->take(request); };
   hooks.on_revoked = [this](const View& view) {
     if (injector_) injector_->reached(FaultPoint::kAgreement, view);
@@ -223,7 +239,8 @@ void RankRun::watch_peers(HostLoop& loop) {
       FailureDetectorOptions{.self = transport_->self(),
                              .period = request_.options.heartbeat_ms * kMillisecond,
                              .suspect_after = request_.options.suspect_after_ms * kMillisecond,
-                             .secret = heartbeats_->secret},
+                             .secret = heartbeats_->secret,
+                             .on_thread = [this] { launch_affinity_.apply(); }},
       std::move(heartbeats_->socket), heartbeats_->peers,
       [&loop](PeerEvidence evidence) { loop.learn(evidence); });
 }
@@ -312,6 +329,7 @@ void RankRun::look(HostLoop& loop) {
   if (!progress) return;
   progress_ = *progress;
   begin_watching();
+  note_recoveries(loop);
   display_->show(progress_, seconds());
   if (Clock::now() - status_written_ < kStatusPeriod) return;
   status_written_ = Clock::now();
@@ -332,11 +350,35 @@ void RankRun::begin_watching() {
   directory_ = &*inherited_directory_;
 }
 
+void RankRun::note_recoveries(HostLoop& loop) {
+  const auto steady = [](Clock::time_point time) {
+    return Nanoseconds{std::chrono::nanoseconds(time.time_since_epoch()).count()};
+  };
+  const std::size_t known = recoveries_.size();
+  recoveries_.clear();
+  for (const Recovery& recovery : loop.recoveries()) {
+    recoveries_.push_back(
+        recovery_status(recovery, steady(started_), steady(Clock::now()), std::time(nullptr)));
+  }
+  if (request_.options.progress != "plain") return;
+  for (std::size_t i = known; i < recoveries_.size(); ++i) {
+    std::fprintf(stderr, "regroup: %s\n", recovery_text(recoveries_[i]).c_str());
+  }
+}
+
+void RankRun::print_stamps(HostLoop& loop) const {
+  if (std::getenv(kStampsVariable) == nullptr) return;
+  for (const Recovery& recovery : loop.recoveries()) {
+    std::fprintf(stderr, "regroup: %s\n", recovery_stamps(recovery, transport_->self()).c_str());
+  }
+}
+
 RunStatus RankRun::status(RunState state) const {
   RunStatus status{.job = std::string(request_.program->name()), .state = state};
   status.epoch = view_.epoch.value;
   for (const RankId rank : view_.members) status.members.push_back(rank.value);
   status.failures_survived = failures_;
+  status.recoveries = recoveries_;
   status.shards_done = progress_.done;
   status.shards_total = progress_.shards;
   status.quarantined = progress_.quarantined;
@@ -376,6 +418,7 @@ void RankRun::conclude(const Outcome& outcome) {
   summary_.quarantined = progress_.quarantined;
   summary_.ranks = transport_->ranks();
   summary_.failures_survived = failures_;
+  summary_.recoveries = recoveries_;
   summary_.epoch = last.epoch;
   summary_.seconds = last.seconds;
   summary_.run_seconds = static_cast<double>(progress_.run_time) / static_cast<double>(kSecond);
@@ -421,7 +464,9 @@ int RankRun::run() {
   }
   Outcome outcome;
   {
-    const Repeater looking(kDisplayPeriod, [&] { look(loop); });
+    // Not where this rank is pinned: it holds the loop's lock at times.
+    const auto roam = [this] { launch_affinity_.apply(); };
+    const Repeater looking(kDisplayPeriod, roam, [&] { look(loop); });
     outcome = loop.run();
   }
   look(loop);
@@ -432,6 +477,7 @@ int RankRun::run() {
     injector_->stop_clock();
     injector_->reached(FaultPoint::kEnd, node.view());
   }
+  print_stamps(loop);
   if (outcome.alone && !led) bear_witness(node.view(), outcome);
   if (detector_) detector_->leave();
   if (outcome.alone || failures_ != 0) leave_at_once(outcome);

@@ -85,6 +85,8 @@ std::string counted(std::uint64_t count, const char* what) {
 }  // namespace
 
 std::string summary_json(const RunSummary& summary) {
+  Json recoveries = Json::array();
+  for (const RecoveryStatus& recovery : summary.recoveries) recoveries.push_back(to_json(recovery));
   const Json object = {{"job", summary.job},
                        {"dir", summary.dir},
                        {"shards", summary.shards},
@@ -94,6 +96,7 @@ std::string summary_json(const RunSummary& summary) {
                        {"ranks", summary.ranks},
                        {"epoch", summary.epoch},
                        {"failures_survived", summary.failures_survived},
+                       {"recoveries", recoveries},
                        {"exit", summary.exit_status},
                        {"message", summary.message},
                        {"result", result_json(summary)}};

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/host/result_file.hpp"
+#include "runtime/host/run_directory.hpp"
 
 namespace regroup {
 
@@ -21,6 +22,7 @@ struct RunSummary {
   std::uint32_t ranks = 1;
   std::uint64_t epoch = 1;
   std::uint64_t failures_survived = 0;
+  std::vector<RecoveryStatus> recoveries;
   double seconds = 0;      // from the start of this process
   double run_seconds = 0;  // from the first lease to the last commit
   // The result as far as it is shown: named values, and the first rows of the table.

@@ -128,7 +128,10 @@ class FailureDetector::Implementation {
     wait_on(mail_signal_.get(), kMailTag);
     watch_processes(options, peers);
     const SignalsBlocked blocked;
-    thread_ = std::thread([this] { run(); });
+    thread_ = std::thread([this, on_thread = options.on_thread] {
+      if (on_thread) on_thread();
+      run();
+    });
   }
 
   ~Implementation() {

@@ -39,6 +39,7 @@ struct FailureDetectorOptions {
   Nanoseconds suspect_after = 0;  // of silence; 0: five periods
   RunSecret secret{};
   std::function<int(std::int32_t pid)> pidfd = open_pidfd;
+  std::function<void()> on_thread;  // on the detector's thread, first of all; optional
 };
 // Why it cannot work with these times, on one line; empty when it can.
 std::optional<std::string> problem_with(const FailureDetectorOptions& options);

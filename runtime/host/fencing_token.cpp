@@ -11,7 +11,8 @@
 namespace regroup {
 namespace {
 
-bool write_whole(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+bool write_whole(const std::filesystem::path& path, std::span<const std::byte> bytes,
+                 bool synchronised) {
   const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) return false;
   bool good = true;
@@ -21,7 +22,7 @@ bool write_whole(const std::filesystem::path& path, std::span<const std::byte> b
     good = written > 0;
     if (good) bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
-  good = good && fsync(fd) == 0;
+  good = good && (!synchronised || fsync(fd) == 0);
   return close(fd) == 0 && good;
 }
 
@@ -35,8 +36,8 @@ std::optional<Buffer> read_whole(const std::filesystem::path& path) {
 
 }  // namespace
 
-FencingTokens::FencingTokens(std::filesystem::path directory, std::string run)
-    : directory_(std::move(directory)), run_(std::move(run)) {}
+FencingTokens::FencingTokens(std::filesystem::path directory, std::string run, Readers readers)
+    : directory_(std::move(directory)), run_(std::move(run)), readers_(readers) {}
 
 std::filesystem::path FencingTokens::token_of(std::uint64_t epoch) const {
   return directory_ / fmt::format("{}-{}.view", run_, epoch);
@@ -53,7 +54,7 @@ FenceAnswer FencingTokens::take(const FenceRequest& request) const {
   std::filesystem::create_directories(directory_, ignored);
   const auto token = token_of(request.epoch.value);
   const auto draft = directory_ / fmt::format(".{}-{}.{}", run_, request.epoch.value, getpid());
-  if (write_whole(draft, request.content.view())) {
+  if (write_whole(draft, request.content.view(), readers_ == Readers::kOtherNodes)) {
     (void)link(draft.c_str(), token.c_str());
   }
   std::filesystem::remove(draft, ignored);

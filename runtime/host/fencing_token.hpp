@@ -4,6 +4,7 @@
 // Blocking; safe to call from any thread and process.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -13,8 +14,13 @@ namespace regroup {
 
 class FencingTokens {
  public:
+  // Where the ranks are that look at the tokens. On other nodes they must find the content even if
+  // this one is lost, so that it is synchronised first, which takes milliseconds; those of this
+  // node alone would be lost with it.
+  enum class Readers : std::uint8_t { kThisNode, kOtherNodes };
+
   // `run` tells the runs of one directory apart: tokens of another run are none of ours.
-  FencingTokens(std::filesystem::path directory, std::string run);
+  FencingTokens(std::filesystem::path directory, std::string run, Readers readers);
 
   // Creates the token with the request's content unless it is there; says what is in it now. Empty
   // content: it could not be created nor read.
@@ -29,6 +35,7 @@ class FencingTokens {
 
   std::filesystem::path directory_;
   std::string run_;
+  Readers readers_;
 };
 
 }  // namespace regroup

@@ -39,6 +39,7 @@ HostLoop::HostLoop(Node& node, Transport& transport, Executor& executor, HostHoo
 }
 
 HostLoop::~HostLoop() {
+  if (fence_thread_.joinable()) fence_thread_.join();  // it sets the timer
   close(companion_timer_);
 }
 
@@ -51,7 +52,11 @@ Outcome HostLoop::run() {
     drain();
     transport_->flush();
   }
-  std::thread companion_thread([this] { companion(); });
+  set_companion_timer(kIdlePeriod, kIdlePeriod);
+  std::thread companion_thread([this] {
+    if (hooks_.on_thread) hooks_.on_thread();
+    companion();
+  });
 
   WorkResult result;
   time_ = idle_since_ = now();
@@ -115,11 +120,16 @@ void HostLoop::learn(const PeerEvidence& evidence) {
   {
     const std::lock_guard lock(news_mutex_);
     news_.emplace_back(evidence);
+    if (evidence.kind != EvidenceKind::kTrusted) {
+      if (!noticed_) noticed_ = {evidence, monotonic()};
+    } else if (noticed_ && noticed_->evidence.rank == evidence.rank) {
+      noticed_.reset();
+    }
   }
   has_news_.store(true, std::memory_order_relaxed);
   // The leader may sleep or compute: the companion looks at once, and again soon.
   recovering_.store(true, std::memory_order_relaxed);
-  set_companion_timer(1, kRecoveryPeriod);
+  wake_companion(1, kRecoveryPeriod);
 }
 
 void HostLoop::take_evidence() {
@@ -139,19 +149,51 @@ void HostLoop::take_evidence() {
 void HostLoop::follow_view() {
   const bool stable = node_->stable();
   if (was_stable_ && !stable) {
+    revoked_at_ = monotonic();
     if (hooks_.on_revoked) hooks_.on_revoked(view_);
     recovering_.store(true, std::memory_order_relaxed);
-    set_companion_timer(kRecoveryPeriod, kRecoveryPeriod);
+    wake_companion(kRecoveryPeriod, kRecoveryPeriod);
   }
   was_stable_ = stable;
-  if (node_->view().epoch != view_.epoch) {
-    for (const RankId rank : node_->membership().confirmed()) transport_->abandon(rank);
-    view_ = node_->view();
-    if (hooks_.on_view) hooks_.on_view(view_);
-  }
+  if (node_->view().epoch != view_.epoch) enter_view();
   if (stable && !has_news_.load(std::memory_order_relaxed) &&
       recovering_.exchange(false, std::memory_order_relaxed)) {
-    set_companion_timer(2 * kCompanionPeriod, kCompanionPeriod);
+    wake_companion(2 * kCompanionPeriod, kCompanionPeriod);
+  }
+}
+
+void HostLoop::enter_view() {
+  for (const RankId rank : node_->membership().confirmed()) transport_->abandon(rank);
+  const View before = std::exchange(view_, node_->view());
+  remember_entry(before);
+  if (hooks_.on_view) hooks_.on_view(view_);
+}
+
+void HostLoop::remember_entry(const View& before) {
+  Recovery recovery{.epoch = view_.epoch, .lost = before.members, .joined = view_.joined};
+  recovery.lost.erase_all(view_.members);
+  recovery.entered = monotonic();
+  const Nanoseconds revoked = std::exchange(revoked_at_, 0);
+  recovery.detected = recovery.revoked = revoked != 0 ? revoked : recovery.entered;
+  {
+    const std::lock_guard lock(news_mutex_);
+    if (noticed_ && before.members.contains(noticed_->evidence.rank)) {
+      recovery.evidence = noticed_->evidence.kind;
+      recovery.detected = std::min(noticed_->at, recovery.revoked);
+    }
+    // A member that is dead ends this view as well; one that was silent has spoken.
+    const bool of_this_view = noticed_ && view_.members.contains(noticed_->evidence.rank) &&
+                              noticed_->evidence.kind == EvidenceKind::kConfirmed;
+    if (!of_this_view) noticed_.reset();
+  }
+  if (recoveries_.size() < kRecoveriesMax) recoveries_.push_back(std::move(recovery));
+}
+
+// An order for shards has been taken.
+void HostLoop::remember_work() {
+  if (recoveries_.empty() || recoveries_.back().resumed) return;
+  if (order_->kind == WorkKind::kRun && recoveries_.back().epoch == view_.epoch) {
+    recoveries_.back().resumed = monotonic();
   }
 }
 
@@ -159,13 +201,14 @@ void HostLoop::follow_view() {
 void HostLoop::start_fence(FenceRequest request) {
   if (!hooks_.take_fence || std::exchange(fence_busy_, true)) return;
   fence_thread_ = std::jthread([this, request = std::move(request)]() mutable {
+    if (hooks_.on_thread) hooks_.on_thread();
     FenceAnswer answer = hooks_.take_fence(request);
     {
       const std::lock_guard lock(news_mutex_);
       news_.emplace_back(std::move(answer));
     }
     has_news_.store(true, std::memory_order_relaxed);
-    set_companion_timer(1, kRecoveryPeriod);
+    wake_companion(1, kRecoveryPeriod);
   });
 }
 
@@ -191,6 +234,7 @@ bool HostLoop::take_order() {
   if (transport_->backlog_bytes() > kBacklogBytesMax) return false;
   node_->step(WorkWanted{}, output_);
   drain();
+  if (order_) remember_work();
   return order_.has_value();
 }
 
@@ -199,9 +243,7 @@ void HostLoop::compute(WorkResult& result) {
   WorkOrder order = std::move(*order_);
   order_.reset();
   result.restart(order);
-  computing_.store(true, std::memory_order_relaxed);
   executor_->execute(order, result);
-  computing_.store(false, std::memory_order_relaxed);
   const Nanoseconds begin = std::exchange(time_, now());
   result.elapsed = time_ - begin;
 }
@@ -223,8 +265,10 @@ void HostLoop::pause() {
     return;
   }
   if (recovering_.load(std::memory_order_relaxed)) return sleep_nanoseconds(kPauseMin);
-  if (companion_due_ != 0) set_companion_timer(0, 0);
   companion_due_ = 0;
+  if (!companion_idles_.exchange(true, std::memory_order_relaxed)) {
+    set_companion_timer(kIdlePeriod, kIdlePeriod);
+  }
   // Sleep about as long as it has been idle already, within bounds.
   sleep_nanoseconds(std::clamp((idle - patience_) / 2, kPauseMin, kPauseMax));
 }
@@ -232,11 +276,17 @@ void HostLoop::pause() {
 void HostLoop::hold_companion_off() {
   if (companion_due_ - time_ >= kCompanionPeriod) return;
   if (recovering_.load(std::memory_order_relaxed)) return;
-  set_companion_timer(2 * kCompanionPeriod, kCompanionPeriod);
+  wake_companion(2 * kCompanionPeriod, kCompanionPeriod);
   companion_due_ = time_ + 2 * kCompanionPeriod;
 }
 
-// Goes off after `first`, or never if that is 0, and then every `then`.
+// An idle leader puts the timer back to the idle period.
+void HostLoop::wake_companion(Nanoseconds first, Nanoseconds then) {
+  companion_idles_.store(false, std::memory_order_relaxed);
+  set_companion_timer(first, then);
+}
+
+// Goes off after `first` and then every `then`.
 void HostLoop::set_companion_timer(Nanoseconds first, Nanoseconds then) {
   const itimerspec times{
       .it_interval = {.tv_sec = then / kSecond, .tv_nsec = then % kSecond},
@@ -253,9 +303,6 @@ void HostLoop::companion() {
     const ssize_t got = read(companion_timer_, &times, sizeof times);
     REGROUP_CHECK(got == sizeof times || errno == EINTR, "a rank's timer cannot be read");
     if (companion_done_.load(std::memory_order_relaxed)) return;
-    const bool wanted =
-        computing_.load(std::memory_order_relaxed) || recovering_.load(std::memory_order_relaxed);
-    if (!wanted) continue;
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) continue;
     make_progress();

@@ -1,9 +1,10 @@
 // Drives one rank's Node in the real world. The calling thread computes and, between orders, makes
 // progress (leader); a companion thread makes progress instead while an order keeps the leader
-// busy, so that a shard of an hour delays no message. A rank with nothing to do spins briefly, then
-// yields, then sleeps, since ranks often share cores; it waits awake only as long as that has been
-// paying off. Whoever makes progress holds one lock, under which alone MPI and the Node are
-// touched; user code runs without it.
+// busy, so that a shard of an hour delays no message, and looks after an idle leader now and then,
+// which the kernel may leave waiting. A rank with nothing to do spins briefly, then yields, then
+// sleeps, since ranks often share cores; it waits awake only as long as that has been paying off.
+// Whoever makes progress holds one lock, under which alone MPI and the Node are touched; user code
+// runs without it.
 #pragma once
 
 #include <atomic>
@@ -16,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/host/recovery.hpp"
 #include "runtime/host/transport.hpp"
 #include "runtime/protocol/node.hpp"
 
@@ -24,12 +26,13 @@ namespace regroup {
 // How the message of a run that a signal ended begins.
 inline constexpr std::string_view kStoppedBySignal = "stopped by signal ";
 
-// What a host loop is told to do besides. All are optional; they are called with the loop's lock
-// held, but for take_fence, which has a thread of its own.
+// What a host loop is told to do besides. All are optional; on_revoked and on_view are called with
+// the loop's lock held.
 struct HostHooks {
   std::function<FenceAnswer(const FenceRequest&)> take_fence;
   std::function<void(const View&)> on_revoked;  // of the view that ends
   std::function<void(const View&)> on_view;     // entered just now
+  std::function<void()> on_thread;              // on each thread that the loop starts, first of all
 };
 
 class HostLoop {
@@ -45,6 +48,9 @@ class HostLoop {
   // How often the companion makes progress while an order holds up the leader, which pushes the
   // companion's timer ahead, by twice this, for as long as it is not held up.
   static constexpr Nanoseconds kCompanionPeriod = 2 * kMillisecond;
+  // How often the companion makes progress while the leader is idle, and does so itself: a leader
+  // that is pinned may get no core for seconds beside other programs.
+  static constexpr Nanoseconds kIdlePeriod = 20 * kMillisecond;
   // Short orders follow each other for this long before the leader looks at the network again.
   static constexpr Nanoseconds kWorkTime = 50 * kMicrosecond;
   // While the members agree on a view, a rank that is held up or idle looks this often.
@@ -55,6 +61,8 @@ class HostLoop {
   static constexpr std::size_t kBacklogBytesMax = std::size_t{64} << 20;
   // After the end: to let the last frames leave, and to let an order under way finish.
   static constexpr Nanoseconds kLeaveTimeout = 2 * kSecond;
+  // The first so many recoveries are remembered.
+  static constexpr std::size_t kRecoveriesMax = 256;
 
   // All outlive it. Throws std::system_error if the system has no timer to give.
   HostLoop(Node& node, Transport& transport, Executor& executor, HostHooks hooks = {});
@@ -71,6 +79,12 @@ class HostLoop {
   // Something was noticed about a peer. Any thread.
   void learn(const PeerEvidence& evidence);
 
+  // Oldest first. Any thread.
+  std::vector<Recovery> recoveries() {
+    const std::lock_guard lock(mutex_);
+    return recoveries_;
+  }
+
   // Calls `look` while nothing changes the Node; keep it short. Any thread.
   template <class Look>
   void inspect(Look look) {
@@ -84,12 +98,19 @@ class HostLoop {
   Nanoseconds now() const {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start_).count();
   }
+  static Nanoseconds monotonic() {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch())
+        .count();
+  }
   // These hold the lock.
   bool make_progress();
   void drain();
   bool take_order();
   void take_evidence();
   void follow_view();
+  void enter_view();
+  void remember_entry(const View& before);
+  void remember_work();
   void start_fence(FenceRequest request);
   void stop_if_asked();
 
@@ -99,6 +120,7 @@ class HostLoop {
   void pause();
   void hold_companion_off();
   void set_companion_timer(Nanoseconds first, Nanoseconds then);
+  void wake_companion(Nanoseconds first, Nanoseconds then);
   void companion();
   void leave();
 
@@ -115,11 +137,18 @@ class HostLoop {
   HostHooks hooks_;
   View view_;  // as last seen
   bool was_stable_ = true;
+  Nanoseconds revoked_at_ = 0;  // 0: not since the last view was entered
+  std::vector<Recovery> recoveries_;
   std::jthread fence_thread_;
   bool fence_busy_ = false;
 
   std::mutex news_mutex_;  // of what other threads have to tell
   std::vector<Input> news_;
+  struct Noticed {
+    PeerEvidence evidence;
+    Nanoseconds at = 0;
+  };
+  std::optional<Noticed> noticed_;  // first, against a member of the view
   std::atomic<bool> has_news_ = false;
   std::atomic<bool> recovering_ = false;
 
@@ -127,10 +156,10 @@ class HostLoop {
   Nanoseconds time_ = 0;  // of its last look at the clock
   Nanoseconds idle_since_ = 0;
   Nanoseconds patience_ = kPatienceMax;
-  Nanoseconds companion_due_ = 0;  // 0: its timer is off
+  Nanoseconds companion_due_ = 0;  // 0: the leader is idle
 
   std::atomic<int> stop_signal_ = 0;
-  std::atomic<bool> computing_ = false;
+  std::atomic<bool> companion_idles_ = true;  // its timer has the idle period
   std::atomic<bool> companion_done_ = false;
   int companion_timer_ = -1;
 };

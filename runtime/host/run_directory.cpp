@@ -283,14 +283,36 @@ void take_state(const json& object, RunState& out, std::string& problem) {
   problem = "member 'state' is not a state of a run";
 }
 
-void take_members(const json& object, std::vector<std::uint32_t>& out, std::string& problem) {
-  const auto members = object.find("members");
-  if (members == object.end() || !problem.empty()) return;
-  if (!members->is_array()) problem = "member 'members' is not a list of ranks";
+void take_ranks(const json& object, const char* name, std::vector<std::uint32_t>& out,
+                std::string& problem) {
+  const auto ranks = object.find(name);
+  if (ranks == object.end() || !problem.empty()) return;
+  if (!ranks->is_array()) problem = fmt::format("member '{}' is not a list of ranks", name);
   if (!problem.empty()) return;
-  for (const auto& rank : *members) {
-    const json holder = {{"members", rank}};
-    take(holder, "members", out.emplace_back(), problem);
+  for (const auto& rank : *ranks) {
+    const json holder = {{name, rank}};
+    take(holder, name, out.emplace_back(), problem);
+  }
+}
+
+void take_recoveries(const json& object, std::vector<RecoveryStatus>& out, std::string& problem) {
+  const auto recoveries = object.find("recoveries");
+  if (recoveries == object.end() || !problem.empty()) return;
+  if (!recoveries->is_array()) problem = "member 'recoveries' is not a list";
+  for (const auto& member : *recoveries) {
+    if (problem.empty() && !member.is_object()) problem = "a member of 'recoveries' is no object";
+    if (!problem.empty()) return;
+    RecoveryStatus& recovery = out.emplace_back();
+    take(member, "epoch", recovery.epoch, problem);
+    take_ranks(member, "lost", recovery.lost, problem);
+    take_ranks(member, "joined", recovery.joined, problem);
+    take(member, "evidence", recovery.evidence, problem);
+    take(member, "detected_utc", recovery.detected_utc, problem);
+    take(member, "detected_seconds", recovery.detected_seconds, problem);
+    take(member, "agreed_ms", recovery.agreed_ms, problem);
+    if (const auto resumed = member.find("resumed_ms");
+        resumed != member.end() && !resumed->is_null())
+      take(member, "resumed_ms", recovery.resumed_ms.emplace(), problem);
   }
 }
 
@@ -300,6 +322,20 @@ std::string_view run_state_name(RunState state) {
   constexpr std::array<std::string_view, 5> names = {"starting", "running", "done", "failed",
                                                      "interrupted"};
   return names[static_cast<std::size_t>(state)];
+}
+
+nlohmann::ordered_json to_json(const RecoveryStatus& recovery) {
+  nlohmann::ordered_json object;
+  object["epoch"] = recovery.epoch;
+  object["lost"] = recovery.lost;
+  object["joined"] = recovery.joined;
+  object["evidence"] = recovery.evidence;
+  object["detected_utc"] = recovery.detected_utc;
+  object["detected_seconds"] = recovery.detected_seconds;
+  object["agreed_ms"] = recovery.agreed_ms;
+  object["resumed_ms"] = nullptr;
+  if (recovery.resumed_ms) object["resumed_ms"] = *recovery.resumed_ms;
+  return object;
 }
 
 std::string to_json(const RunStatus& status) {
@@ -314,6 +350,8 @@ std::string to_json(const RunStatus& status) {
   object["shards_total"] = status.shards_total;
   object["quarantined"] = status.quarantined;
   object["failures_survived"] = status.failures_survived;
+  object["recoveries"] = nlohmann::ordered_json::array();
+  for (const auto& recovery : status.recoveries) object["recoveries"].push_back(to_json(recovery));
   object["seconds"] = status.seconds;
   object["message"] = status.message;
   object["regroup_version"] = status.regroup_version;
@@ -337,11 +375,12 @@ std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
   if (const auto exit = object.find("exit"); exit != object.end() && !exit->is_null())
     take(object, "exit", status.exit.emplace(), problem);
   take(object, "epoch", status.epoch, problem);
-  take_members(object, status.members, problem);
+  take_ranks(object, "members", status.members, problem);
   take(object, "shards_done", status.shards_done, problem);
   take(object, "shards_total", status.shards_total, problem);
   take(object, "quarantined", status.quarantined, problem);
   take(object, "failures_survived", status.failures_survived, problem);
+  take_recoveries(object, status.recoveries, problem);
   take(object, "seconds", status.seconds, problem);
   take(object, "message", status.message, problem);
   take(object, "regroup_version", status.regroup_version, problem);

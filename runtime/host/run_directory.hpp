@@ -14,12 +14,33 @@
 #include <string_view>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "runtime/host/file_system.hpp"
 
 namespace regroup {
 
 enum class RunState : std::uint8_t { kStarting, kRunning, kDone, kFailed, kInterrupted };
 std::string_view run_state_name(RunState state);
+
+// What RecoveryStatus::evidence says of how the coordinator came to know.
+inline constexpr std::string_view kEvidenceDead = "dead";      // for certain
+inline constexpr std::string_view kEvidenceSilent = "silent";  // for longer than --suspect-after
+inline constexpr std::string_view kEvidenceTold = "told";      // by another rank
+
+// One change of view, as the coordinator saw it.
+struct RecoveryStatus {
+  std::uint64_t epoch = 0;  // of the view that the survivors went on in
+  std::vector<std::uint32_t> lost;
+  std::vector<std::uint32_t> joined;
+  std::string evidence;
+  std::string detected_utc;
+  double detected_seconds = 0;       // after the start of the coordinator's process
+  double agreed_ms = 0;              // from there to the new view
+  std::optional<double> resumed_ms;  // and to the coordinator's own next shard
+
+  friend bool operator==(const RecoveryStatus&, const RecoveryStatus&) = default;
+};
 
 // What DIR/status.json holds, one member each, by these names.
 struct RunStatus {
@@ -32,6 +53,7 @@ struct RunStatus {
   std::uint64_t shards_total = 0;
   std::uint64_t quarantined = 0;
   std::uint64_t failures_survived = 0;
+  std::vector<RecoveryStatus> recoveries;  // oldest first
   double seconds =
       0;  // of work so far, over all launches; a number that is not finite reads back as 0
   std::string message;  // for people: why it failed, or where to go on
@@ -44,6 +66,7 @@ struct RunStatus {
   friend bool operator==(const RunStatus&, const RunStatus&) = default;
 };
 
+nlohmann::ordered_json to_json(const RecoveryStatus& recovery);
 // One JSON object over several lines. Bytes of texts that are not UTF-8 become U+FFFD.
 std::string to_json(const RunStatus& status);
 // `job` and `state` must be there; other members default when missing. Unknown ones are ignored.

@@ -8,7 +8,9 @@
 #include <functional>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -76,13 +78,13 @@ class ScriptedExecutor : public Executor {
 
 // One rank: everything that a HostLoop drives.
 struct Rank {
-  Rank(MemoryNetwork& network, RankId self, Script rank_script)
+  Rank(MemoryNetwork& network, RankId self, Script rank_script, HostHooks hooks = {})
       : script(std::move(rank_script)),
         transport(network, self),
         executor(script),
         node({.self = self, .ranks = network.ranks()}, std::make_unique<ScriptedService>(script),
              pool),
-        loop(node, transport, executor) {}
+        loop(node, transport, executor, std::move(hooks)) {}
 
   Script script;
   BufferPool pool;
@@ -346,6 +348,44 @@ TEST(HostLoop, ABacklogWithinTheBoundHoldsNothingUp) {
   EXPECT_EQ(rank.loop.run().exit_status, 0);
 
   EXPECT_EQ(polls_at_order, 1u);
+}
+
+TEST(HostLoop, RemembersARecoveryAndBeginsItsThreadsAsAsked) {
+  MemoryNetwork network(2);
+  std::mutex mutex;
+  std::set<std::thread::id> threads;
+  HostHooks hooks;
+  hooks.take_fence = [](const FenceRequest& request) {
+    return FenceAnswer{request.epoch, Buffer(request.content.view())};
+  };
+  hooks.on_thread = [&] {
+    const std::lock_guard lock(mutex);
+    threads.insert(std::this_thread::get_id());
+  };
+  Rank rank(network, kFirst,
+            {.on_work_finished =
+                 [](Context& context, WorkResult&) {
+                   context.finish({0, ""});
+                 }},
+            std::move(hooks));
+  rank.script.on_work_wanted = [](Context& context) {
+    if (context.view().epoch == Epoch{2}) context.order({.kind = WorkKind::kRun});
+  };
+
+  rank.loop.learn({kSecond, EvidenceKind::kConfirmed});
+  EXPECT_EQ(rank.loop.run().exit_status, 0);
+
+  const auto recoveries = rank.loop.recoveries();
+  ASSERT_EQ(recoveries.size(), 1u);
+  const Recovery& recovery = recoveries.front();
+  EXPECT_EQ(recovery.epoch, Epoch{2});
+  EXPECT_EQ(recovery.lost, RankSet{kSecond});
+  EXPECT_EQ(recovery.evidence, EvidenceKind::kConfirmed);
+  EXPECT_LE(recovery.detected, recovery.revoked);
+  EXPECT_LE(recovery.revoked, recovery.entered);
+  EXPECT_LE(recovery.entered, recovery.resumed.value());
+  EXPECT_EQ(threads.size(), 2u);  // the companion, and the one that takes the fence
+  EXPECT_FALSE(threads.contains(std::this_thread::get_id()));
 }
 
 TEST(HostLoop, LeavesOnlyOnceItsLastFramesHaveLeft) {

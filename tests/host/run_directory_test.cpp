@@ -36,6 +36,8 @@ RunStatus sample_status() {
   status.shards_total = 10;
   status.quarantined = 1;
   status.failures_survived = 2;
+  status.recoveries = {{2, {1}, {}, std::string(kEvidenceDead), utc_text(7), 0.5, 1.25, 1.5},
+                       {3, {2}, {1}, std::string(kEvidenceTold), utc_text(8), 1.5, 2.25, {}}};
   status.seconds = 1.5;
   status.message = "sealed; go on with `regroup resume`";
   status.regroup_version = "0.1.0";
@@ -339,6 +341,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadStatus{R"({"job":"pi","state":"done","epoch":1.5})", "'epoch'"},
         BadStatus{R"({"job":"pi","state":"done","members":3})", "'members'"},
         BadStatus{R"({"job":"pi","state":"done","members":[1,4294967296]})", "'members'"},
+        BadStatus{R"({"job":"pi","state":"done","recoveries":3})", "'recoveries'"},
+        BadStatus{R"({"job":"pi","state":"done","recoveries":[3]})", "'recoveries'"},
+        BadStatus{R"({"job":"pi","state":"done","recoveries":[{"lost":[-1]}]})", "'lost'"},
         BadStatus{R"({"job":"pi","state":"done","seconds":"1"})", "'seconds'"},
         BadStatus{R"({"job":"pi","state":"done","message":null})", "'message'"}));
 

@@ -49,7 +49,7 @@ TEST(SummaryJson, HoldsWhatScriptsRelyOn) {
   EXPECT_EQ(line.find('\n'), std::string::npos);
   const auto object = nlohmann::json::parse(line);
   for (const char* key : {"job", "dir", "shards", "seconds", "ranks", "epoch", "failures_survived",
-                          "exit", "result", "quarantined", "message"}) {
+                          "exit", "result", "quarantined", "message", "recoveries"}) {
     EXPECT_TRUE(object.contains(key)) << key;
   }
   EXPECT_EQ(object["job"], "wordcount");
