@@ -101,6 +101,13 @@ bool HostLoop::make_progress() {
         node_->step(FrameArrived{from, bytes}, output_);
       },
       kFramesMax);
+  while (const auto dead = transport_->take_death()) {
+    if (hooks_.on_death) {
+      hooks_.on_death(*dead);
+    } else {
+      node_->step(PeerEvidence{*dead, EvidenceKind::kConfirmed}, output_);
+    }
+  }
   node_->step(Tick{now()}, output_);
   const bool spoke = !output_.frames.empty();
   follow_view();
@@ -147,6 +154,7 @@ void HostLoop::follow_view() {
   if (node_->view().epoch != view_.epoch) {
     for (const RankId rank : node_->membership().confirmed()) transport_->abandon(rank);
     view_ = node_->view();
+    transport_->enter(view_);
     if (hooks_.on_view) hooks_.on_view(view_);
   }
   if (stable && !has_news_.load(std::memory_order_relaxed) &&

@@ -30,6 +30,9 @@ struct HostHooks {
   std::function<FenceAnswer(const FenceRequest&)> take_fence;
   std::function<void(const View&)> on_revoked;  // of the view that ends
   std::function<void(const View&)> on_view;     // entered just now
+  // The transport has found a rank dead. Whoever knows which ranks have left says whether that was
+  // a failure, and calls learn(); without this hook it is one.
+  std::function<void(RankId)> on_death;
 };
 
 class HostLoop {

@@ -21,6 +21,7 @@ import unittest
 
 REGROUP = os.environ["REGROUP_PROGRAM"]
 FLAKY_JOB = os.environ["FLAKY_JOB_PROGRAM"]
+RECOVERY = os.environ.get("CLI_TEST_RECOVERY")  # the backend that runs are to have; if not set, any
 IS_SANITIZED = os.environ.get("PROGRAMS_ARE_SANITIZED") == "1"
 
 MARK = "CLI_TEST_FOLDER"
@@ -114,6 +115,8 @@ class CliTest(unittest.TestCase):
         temporary = self._root / "tmp"  # a launcher that is killed leaves a directory there
         temporary.mkdir()
         self.environment = clean_environment() | {MARK: str(self.folder), "TMPDIR": str(temporary)}
+        if RECOVERY:
+            self.environment["REGROUP_RECOVERY"] = RECOVERY
         self._dirs = 0
         self.addCleanup(self._remove)
 
