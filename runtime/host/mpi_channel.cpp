@@ -6,15 +6,26 @@
 namespace regroup {
 
 // Receives that are always posted, of one tag. MPI matches them in the order of posting, but they
-// may complete in another: one whose sender died half-way never does.
+// may complete in another: one whose sender died half-way never does. With ULFM each request is a
+// new one: of those that are started again Open MPI 5.0.7 does not say that they have failed.
 class MpiChannel::Receives {
  public:
-  Receives(MPI_Comm communicator, Tag tag, std::size_t slots, std::size_t slot_bytes)
-      : communicator_(communicator), tag_(tag), slot_bytes_(slot_bytes) {
+  enum class Requests { kStartedAgain, kNewEachTime };
+
+  Receives(MPI_Comm communicator, Tag tag, std::size_t slots, std::size_t slot_bytes,
+           Requests requests)
+      : communicator_(communicator),
+        tag_(tag),
+        slot_bytes_(slot_bytes),
+        starts_again_(requests == Requests::kStartedAgain) {
     post_more(slots);
   }
   ~Receives() {
-    for (std::size_t slot = 0; slot < requests_.size(); ++slot) end(slot);
+    for (MPI_Request& request : requests_) {
+      mpi::check(MPI_Cancel(&request), "MPI_Cancel");
+      mpi::check(MPI_Wait(&request, MPI_STATUS_IGNORE), "MPI_Wait");
+      if (starts_again_) mpi::check(MPI_Request_free(&request), "MPI_Request_free");
+    }
   }
   Receives(const Receives&) = delete;
   Receives& operator=(const Receives&) = delete;
@@ -23,10 +34,12 @@ class MpiChannel::Receives {
     for (std::size_t i = 0; i < slots; ++i) {
       bytes_.push_back(std::make_unique_for_overwrite<std::byte[]>(slot_bytes_));
       requests_.push_back(MPI_REQUEST_NULL);
-      mpi::check(
-          MPI_Recv_init(bytes_.back().get(), static_cast<int>(slot_bytes_), MPI_BYTE,
-                        MPI_ANY_SOURCE, static_cast<int>(tag_), communicator_, &requests_.back()),
-          "MPI_Recv_init");
+      if (starts_again_) {
+        mpi::check(
+            MPI_Recv_init(bytes_.back().get(), static_cast<int>(slot_bytes_), MPI_BYTE,
+                          MPI_ANY_SOURCE, static_cast<int>(tag_), communicator_, &requests_.back()),
+            "MPI_Recv_init");
+      }
       post_again(requests_.size() - 1);
     }
   }
@@ -42,29 +55,33 @@ class MpiChannel::Receives {
     mpi::check(MPI_Get_count(&status, MPI_BYTE, &count), "MPI_Get_count");
     return {bytes_[slot].get(), static_cast<std::size_t>(count)};
   }
+  // A slot that has completed.
   mpi::Trouble post_again(std::size_t slot) {
-    return mpi::trouble(MPI_Start(&requests_[slot]), "MPI_Start");
+    MPI_Request& request = requests_[slot];
+    if (starts_again_) return mpi::trouble(MPI_Start(&request), "MPI_Start");
+    return mpi::trouble(MPI_Irecv(bytes_[slot].get(), static_cast<int>(slot_bytes_), MPI_BYTE,
+                                  MPI_ANY_SOURCE, static_cast<int>(tag_), communicator_, &request),
+                        "MPI_Irecv");
+  }
+  // One that has failed: MPI may still write to its memory.
+  mpi::Trouble renew(std::size_t slot) {
+    bytes_[slot].release();
+    bytes_[slot] = std::make_unique_for_overwrite<std::byte[]>(slot_bytes_);
+    return post_again(slot);
+  }
+
+  // Where a communicator has failed its receives may never end, and cannot be cancelled (5.0.7
+  // crashes): they and their memory are MPI's from now on.
+  void leave_to_mpi() {
+    requests_.clear();
+    for (auto& bytes : bytes_) bytes.release();
   }
 
  private:
-  // On a communicator that has failed a receive may not come to its end: its memory is left to MPI.
-  void end(std::size_t slot) {
-    MPI_Request& request = requests_[slot];
-    mpi::trouble(MPI_Cancel(&request), "MPI_Cancel");
-    int ended = 0;
-    const auto trouble = mpi::trouble(MPI_Test(&request, &ended, MPI_STATUS_IGNORE), "MPI_Test");
-    if (ended == 0 && trouble == mpi::Trouble::kNone) {
-      mpi::trouble(MPI_Wait(&request, MPI_STATUS_IGNORE), "MPI_Wait");
-    } else if (ended == 0) {
-      bytes_[slot].release();
-      return;
-    }
-    mpi::trouble(MPI_Request_free(&request), "MPI_Request_free");
-  }
-
   MPI_Comm communicator_;
   Tag tag_;
   std::size_t slot_bytes_;
+  bool starts_again_;
   std::size_t head_ = 0;
   std::vector<std::unique_ptr<std::byte[]>> bytes_;
   std::vector<MPI_Request> requests_;
@@ -76,25 +93,32 @@ MpiChannel::MpiChannel(MPI_Comm communicator, std::vector<RankId> ranks, const S
       rank_of_(std::move(ranks)),
       rank_set_(rank_of_),
       pool_(&pool),
-      large_receives_(sizes.large_receives),
-      small_(std::make_unique<Receives>(communicator, Tag::kSmall, sizes.small_receives,
-                                        sizes.small_bytes)),
-      large_(std::make_unique<Receives>(communicator, Tag::kLarge, sizes.large_receives,
-                                        sizes.large_bytes)) {
-  if (sizes.control_receives != 0) {
-    control_ = std::make_unique<Receives>(communicator, Tag::kControl, sizes.control_receives,
-                                          sizes.control_bytes);
-  }
+      large_receives_(sizes.large_receives) {
+  const bool may_fail = sizes.control_receives != 0;
+  const auto open = [&](Tag tag, std::size_t slots, std::size_t slot_bytes) {
+    return std::make_unique<Receives>(
+        communicator, tag, slots, slot_bytes,
+        may_fail ? Receives::Requests::kNewEachTime : Receives::Requests::kStartedAgain);
+  };
+  small_ = open(Tag::kSmall, sizes.small_receives, sizes.small_bytes);
+  large_ = open(Tag::kLarge, sizes.large_receives, sizes.large_bytes);
+  if (may_fail) control_ = open(Tag::kControl, sizes.control_receives, sizes.control_bytes);
   number_of_.resize(std::ranges::max(rank_of_).value + 1, MPI_PROC_NULL);
   for (std::size_t i = 0; i < rank_of_.size(); ++i) {
     number_of_[rank_of_[i].value] = static_cast<int>(i);
   }
 }
 
-MpiChannel::~MpiChannel() = default;
+MpiChannel::~MpiChannel() {
+  if (!has_failed_ && !revoked_) return;
+  for (Receives* receives : {small_.get(), large_.get(), control_.get()}) {
+    receives->leave_to_mpi();
+  }
+}
 
 bool MpiChannel::note(mpi::Trouble trouble) {
   if (trouble == mpi::Trouble::kNone) return false;
+  has_failed_ = true;
   (trouble == mpi::Trouble::kRevoked ? revoked_ : failure_) = true;
   return true;
 }
@@ -120,27 +144,41 @@ bool MpiChannel::take_message(const MessageHandler& handler) {
   heads_.clear();
   if (control_) heads_.push_back(control_->request(control_->head()));
   heads_.push_back(small_->request(small_->head()));
-  const std::size_t ordered = heads_.size();
   for (std::size_t slot = 0; slot < large_->slots(); ++slot) {
     heads_.push_back(large_->request(slot));
   }
   int index = MPI_UNDEFINED;
   int arrived = 0;
   MPI_Status status;
-  const bool failed = note(mpi::trouble(
-      MPI_Testany(static_cast<int>(heads_.size()), heads_.data(), &index, &arrived, &status),
-      "MPI_Testany"));
-  if (!arrived || index == MPI_UNDEFINED || revoked_) return false;
-  const auto at = static_cast<std::size_t>(index);
-  Receives& receives = at >= ordered ? *large_ : at + 1 == ordered ? *small_ : *control_;
-  const std::size_t slot = at >= ordered ? at - ordered : receives.head();
-  if (!failed) {
-    handler(rank_of_[static_cast<std::size_t>(status.MPI_SOURCE)], receives.tag(),
-            receives.message(slot, status));
+  if (note(mpi::trouble(
+          MPI_Testany(static_cast<int>(heads_.size()), heads_.data(), &index, &arrived, &status),
+          "MPI_Testany"))) {
+    renew_failed();
+    return false;
   }
-  note(receives.post_again(slot));
-  if (at < ordered) receives.advance();
+  if (!arrived || index == MPI_UNDEFINED) return false;
+  const Head head = head_at(static_cast<std::size_t>(index));
+  handler(rank_of_[static_cast<std::size_t>(status.MPI_SOURCE)], head.receives->tag(),
+          head.receives->message(head.slot, status));
+  note(head.receives->post_again(head.slot));
+  if (head.receives != large_.get()) head.receives->advance();
   return true;
+}
+
+MpiChannel::Head MpiChannel::head_at(std::size_t index) {
+  if (control_ && index-- == 0) return {control_.get(), control_->head()};
+  if (index == 0) return {small_.get(), small_->head()};
+  return {large_.get(), index - 1};
+}
+
+// MPI has freed the requests that failed. Those that only wait for deaths to be acknowledged live.
+void MpiChannel::renew_failed() {
+  for (std::size_t i = 0; i < heads_.size() && !revoked_; ++i) {
+    if (heads_[i] != MPI_REQUEST_NULL) continue;
+    const Head head = head_at(i);
+    note(head.receives->renew(head.slot));
+    if (head.receives != large_.get()) head.receives->advance();
+  }
 }
 
 void MpiChannel::release_sent() {
@@ -185,7 +223,8 @@ void MpiChannel::settle_sends(int failed_at_most) {
   sending_.resize(kept);
 }
 
-std::vector<Buffer> MpiChannel::take_unsent() {
+std::vector<Buffer> MpiChannel::revoke() {
+  if (!std::exchange(revoked_, true)) mpi::ulfm::revoke(communicator_);
   std::vector<Buffer> unsent = std::move(abandoned_);
   for (Sending& sending : sending_) unsent.push_back(std::move(sending.message));
   sending_.clear();

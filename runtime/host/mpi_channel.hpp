@@ -27,7 +27,7 @@ class MpiChannel {
     std::size_t large_bytes;
     std::size_t large_receives;
     std::size_t control_bytes;
-    std::size_t control_receives;  // 0: there are no control messages
+    std::size_t control_receives;  // 0: without ULFM, so there are no control messages
   };
   // The bytes are gone when the handler returns.
   using MessageHandler = std::function<void(RankId from, Tag tag, std::span<const std::byte>)>;
@@ -52,8 +52,9 @@ class MpiChannel {
   // What is under way to the rank will never leave. MPI may still read it, so it is kept.
   void abandon(RankId rank);
   std::size_t backlog_bytes() const { return backlog_bytes_; }
-  // What MPI may still read, to be kept to the end. The channel is of no use any more.
-  std::vector<Buffer> take_unsent();
+  // Ends the communicator for all its ranks (ULFM). Returns what MPI may still read, to be kept to
+  // the end.
+  std::vector<Buffer> revoke();
 
   // Whether a call has failed since this was last asked, for a peer's death.
   bool take_failure() { return std::exchange(failure_, false); }
@@ -67,7 +68,15 @@ class MpiChannel {
     Buffer message;
   };
 
+  // A receive that may complete next.
+  struct Head {
+    Receives* receives;
+    std::size_t slot;
+  };
+
   bool note(mpi::Trouble trouble);
+  Head head_at(std::size_t index);
+  void renew_failed();
   void settle_sends(int failed_at_most);
 
   MPI_Comm communicator_;
@@ -87,7 +96,8 @@ class MpiChannel {
   std::vector<MPI_Status> statuses_;
   std::vector<bool> failed_;
   std::size_t backlog_bytes_ = 0;
-  bool failure_ = false;
+  bool has_failed_ = false;
+  bool failure_ = false;  // since it was last asked
   bool revoked_ = false;
 };
 

@@ -97,6 +97,9 @@ MpiSession::MpiSession(RecoveryChoice recovery) : handles_(std::make_unique<Hand
   }
   any_thread_may_call_ = provided == MPI_THREAD_MULTIPLE;
   if (wants_ulfm && mpi::ulfm::is_enabled()) recovery_ = RecoveryBackend::kUlfm;
+  if (recovery_ == RecoveryBackend::kUlfm) {
+    check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  }
   check(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->all), "MPI_Comm_dup");
   check(MPI_Comm_set_errhandler(handles_->all, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   int number = 0;

@@ -109,8 +109,7 @@ class MpiTransport::Implementation {
     if (!recovery_) return;
     recovery_->enter(view);
     if (!before_) return;
-    if (!before_->revoked()) mpi::ulfm::revoke(before_->communicator());
-    for (Buffer& message : before_->take_unsent()) kept_.push_back(std::move(message));
+    for (Buffer& message : before_->revoke()) kept_.push_back(std::move(message));
     before_.reset();
   }
 

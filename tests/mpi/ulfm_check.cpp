@@ -28,6 +28,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kDeadline = std::chrono::seconds(60);  // of one wait
 constexpr std::uint64_t kFramesAPhase = 400;          // to each member, at least
+constexpr int kKernelMsMax = 10'000;
+constexpr auto kLook = std::chrono::microseconds(100);
 constexpr std::size_t kBacklogBytesMax = 1 << 20;
 constexpr std::size_t kFramesAtOnce = 64;
 constexpr Nanoseconds kStandStill = 700 * kMillisecond;
@@ -59,7 +61,7 @@ class Check {
     const auto pids = session_.gather(std::as_bytes(std::span(&pid, 1)));
     for (const auto& bytes : pids) {
       Reader reader(bytes);
-      pids_.push_back(static_cast<std::int32_t>(reader.get<std::uint32_t>()));
+      pidfds_.push_back(open_pidfd(static_cast<std::int32_t>(reader.get<std::uint32_t>())));
     }
   }
 
@@ -113,11 +115,10 @@ class Check {
 
   bool hear_of(RankId victim, Measured& measured) {
     Nanoseconds kernel = 0;
-    std::jthread watcher([&, pidfd = open_pidfd(pids_[victim.value])] {
-      pollfd wait{pidfd, POLLIN, 0};
-      poll(&wait, 1, 30'000);
+    std::jthread watcher([&] {
+      pollfd wait{pidfds_[victim.value], POLLIN, 0};
+      ::poll(&wait, 1, kKernelMsMax);
       kernel = now();
-      close(pidfd);
     });
     if (!until([&] { return dead_.contains(victim); }, "MPI tells of the death")) _exit(1);
     const Nanoseconds told = now();
@@ -283,13 +284,18 @@ class Check {
       poll();
       if (wrong_) return false;
       if (Clock::now() > deadline) {
-        return complain((std::string("not in time: ") + what).c_str());
+        return complain(lateness(what).c_str());
       }
-      std::this_thread::yield();  // ranks may outnumber cores
+      std::this_thread::sleep_for(kLook);  // ranks may outnumber cores
     }
     return true;
   }
 
+  std::string lateness(const char* what) const {
+    return std::string("not in time: ") + what + ", epoch " + std::to_string(epoch_) + ", " +
+           std::to_string(members_.size()) + " members, " + std::to_string(dead_.size()) +
+           " dead, " + std::to_string(transport_.shrinks().count) + " shrinks";
+  }
   void wrong(const char* what) { wrong_ = !complain(what); }
   bool complain(const char* what) {
     std::fprintf(stderr, "ulfm_check: rank %u: %s\n", self().value, what);
@@ -316,7 +322,7 @@ class Check {
   RankId first_victim_;
   RankId sleeper_;
   RankId second_victim_;
-  std::vector<std::int32_t> pids_;
+  std::vector<int> pidfds_;  // by rank
   RankSet members_;
   RankSet dead_;
   std::uint64_t epoch_ = 1;
