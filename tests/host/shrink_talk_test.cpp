@@ -192,7 +192,7 @@ TEST(ShrinkTalk, ADeathInTheMiddleLeavesTheNextViewToShrinkAgain) {
   ranks.enter(view_of(2, kWithoutFourth));
   ranks.deliver();
   ranks.learn_dead(pair, kThird);
-  for (const RankId rank : pair) ranks[rank].has_shrunk(kWithoutFourth);
+  for (const RankId rank : kWithoutFourth) ranks[rank].has_shrunk(kWithoutFourth);
   EXPECT_EQ(ranks.shrinking(), RankSet{});
 
   ranks.enter(view_of(3, pair));

@@ -192,6 +192,8 @@ class CliTest(unittest.TestCase):
         if os.geteuid() == 0:
             names = ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_ALLOW_RUN_AS_ROOT")
             allow = {name + end: "1" for name in names for end in ("", "_CONFIRM")}
+        if RECOVERY == "ulfm" and "--with-ft" not in command:
+            allow["REGROUP_RECOVERY"] = "auto"  # ranks whose mpirun has no such flag refuse it
         words = ["mpirun", "--oversubscribe", "-n", ranks, *command]
         return self.start(words, env=allow | (env or {}), **settings)
 
