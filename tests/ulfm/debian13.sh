@@ -91,4 +91,4 @@ step configure.log inside cmake -S /root/regroup -B /root/regroup/build/ulfm -G 
   -DCMAKE_BUILD_TYPE=RelWithDebInfo "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1" -DREGROUP_BUILD_TESTS=ON
 step build.log inside cmake --build /root/regroup/build/ulfm --parallel "$(nproc)" --target "${targets[@]}"
 inside ctest --test-dir /root/regroup/build/ulfm --label-regex '^ulfm$' --output-on-failure \
-  --no-tests=error --timeout 180
+  --no-tests=error --timeout 180 --parallel "$(nproc)"
