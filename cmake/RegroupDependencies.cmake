@@ -4,6 +4,26 @@
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
+
+# User-Level Failure Mitigation, as Open MPI 5 has it: what the ULFM backend is made of.
+include(CheckCSourceCompiles)
+set(CMAKE_REQUIRED_LIBRARIES MPI::MPI_C)
+check_c_source_compiles(
+  "#include <mpi.h>
+   #include <mpi-ext.h>
+   #ifndef OMPI_HAVE_MPI_EXT_FTMPI
+   #error without failure mitigation
+   #endif
+   int main(void) {
+     MPI_Comm comm = MPI_COMM_WORLD;
+     MPI_Group failed;
+     int acknowledged = MPIX_FT;
+     return MPIX_Comm_get_failed(comm, &failed) + MPIX_Comm_ack_failed(comm, 0, &acknowledged) +
+            MPIX_Comm_revoke(comm) + MPIX_Comm_shrink(comm, &comm);
+   }"
+  REGROUP_ULFM)
+unset(CMAKE_REQUIRED_LIBRARIES)
+
 find_package(HDF5 REQUIRED COMPONENTS C)
 find_package(CLI11 REQUIRED)
 find_package(fmt REQUIRED)

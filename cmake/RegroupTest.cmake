@@ -25,12 +25,14 @@ function(regroup_add_test name)
     PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS})
 endfunction()
 
-# regroup_add_cli_test(NAME SCRIPT file.py [CASE class] [PROCESSORS n] [LABELS ...] [TIMEOUT seconds] [ALONE])
-# One Python script, or one class of its tests, that runs the programs as a user does. PROCESSORS: how many
+# regroup_add_cli_test(NAME SCRIPT file.py [CASE class] [PROCESSORS n] [LABELS ...] [TIMEOUT seconds] [ALONE]
+#                      [RECOVERY backend])
+# One Python script, or one class of its tests, that runs the programs as a user does, as test LABEL.NAME, with
+# the given recovery backend if there is one. PROCESSORS: how many
 # it keeps busy; one that mostly waits for ranks to start and to end needs fewer than it has ranks. ALONE: it
 # measures, so no other test may run beside it. Its status 77 means skipped.
 function(regroup_add_cli_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "ALONE" "SCRIPT;CASE;PROCESSORS;TIMEOUT" "LABELS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "ALONE" "SCRIPT;CASE;PROCESSORS;TIMEOUT;RECOVERY" "LABELS")
   if(NOT arg_LABELS)
     set(arg_LABELS mpi)
   endif()
@@ -42,14 +44,19 @@ function(regroup_add_cli_test name)
   endif()
   set(environment "REGROUP_PROGRAM=$<TARGET_FILE:regroup_cli>" "FLAKY_JOB_PROGRAM=$<TARGET_FILE:flaky_job>"
                   "PYTHONDONTWRITEBYTECODE=1")
+  if(arg_RECOVERY)
+    list(APPEND environment "CLI_TEST_RECOVERY=${arg_RECOVERY}")
+  endif()
   if(REGROUP_SANITIZE)
     # Open MPI and its libraries keep memory until the end.
     list(APPEND environment "PROGRAMS_ARE_SANITIZED=1" "ASAN_OPTIONS=detect_leaks=0")
     math(EXPR arg_TIMEOUT "4 * ${arg_TIMEOUT}")
   endif()
-  add_test(NAME mpi.${name} COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/${arg_SCRIPT}" ${arg_CASE})
+  list(GET arg_LABELS 0 folder)
+  set(test ${folder}.${name})
+  add_test(NAME ${test} COMMAND Python3::Interpreter "${CMAKE_CURRENT_SOURCE_DIR}/${arg_SCRIPT}" ${arg_CASE})
   set_tests_properties(
-    mpi.${name}
+    ${test}
     PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} PROCESSORS ${arg_PROCESSORS} ENVIRONMENT "${environment}"
                SKIP_RETURN_CODE 77 RUN_SERIAL "${arg_ALONE}")
 endfunction()

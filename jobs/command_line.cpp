@@ -135,17 +135,18 @@ int topology_command(const Invocation& invocation) {
 int doctor_command(const Invocation& invocation) {
   std::string format = "text";
   OptionSet set;
+  RunOptions run;
   set.add("format", format, "what is printed").one_of({"text", "json"});
+  run.declare_recovery(set);
   CommandParser parser(invocation.program + " doctor",
                        "Says what this machine can do for a run, and what is missing.");
   parser.add("Options", set);
   parser.examples(
       fmt::format("Examples:\n  {0} doctor\n  {0} doctor --format json\n", invocation.program));
   if (const auto status = parse_or_exit(parser, invocation)) return *status;
-  const DoctorReport report =
-      examine({.mpi = mpi_description(),
-               .hdf5 = hdf5_description(),
-               .mpi_has_ulfm = recovery_backend() == RecoveryBackend::kUlfm});
+  const DoctorReport report = examine(
+      {.mpi = mpi_description(), .hdf5 = hdf5_description(), .mpi_has_ulfm = built_with_ulfm()},
+      run.recovery_choice());
   if (format == "json") {
     std::puts(doctor_json(report).dump(2).c_str());
   } else {

@@ -181,7 +181,7 @@ void RankRun::prepare_faults() {
 
 void RankRun::connect() {
   if (request_.launched) {
-    session_.emplace();
+    session_.emplace(request_.options.recovery_choice());
     auto heartbeats = start_heartbeats(*session_);
     if (!heartbeats) {
       std::fprintf(stderr, "regroup: no heartbeats: %s\n", heartbeats.error().c_str());
@@ -219,6 +219,9 @@ HostHooks RankRun::hooks() {
     if (injector_) injector_->reached(FaultPoint::kAgreement, view);
   };
   hooks.on_view = [this](const View& view) { enter_view(view); };
+  hooks.on_death = [this](RankId rank) {
+    if (detector_) detector_->confirm(rank);  // it knows who has left
+  };
   return hooks;
 }
 

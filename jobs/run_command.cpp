@@ -102,6 +102,7 @@ class RunCommand {
   void say(const std::string& text) const;
   std::expected<void, std::string> check_ranks();
   std::expected<FaultPlan, std::string> check_faults() const;
+  std::expected<void, std::string> check_recovery() const;
   int supervise();
   bool is_over(const std::optional<RunStatus>& before) const;
   int judge(int mpirun_status, const std::optional<RunStatus>& before,
@@ -217,6 +218,12 @@ std::expected<FaultPlan, std::string> RunCommand::check_faults() const {
   return plan;
 }
 
+std::expected<void, std::string> RunCommand::check_recovery() const {
+  if (!launched_ && options_.ranks == 1) return {};
+  const auto problem = problem_with(options_.recovery_choice(), launched_.has_value());
+  return problem ? std::unexpected(*problem) : std::expected<void, std::string>{};
+}
+
 // Of several ranks with the same arguments the first one says what is wrong with them. The others
 // wait for that: mpirun ends a launch when one rank fails, and would end the first before it spoke.
 // A rank that is still there afterwards was given other arguments.
@@ -235,10 +242,11 @@ int RunCommand::run() {
   const auto binding = options_.binding_options();
   const auto faults = check_faults();
   const auto heartbeats = options_.check_heartbeats();
+  const auto recovery = check_recovery();
   for (const auto* error :
        {ranks ? nullptr : &ranks.error(), schedule ? nullptr : &schedule.error(),
         binding ? nullptr : &binding.error(), faults ? nullptr : &faults.error(),
-        heartbeats ? nullptr : &heartbeats.error()}) {
+        heartbeats ? nullptr : &heartbeats.error(), recovery ? nullptr : &recovery.error()}) {
     if (error != nullptr) return refuse(*error);
   }
   schedule_ = *schedule;
@@ -265,7 +273,8 @@ int RunCommand::supervise() {
   std::vector<std::string> program = {own_program(), "run"};
   if (!chosen) program.insert(program.end(), {"--dir", options_.dir});
   program.insert(program.end(), invocation_.arguments.begin(), invocation_.arguments.end());
-  const auto command = mpirun_command({.ranks = options_.ranks}, program);
+  const auto command =
+      mpirun_command({.ranks = options_.ranks, .recovery = options_.recovery_choice()}, program);
   if (!command) return fail(command.error(), kExitNotRecovered);
   std::optional<RunStatus> before;
   if (auto status = read_status(options_.dir)) before = std::move(*status);

@@ -50,9 +50,15 @@ void RunOptions::declare(OptionSet& set) {
       .at_least(2)
       .at_most(kSuspectAfterMsMax)
       .value_name("MS");
+  declare_recovery(set);
   set.add("inject", inject, "faults for rehearsal, such as kill:rank=2,at=2s; see below")
       .value_name("SPEC");
   set.add("config", config, "TOML file with options").value_name("FILE").not_empty();
+}
+
+void RunOptions::declare_recovery(OptionSet& set) {
+  set.add("recovery", recovery, "what deaths are found with: stock MPI, or the ULFM of Open MPI 5")
+      .one_of({"auto", "stock", "ulfm"});
 }
 
 std::expected<ScheduleOptions, std::string> RunOptions::schedule_options() const {
@@ -73,6 +79,10 @@ std::expected<void, std::string> RunOptions::check_heartbeats() const {
   return std::unexpected("--suspect-after must be two heartbeats at least: not " +
                          std::to_string(suspect_after_ms) + " ms with --heartbeat " +
                          std::to_string(heartbeat_ms));
+}
+
+RecoveryChoice RunOptions::recovery_choice() const {
+  return parse_recovery_choice(recovery).value_or(RecoveryChoice::kAuto);
 }
 
 std::expected<BindingOptions, std::string> RunOptions::binding_options() const {

@@ -9,6 +9,7 @@
 #include "jobs/option_set.hpp"
 #include "runtime/host/binding.hpp"
 #include "runtime/host/fault_plan.hpp"
+#include "runtime/host/recovery_backend.hpp"
 #include "scheduler/options.hpp"
 
 namespace regroup {
@@ -31,16 +32,20 @@ struct RunOptions {
   std::string format = "text";
   std::uint32_t heartbeat_ms = 100;
   std::uint32_t suspect_after_ms = 5000;
+  std::string recovery = "auto";
   std::vector<std::string> inject;
   std::string config;
 
   void declare(OptionSet& set);
+  // That one alone, for who says what it would mean.
+  void declare_recovery(OptionSet& set);
 
   // The error is one line for the user.
   std::expected<ScheduleOptions, std::string> schedule_options() const;
   std::expected<BindingOptions, std::string> binding_options() const;
   // That ranks can be watched with these times.
   std::expected<void, std::string> check_heartbeats() const;
+  RecoveryChoice recovery_choice() const;
   // For a run of so many ranks.
   std::expected<FaultPlan, std::string> fault_plan(std::uint32_t rank_count) const;
   bool json() const { return format == "json"; }

@@ -32,8 +32,8 @@ bool DoctorReport::ready() const {
   });
 }
 
-DoctorReport examine(const LibraryDescriptions& libraries) {
-  return judge(look_around(libraries));
+DoctorReport examine(const LibraryDescriptions& libraries, RecoveryChoice recovery) {
+  return judge(look_around(libraries, recovery));
 }
 
 std::string doctor_text(const DoctorReport& report, int columns) {

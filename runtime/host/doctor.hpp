@@ -14,6 +14,7 @@
 
 #include "runtime/host/device.hpp"
 #include "runtime/host/node_topology.hpp"
+#include "runtime/host/recovery_backend.hpp"
 
 namespace regroup {
 
@@ -50,6 +51,7 @@ struct DoctorFacts {
   };
 
   LibraryDescriptions libraries;
+  RecoveryChoice recovery = RecoveryChoice::kAuto;
   std::optional<Mpirun> mpirun;
   bool is_root = false;
   bool may_run_as_root = false;        // both OMPI_ALLOW_RUN_AS_ROOT variables are set
@@ -86,13 +88,13 @@ struct DoctorReport {
 };
 
 // Takes at most some 3 s for each program that does not answer. (doctor_facts.cpp)
-DoctorFacts look_around(const LibraryDescriptions& libraries);
+DoctorFacts look_around(const LibraryDescriptions& libraries, RecoveryChoice recovery);
 
 // (doctor_checks.cpp)
 DoctorReport judge(const DoctorFacts& facts);
 
-// judge(look_around(libraries))
-DoctorReport examine(const LibraryDescriptions& libraries);
+// judge(look_around(libraries, recovery))
+DoctorReport examine(const LibraryDescriptions& libraries, RecoveryChoice recovery);
 
 // One row a check, advice on lines of its own. Ends in a newline.
 std::string doctor_text(const DoctorReport& report, int columns);

@@ -113,16 +113,24 @@ Finding check_mpirun(const DoctorFacts& facts) {
   return ok(found);
 }
 
+// Which backend a run has, and why (recovery_backend.hpp).
 Finding check_recovery(const DoctorFacts& facts) {
   if (!facts.mpirun) return missing("none: no mpirun, so there is one rank", "see mpirun");
-  if (major_of(version_in(facts.mpirun->version_output)) < 5)
-    return ok("own protocol, since this MPI has no ULFM (Open MPI 5 has it)");
+  const bool is_new = major_of(version_in(facts.mpirun->version_output)) >= 5;
   const auto said = ulfm_in(facts.mpirun->info_output);
-  if (!facts.libraries.mpi_has_ulfm || !said.value_or(true)) {
-    return warning("own protocol, since this Open MPI 5 was built without ULFM",
+  const bool has_ulfm = is_new && facts.libraries.mpi_has_ulfm && said.value_or(true);
+  if (facts.recovery == RecoveryChoice::kStock)
+    return ok("stock: own protocol, as chosen (--recovery stock)");
+  if (!has_ulfm && facts.recovery == RecoveryChoice::kUlfm)
+    return missing("ulfm is chosen, but this MPI has none: runs on several ranks are refused",
+                   "leave --recovery and REGROUP_RECOVERY at auto");
+  if (!is_new) return ok("stock: own protocol, since this MPI has no ULFM (Open MPI 5 has it)");
+  if (!has_ulfm)
+    return warning("stock: own protocol, since this Open MPI 5 was built without ULFM",
                    "an Open MPI that is configured --with-ft=ulfm reports a rank's death itself");
-  }
-  const std::string found = "native: the ULFM of Open MPI 5 (mpirun --with-ft ulfm)";
+  const std::string found =
+      "ulfm: native, that of Open MPI 5 (-n starts mpirun --with-ft ulfm; without that flag, "
+      "stock)";
   return ok(said ? found : found + "; ompi_info does not say whether it was built in");
 }
 

@@ -112,8 +112,9 @@ DoctorFacts::OpenFiles open_file_limits() {
 
 }  // namespace
 
-DoctorFacts look_around(const LibraryDescriptions& libraries) {
+DoctorFacts look_around(const LibraryDescriptions& libraries, RecoveryChoice recovery) {
   return DoctorFacts{.libraries = libraries,
+                     .recovery = recovery,
                      .mpirun = find_mpirun(),
                      .is_root = ::geteuid() == 0,
                      .may_run_as_root = is_set("OMPI_ALLOW_RUN_AS_ROOT") &&

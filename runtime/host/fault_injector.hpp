@@ -141,6 +141,8 @@ class FaultyTransport : public Transport {
   void flush() override;
   std::size_t poll(const FrameHandler& handler, std::size_t frames_max) override;
   void abandon(RankId rank) override { inner_->abandon(rank); }
+  std::optional<RankId> take_death() override { return inner_->take_death(); }
+  void enter(const View& view) override { inner_->enter(view); }
   std::size_t backlog_bytes() const override { return inner_->backlog_bytes() + held_bytes_; }
 
  private:

@@ -106,6 +106,13 @@ bool HostLoop::make_progress() {
         node_->step(FrameArrived{from, bytes}, output_);
       },
       kFramesMax);
+  while (const auto dead = transport_->take_death()) {
+    if (hooks_.on_death) {
+      hooks_.on_death(*dead);
+    } else {
+      node_->step(PeerEvidence{*dead, EvidenceKind::kConfirmed}, output_);
+    }
+  }
   node_->step(Tick{now()}, output_);
   const bool spoke = !output_.frames.empty();
   follow_view();
@@ -165,6 +172,7 @@ void HostLoop::follow_view() {
 void HostLoop::enter_view() {
   for (const RankId rank : node_->membership().confirmed()) transport_->abandon(rank);
   const View before = std::exchange(view_, node_->view());
+  transport_->enter(view_);
   remember_entry(before);
   if (hooks_.on_view) hooks_.on_view(view_);
 }

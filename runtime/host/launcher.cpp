@@ -20,7 +20,6 @@
 
 #include "runtime/host/file_system.hpp"
 #include "runtime/host/mpi_session.hpp"
-#include "runtime/host/recovery_backend.hpp"
 #include "runtime/host/subprocess.hpp"
 
 extern char** environ;
@@ -278,7 +277,7 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
                                       "--mca", "btl_vader_single_copy_mechanism", "none", "--mca",
                                       "btl_sm_single_copy_mechanism", "none"};
   if (options.survive) {
-    const auto flags = survival_flags(recovery_backend());
+    const auto flags = survival_flags(backend_to_launch(options.recovery));
     command.insert(command.end(), flags.begin(), flags.end());
   }
   append_output_settings(command);

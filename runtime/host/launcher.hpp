@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/host/recovery_backend.hpp"
+
 namespace regroup {
 
 // This process as one rank of several, as the launcher's environment says, before MPI is started.
@@ -28,6 +30,7 @@ inline constexpr bool kSurviveByDefault = true;
 struct LaunchOptions {
   std::uint32_t ranks = 1;
   bool survive = kSurviveByDefault;
+  RecoveryChoice recovery = RecoveryChoice::kAuto;  // one without a problem
 };
 
 // The command that starts ranks of `program`: mpirun and its flags, then the program.

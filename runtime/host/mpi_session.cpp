@@ -52,6 +52,12 @@ bool all_ranks_on_this_node() {
   return ranks != nullptr && here != nullptr && std::strcmp(ranks, here) == 0;
 }
 
+// Errors for a peer's death are understood by the ULFM backend alone, even if mpirun asked for
+// them.
+void leave_ulfm_out() {
+  setenv("OMPI_MCA_mpi_ft_enable", "0", 1);
+}
+
 // On one node shared memory is all that is needed. Looking for anything else takes most of the time
 // that starting takes (measured with Open MPI 4.1.4 and 4 ranks: 0.16 s so, 0.33 s without, 1.4 s
 // with no more than TCP left out, since a list replaces the one that the system had), and Open MPI
@@ -72,18 +78,27 @@ void mpi::check(int code, const char* call) {
   _exit(kExitNotRecovered);
 }
 
-MpiSession::MpiSession() : handles_(std::make_unique<Handles>()) {
+MpiSession::MpiSession(RecoveryChoice recovery) : handles_(std::make_unique<Handles>()) {
   using mpi::check;
   std::signal(SIGPIPE, SIG_IGN);  // a send to a dead peer must not end the sender
   // Open MPI yields the core at every look in vain when ranks outnumber cores. The host loop knows
   // better when it has nothing to do; a user's own choice holds.
   set_if_unset("OMPI_MCA_mpi_yield_when_idle", "0");
   if (all_ranks_on_this_node()) use_shared_memory_alone();
+  const bool wants_ulfm =
+      backend_to_launch(recovery) == RecoveryBackend::kUlfm && launched_with_ulfm();
+  if (!wants_ulfm && launched_with_ulfm()) leave_ulfm_out();
   int provided = 0;
-  check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+  const int wanted = wants_ulfm ? MPI_THREAD_MULTIPLE : MPI_THREAD_SERIALIZED;
+  check(MPI_Init_thread(nullptr, nullptr, wanted, &provided), "MPI_Init_thread");
   if (provided < MPI_THREAD_SERIALIZED) {
     std::fprintf(stderr, "regroup: this MPI has no thread support (MPI_THREAD_SERIALIZED)\n");
     _exit(kExitNotRecovered);
+  }
+  any_thread_may_call_ = provided == MPI_THREAD_MULTIPLE;
+  if (wants_ulfm && mpi::ulfm::is_enabled()) recovery_ = RecoveryBackend::kUlfm;
+  if (recovery_ == RecoveryBackend::kUlfm) {
+    check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
   }
   check(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->all), "MPI_Comm_dup");
   check(MPI_Comm_set_errhandler(handles_->all, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");

@@ -1,5 +1,6 @@
 // MPI's life in this process, without MPI's own types: started for one thread at a time
-// (MPI_THREAD_SERIALIZED), ended under a deadline. One a process; the thread that made it ends it.
+// (MPI_THREAD_SERIALIZED), or for several where ULFM needs them, and ended under a deadline. One a
+// process; the thread that made it ends it.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/host/recovery_backend.hpp"
+
 namespace regroup {
 
 class MpiSession {
@@ -16,8 +19,9 @@ class MpiSession {
   // What MPI calls its objects; only mpi_wrapper.hpp knows what is in it.
   struct Handles;
 
-  // Ends the process with exit status 3 if MPI cannot be started.
-  MpiSession();
+  // The choice has no problem (recovery_backend.hpp). Ends the process with exit status 3 if MPI
+  // cannot be started.
+  explicit MpiSession(RecoveryChoice recovery = RecoveryChoice::kAuto);
   ~MpiSession();
   MpiSession(const MpiSession&) = delete;
   MpiSession& operator=(const MpiSession&) = delete;
@@ -30,6 +34,10 @@ class MpiSession {
   // Among the ranks that share this node's memory.
   std::uint32_t local_rank() const { return local_rank_; }
   std::uint32_t local_ranks() const { return local_ranks_; }
+  // The backend that is in force, the same on all ranks that one mpirun has started.
+  RecoveryBackend recovery() const { return recovery_; }
+  // Whether threads may call MPI at the same time.
+  bool any_thread_may_call() const { return any_thread_may_call_; }
   // What each rank of this node passes in, by local rank. Collective over the node's ranks,
   // blocking: for the start of a run only.
   std::vector<std::vector<std::uint32_t>> gather_on_node(const std::vector<std::uint32_t>& numbers);
@@ -48,6 +56,8 @@ class MpiSession {
   std::uint32_t ranks_ = 1;
   std::uint32_t local_rank_ = 0;
   std::uint32_t local_ranks_ = 1;
+  RecoveryBackend recovery_ = RecoveryBackend::kStock;
+  bool any_thread_may_call_ = false;
   bool finished_ = false;
 };
 

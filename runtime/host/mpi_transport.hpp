@@ -1,10 +1,15 @@
 // Frames over MPI point-to-point messages, non-blocking calls only: a ring of receives is always
 // posted for small frames and another for large ones, so that a frame that arrives has a place to
 // go, and sends are tested until they have left. Small frames to one rank leave together, back to
-// back in one message of up to kSmallFrameBytes, which stays under the usual eager limit.
+// back in one message of up to kSmallFrameBytes, which stays under the usual eager limit. Without
+// ULFM all of them take the communicator of the start. With it (see MpiSession::recovery), deaths
+// are asked of MPI, and frames move on to the shrunk communicator once the members of a view have
+// one; the one before it is still listened to, until the next view makes what is in it worthless.
 #pragma once
 
+#include <chrono>
 #include <memory>
+#include <optional>
 
 #include "runtime/host/transport.hpp"
 
@@ -30,7 +35,16 @@ class MpiTransport : public Transport {
   std::size_t poll(const FrameHandler& handler, std::size_t frames_max) override;
   // Their buffers are kept to the end, since MPI may still read them.
   void abandon(RankId rank) override;
+  std::optional<RankId> take_death() override;
+  void enter(const View& view) override;
   std::size_t backlog_bytes() const override;
+
+  // How often the communicator has been shrunk, and how long MPI took for the last time.
+  struct Shrinks {
+    std::uint32_t count = 0;
+    std::chrono::nanoseconds last{};
+  };
+  Shrinks shrinks() const;
 
  private:
   class Implementation;

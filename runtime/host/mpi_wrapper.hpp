@@ -1,6 +1,6 @@
 // The one door to MPI: nothing but this header includes <mpi.h>, and every return code passes
-// check(). Included by the sources of this layer's MPI session and transport, never by another
-// header.
+// check(), or trouble() where a peer's death is not the end. Included by the sources of this
+// layer's MPI session, transport and recovery, and by mpi_channel.hpp, which they share.
 #pragma once
 
 // The C interface alone: the C++ one, long deprecated, would be compiled in otherwise.
@@ -11,6 +11,8 @@
 #include <mpi-ext.h>
 #endif
 
+#include <vector>
+
 #include "runtime/host/mpi_session.hpp"
 
 namespace regroup {
@@ -19,12 +21,26 @@ namespace mpi {
 // Ends the rank, saying which call failed and why, unless code is MPI_SUCCESS.
 void check(int code, const char* call);
 
-// Whether this MPI has the calls of User-Level Failure Mitigation (MPIX_Comm_shrink and others).
-#ifdef OMPI_HAVE_MPI_EXT_FTMPI
-inline constexpr bool kHasUlfm = true;
-#else
-inline constexpr bool kHasUlfm = false;
-#endif
+// What a call over a communicator may say with User-Level Failure Mitigation.
+enum class Trouble {
+  kNone,
+  kPeerFailed,  // or another failure that nobody has acknowledged keeps it from completing
+  kRevoked,     // nothing goes over this communicator any more
+};
+// Ends the rank at any other error, like check(). Without ULFM every error is such a one.
+Trouble trouble(int code, const char* call);
+
+// The calls of ULFM. Where the library lacks it they may not be called: they end the rank.
+namespace ulfm {
+// Whether it is in force in this process.
+bool is_enabled();
+// The failed ranks of the communicator as far as this process knows, by their number there, and
+// lets receives from any source go on that wait for their acknowledgement.
+std::vector<int> take_failed(MPI_Comm communicator);
+void revoke(MPI_Comm communicator);
+// Collective over the ranks that live, blocking. The return code of MPIX_Comm_shrink.
+int shrink(MPI_Comm communicator, MPI_Comm* shrunk);
+}  // namespace ulfm
 }  // namespace mpi
 
 struct MpiSession::Handles {

@@ -5,10 +5,12 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <span>
 
 #include "runtime/protocol/buffer.hpp"
 #include "runtime/protocol/ids.hpp"
+#include "runtime/protocol/view.hpp"
 
 namespace regroup {
 
@@ -32,6 +34,10 @@ class Transport {
   virtual std::size_t poll(const FrameHandler& handler, std::size_t frames_max) = 0;
   // The rank is gone: what is under way to it will never leave, and counts no more.
   virtual void abandon(RankId) {}
+  // A rank that the transport itself has found dead, for certain, since it was asked last.
+  virtual std::optional<RankId> take_death() { return std::nullopt; }
+  // The members have entered this view: frames of another one matter no more, in either direction.
+  virtual void enter(const View&) {}
   // Bytes handed over that have not left yet.
   virtual std::size_t backlog_bytes() const = 0;
 };

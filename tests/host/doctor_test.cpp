@@ -122,13 +122,21 @@ TEST(Doctor, RecoveryBackendFollowsTheMpi) {
   DoctorFacts silent = ulfm;
   silent.mpirun->info_output = "";
 
+  DoctorFacts chosen = ulfm;
+  chosen.recovery = RecoveryChoice::kStock;
+  DoctorFacts unmet = healthy();
+  unmet.recovery = RecoveryChoice::kUlfm;
   DoctorFacts built_before = ulfm;
   built_before.libraries.mpi_has_ulfm = false;
 
   EXPECT_THAT(check_of(stock, "recovery").found, HasSubstr("own protocol"));
   EXPECT_THAT(check_of(stock, "recovery").found, HasSubstr("no ULFM"));
   EXPECT_EQ(check_of(stock, "recovery").status, CheckStatus::kOk);
-  EXPECT_THAT(check_of(ulfm, "recovery").found, HasSubstr("native"));
+  EXPECT_THAT(check_of(chosen, "recovery").found, HasSubstr("stock: own protocol, as chosen"));
+  EXPECT_EQ(check_of(chosen, "recovery").status, CheckStatus::kOk);
+  EXPECT_EQ(check_of(unmet, "recovery").status, CheckStatus::kMissing);
+  EXPECT_THAT(check_of(unmet, "recovery").found, HasSubstr("refused"));
+  EXPECT_THAT(check_of(ulfm, "recovery").found, HasSubstr("ulfm: native"));
   EXPECT_EQ(check_of(ulfm, "recovery").status, CheckStatus::kOk);
   EXPECT_THAT(check_of(without, "recovery").found, HasSubstr("own protocol"));
   EXPECT_EQ(check_of(without, "recovery").status, CheckStatus::kWarning);
@@ -238,7 +246,8 @@ TEST(Doctor, JsonHasEveryCheck) {
 }
 
 TEST(Doctor, LooksAtThisMachineWithoutFailing) {
-  const DoctorReport report = examine({.mpi = "Open MPI v4.1.4", .hdf5 = "1.10.8"});
+  const DoctorReport report =
+      examine({.mpi = "Open MPI v4.1.4", .hdf5 = "1.10.8"}, RecoveryChoice::kAuto);
 
   EXPECT_EQ(report.checks.size(), 12U);
   for (const DoctorCheck& check : report.checks) EXPECT_FALSE(check.found.empty()) << check.name;

@@ -31,6 +31,7 @@ constexpr RankId kSecond{1};
 // What a test has a rank do; a handler that is empty does nothing.
 struct Script {
   std::function<void(Context&)> on_start;
+  std::function<void(Context&)> on_view;
   std::function<void(Context&)> on_tick;
   std::function<void(Context&, RankId, MessageKind)> on_message;
   std::function<void(Context&)> on_work_wanted;
@@ -42,7 +43,7 @@ class ScriptedService : public Service {
  public:
   explicit ScriptedService(const Script& script) : script_(&script) {}
   void on_start(Context& context) override { call(script_->on_start, context); }
-  void on_view(Context&) override {}
+  void on_view(Context& context) override { call(script_->on_view, context); }
   void on_tick(Context& context) override { call(script_->on_tick, context); }
   bool on_message(Context& context, RankId from, MessageKind kind,
                   std::span<const std::byte>) override {
@@ -215,6 +216,46 @@ TEST(HostLoop, CompanionAnswersWhileAnOrderKeepsTheLeaderBusy) {
   EXPECT_EQ(outcome.message, "computed");
   EXPECT_EQ(told.get().message, "told");
   EXPECT_EQ(answers, kAnswersWanted);
+}
+
+// Grants every token: there is nobody else.
+FenceAnswer grant(const FenceRequest& request) {
+  return {.epoch = request.epoch, .content = Buffer(request.content.view())};
+}
+
+TEST(HostLoop, ADeathThatTheTransportFindsLeadsToAView) {
+  MemoryNetwork network(2);
+  Rank rank(network, kFirst,
+            {.on_view =
+                 [](Context& context) {
+                   context.finish({0, "went on"});
+                 }},
+            {.take_fence = grant, .on_revoked = {}, .on_view = {}, .on_death = {}});
+  rank.transport.pretend_death(kSecond);
+
+  EXPECT_EQ(rank.loop.run().message, "went on");
+  ASSERT_TRUE(rank.transport.entered());
+  EXPECT_EQ(rank.transport.entered()->members, RankSet{kFirst});
+}
+
+TEST(HostLoop, WhoKnowsWhichRanksHaveLeftDecidesWhetherADeathIsAFailure) {
+  MemoryNetwork network(2);
+  std::vector<RankId> deaths;
+  HostLoop* loop = nullptr;
+  HostHooks hooks{.take_fence = grant, .on_revoked = {}, .on_view = {}, .on_death = {}};
+  hooks.on_death = [&](RankId dead) {
+    deaths.push_back(dead);
+    loop->request_stop(SIGTERM);
+  };
+  Rank rank(network, kFirst, {}, std::move(hooks));
+  loop = &rank.loop;
+  rank.transport.pretend_death(kSecond);
+
+  const Outcome outcome = rank.loop.run();
+
+  EXPECT_TRUE(outcome.message.starts_with(kStoppedBySignal)) << outcome.message;
+  EXPECT_EQ(deaths, std::vector<RankId>{kSecond});
+  EXPECT_FALSE(rank.transport.entered());
 }
 
 TEST(HostLoop, LooksAreTakenWhileAnOrderRuns) {

@@ -139,13 +139,26 @@ TEST(MpirunCommand, LinesThatNeverEndPassAtOnce) {
 
 TEST(MpirunCommand, LetsSurvivorsLiveOnlyWhenTold) {
   const MpirunOnPath mpirun;
-  const auto flags = survival_flags(recovery_backend());
+  const auto flags = survival_flags(backend_to_launch(RecoveryChoice::kAuto));
   const auto has_flags = [&](const std::vector<std::string>& command) {
     return !std::ranges::search(command, flags).empty();
   };
   EXPECT_TRUE(has_flags(*mpirun_command({.ranks = 2, .survive = true}, {"program"})));
   EXPECT_FALSE(has_flags(*mpirun_command({.ranks = 2, .survive = false}, {"program"})));
   EXPECT_EQ(has_flags(*mpirun_command({.ranks = 2}, {"program"})), kSurviveByDefault);
+}
+
+TEST(MpirunCommand, AsksForUlfmWhereItIsAndIsWanted) {
+  const MpirunOnPath mpirun;
+  const auto asks = [](RecoveryChoice choice) {
+    const auto command = mpirun_command({.ranks = 2, .recovery = choice}, {"program"});
+    const bool ulfm = std::ranges::find(*command, "--with-ft") != command->end();
+    const bool stock = std::ranges::find(*command, "--enable-recovery") != command->end();
+    EXPECT_NE(ulfm, stock);
+    return ulfm;
+  };
+  EXPECT_EQ(asks(RecoveryChoice::kAuto), built_with_ulfm());
+  EXPECT_FALSE(asks(RecoveryChoice::kStock));
 }
 
 TEST(MpirunCommand, SaysWhatToDoWithoutMpirun) {

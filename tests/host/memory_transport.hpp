@@ -5,6 +5,7 @@
 #include <atomic>
 #include <deque>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -67,10 +68,18 @@ class MemoryTransport : public Transport {
   }
   std::uint64_t polls() const { return polls_; }
 
+  // Finds the rank dead when it is asked next.
+  void pretend_death(RankId rank) { death_ = rank; }
+  std::optional<RankId> take_death() override { return std::exchange(death_, std::nullopt); }
+  void enter(const View& view) override { entered_ = view; }
+  const std::optional<View>& entered() const { return entered_; }
+
  private:
   MemoryNetwork* network_;
   RankId self_;
   std::size_t backlog_bytes_ = 0;
+  std::optional<RankId> death_;
+  std::optional<View> entered_;
   std::uint64_t polls_ = 0;
   std::uint64_t backlog_leaves_at_poll_ = 0;
 };

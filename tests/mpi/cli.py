@@ -21,6 +21,7 @@ import unittest
 
 REGROUP = os.environ["REGROUP_PROGRAM"]
 FLAKY_JOB = os.environ["FLAKY_JOB_PROGRAM"]
+RECOVERY = os.environ.get("CLI_TEST_RECOVERY")  # the backend that runs are to have; if not set, any
 IS_SANITIZED = os.environ.get("PROGRAMS_ARE_SANITIZED") == "1"
 
 MARK = "CLI_TEST_FOLDER"
@@ -114,6 +115,8 @@ class CliTest(unittest.TestCase):
         temporary = self._root / "tmp"  # a launcher that is killed leaves a directory there
         temporary.mkdir()
         self.environment = clean_environment() | {MARK: str(self.folder), "TMPDIR": str(temporary)}
+        if RECOVERY:
+            self.environment["REGROUP_RECOVERY"] = RECOVERY
         self._dirs = 0
         self.addCleanup(self._remove)
 
@@ -189,6 +192,8 @@ class CliTest(unittest.TestCase):
         if os.geteuid() == 0:
             names = ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_ALLOW_RUN_AS_ROOT")
             allow = {name + end: "1" for name in names for end in ("", "_CONFIRM")}
+        if RECOVERY == "ulfm" and "--with-ft" not in command:
+            allow["REGROUP_RECOVERY"] = "auto"  # ranks whose mpirun has no such flag refuse it
         words = ["mpirun", "--oversubscribe", "-n", ranks, *command]
         return self.start(words, env=allow | (env or {}), **settings)
 

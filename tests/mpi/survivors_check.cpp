@@ -1,7 +1,8 @@
 // How launching deals with deaths, on real ranks and without the rest of a run. This program starts
 // itself as four ranks, some of which kill themselves. With `survive` the others must live on to
 // leave a file each, mpirun must end and say nothing of the deaths; without it they must be ended
-// before that. An mpirun that stays although all is over must be ended, too.
+// before that. An mpirun that stays although all is over must be ended, too. Its argument, if it
+// has one, is the recovery backend that is to be launched.
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -46,11 +47,15 @@ bool is_in(const std::string& victims, std::uint32_t rank) {
   return victims.find(static_cast<char>('0' + rank)) != std::string::npos;
 }
 
-// survivors_check FOLDER VICTIMS ENDING, as one of the ranks.
+RecoveryChoice choice_of(const char* text) {
+  return parse_recovery_choice(text).value_or(RecoveryChoice::kAuto);
+}
+
+// survivors_check FOLDER VICTIMS ENDING RECOVERY, as one of the ranks.
 int be_a_rank(const std::filesystem::path& folder, const std::string& victims,
-              const std::string& ending) {
+              const std::string& ending, const std::string& recovery) {
   using Clock = std::chrono::steady_clock;
-  const MpiSession session;
+  const MpiSession session(choice_of(recovery.c_str()));
   leave(file_of(folder, "began", session.rank()));
   const auto deadline = Clock::now() + kRankSecondsMax;
   while (count(folder, "began") < static_cast<int>(kRanks) && Clock::now() < deadline) {
@@ -73,12 +78,15 @@ struct Launch {
   bool told_to_end = false;
 };
 
+std::string recovery = "auto";
+
 Launch launch(const std::filesystem::path& folder, bool survive, const std::string& victims,
               const std::string& ending) {
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
-  const auto command = mpirun_command({.ranks = kRanks, .survive = survive},
-                                      {own_program(), folder.string(), victims, ending});
+  const auto command =
+      mpirun_command({.ranks = kRanks, .survive = survive, .recovery = choice_of(recovery.c_str())},
+                     {own_program(), folder.string(), victims, ending, recovery});
   Launch launched;
   if (!command) return launched;
   LaunchOutput output(survive ? LaunchOutput::KnownNoise::kHide : LaunchOutput::KnownNoise::kShow);
@@ -141,7 +149,10 @@ int check_all(const std::filesystem::path& folder) {
 }  // namespace regroup
 
 int main(int argc, char** argv) {
-  if (regroup::launched_rank() && argc == 4) return regroup::be_a_rank(argv[1], argv[2], argv[3]);
+  if (regroup::launched_rank() && argc == 5) {
+    return regroup::be_a_rank(argv[1], argv[2], argv[3], argv[4]);
+  }
+  if (argc == 2) regroup::recovery = argv[1];
   std::string pattern =
       (std::filesystem::temp_directory_path() / "regroup-survivors-XXXXXX").string();
   if (mkdtemp(pattern.data()) == nullptr) return 1;
