@@ -12,9 +12,9 @@ namespace {
 constexpr int kExitNotRecovered = 3;
 
 // What making and sending an entry takes, roughly: by its bytes, copied for each standby, and by
-// the shards of the tables that are looked through, 64 at a time.
-constexpr Nanoseconds entry_cost(std::size_t bytes, std::size_t copies, std::uint64_t shards) {
-  return static_cast<Nanoseconds>(bytes * (copies + 1) + shards / 64);
+// the words of the table that are looked at.
+constexpr Nanoseconds entry_cost(std::size_t bytes, std::size_t copies, std::size_t words) {
+  return static_cast<Nanoseconds>(bytes * (copies + 1) + words);
 }
 
 }  // namespace
@@ -40,12 +40,12 @@ void Coordinator::replicate(Context& context, bool urgent) {
   const auto dispatches = ledger_.begin_entry();
   Buffer state;
   std::size_t bytes = 0;
-  std::uint64_t shards = 0;
+  std::size_t words = 0;
   for (const auto [to, form] : dispatches) {
     if (form == LedgerForm::kState && settled_state_.empty() && state.empty()) {
       Writer writer(state);
       save_state(writer);
-      shards = table_->shards();
+      words = table_->save_words();
     }
     const auto content = form == LedgerForm::kRecords ? ledger_.recorded_bytes()
                          : settled_state_.empty()     ? state.view()
@@ -60,7 +60,7 @@ void Coordinator::replicate(Context& context, bool urgent) {
   EntryInFlight entry{ledger_.position(), {}};
   for (const Peer& peer : peers_) entry.reports.push_back(peer.reports);
   entries_in_flight_.push_back(std::move(entry));
-  ledger_.sent(context.now(), entry_cost(bytes, dispatches.size(), shards));
+  ledger_.sent(context.now(), entry_cost(bytes, dispatches.size(), words));
 }
 
 bool Coordinator::on_ledger_held(Context& context, RankId from, Reader& reader) {

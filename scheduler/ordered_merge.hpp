@@ -117,8 +117,11 @@ class OrderedMerge {
     writer.put(std::uint64_t{state_.front});
     put_optional(writer, codec, state_.total);
     writer.put(state_.open_blocks);
-    for (std::size_t index = state_.front; index < state_.blocks.size(); ++index) {
-      if (state_.blocks[index]) put_block(writer, codec, index, *state_.blocks[index]);
+    std::size_t index = state_.front;
+    for (std::uint64_t left = state_.open_blocks; left != 0; ++index) {
+      if (!state_.blocks[index]) continue;
+      put_block(writer, codec, index, *state_.blocks[index]);
+      --left;
     }
   }
 

@@ -51,6 +51,10 @@ class PieceWriter {
     }
   }
 
+  void add_run(ShardState state, std::uint64_t shards) {
+    if (shards != 0) append(static_cast<std::uint64_t>(state), shards);
+  }
+
   void finish() {
     if (count_ == 0) return;
     writer_->put_varint(count_ << kKindBits | kind_);
@@ -116,13 +120,20 @@ bool unused_bits_clear(std::span<const StateWord> words, std::uint64_t shards) {
 
 }  // namespace
 
-void put_states(Writer& writer, std::span<const StateWord> words, std::uint64_t shards) {
+void put_states(Writer& writer, std::span<const StateWord> words, std::uint64_t shards,
+                const KnownWords& known) {
   REGROUP_CHECK(words.size() == state_words(shards), "states of another number of shards");
+  const std::size_t end = std::min(known.pending_from, words.size());
+  const std::size_t begin = std::min(known.done, end);
+  const auto shards_before = [&](std::size_t word) {
+    return std::min(shards, word * StateWord::kShards);
+  };
   PieceWriter pieces(writer, words);
-  for (std::size_t index = 0; index < words.size(); ++index) {
-    const std::uint64_t first = index * StateWord::kShards;
-    pieces.add_word(index, std::min(StateWord::kShards, shards - first));
+  pieces.add_run(ShardState::kDone, shards_before(begin));
+  for (std::size_t index = begin; index < end; ++index) {
+    pieces.add_word(index, shards_before(index + 1) - shards_before(index));
   }
+  pieces.add_run(ShardState::kPending, shards - shards_before(end));
   pieces.finish();
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "runtime/protocol/wire.hpp"
@@ -26,9 +27,17 @@ constexpr std::size_t state_words(std::uint64_t shards) {
   return shards / StateWord::kShards + (shards % StateWord::kShards != 0);
 }
 
+// Words that need not be looked at: so many at the front hold nothing but done shards, and those
+// from another on nothing but pending ones.
+struct KnownWords {
+  std::size_t done = 0;
+  std::size_t pending_from = std::numeric_limits<std::size_t>::max();
+};
+
 // Appends the states of `shards` shards, state_words(shards) words; unused bits are clear. At most
-// 16 bytes a word, and 10.
-void put_states(Writer& writer, std::span<const StateWord> words, std::uint64_t shards);
+// 16 bytes a word, and 10. The bytes do not depend on what is known.
+void put_states(Writer& writer, std::span<const StateWord> words, std::uint64_t shards,
+                const KnownWords& known = {});
 
 // Reads them into words that are all clear. False, with the words undefined, if the input is
 // anything but the states of `shards` shards. What follows them stays unread.

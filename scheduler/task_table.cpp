@@ -155,6 +155,7 @@ Attempt TaskTable::attempt(ShardId shard) const {
 
 void TaskTable::lease(ShardRange range) {
   REGROUP_CHECK(within(range), "a lease beyond the stage");
+  touch(range);
   for_each_word(range, [](StateWord& word, std::uint64_t, std::uint64_t mask) {
     REGROUP_CHECK(((word.low | word.high) & mask) == 0, "a lease of a shard that is not pending");
     word.low |= mask;
@@ -177,6 +178,7 @@ std::expected<CommitCounts, CommitRefusal> TaskTable::commit(ShardRange range, A
     return std::unexpected(CommitRefusal{Reason::kNeverIssued, *refused, attempts_.at(*refused)});
   }
 
+  touch(range);
   CommitCounts counts;
   std::uint64_t were_leased = 0;
   RunGatherer runs([&](ShardRange run) { newly_done.push_back(run); });
@@ -236,11 +238,13 @@ void TaskTable::reopen_all() {
   counter(ShardState::kDone) = 0;
   counter(ShardState::kQuarantined) = 0;
   no_pending_below_ = 0;
+  done_words_ = 0;
 }
 
 bool TaskTable::quarantine(ShardId shard) {
   const ShardState before = state(shard);
   if (before == ShardState::kDone || before == ShardState::kQuarantined) return false;
+  touch({shard, 1});
   StateWord& word = words_[shard.value / kWordShards];
   const std::uint64_t bit = std::uint64_t{1} << shard.value % kWordShards;
   word.low |= bit;
@@ -284,9 +288,11 @@ std::size_t TaskTable::memory_bytes() const {
   return sizeof *this + words_.capacity() * sizeof(StateWord) + attempts_.memory_bytes();
 }
 
-void TaskTable::save(Writer& writer) const {
+void TaskTable::save(Writer& writer) {
+  const auto all_done = [](const StateWord& word) { return word.low == 0 && word.high == kAll; };
+  while (done_words_ < touched_words_ && all_done(words_[done_words_])) ++done_words_;
   writer.put_varint(shards_);
-  put_states(writer, words_, shards_);
+  put_states(writer, words_, shards_, {done_words_, touched_words_});
   attempts_.save(writer);
 }
 
@@ -304,6 +310,7 @@ std::expected<TaskTable, std::string> TaskTable::load(Reader& reader, std::uint6
   if (!table.attempts_.load(reader, shards)) {
     return std::unexpected("the attempts of the saved task table are damaged");
   }
+  table.touched_words_ = table.words_.size();
   table.count_states();
   return table;
 }

@@ -5,6 +5,7 @@
 // policy's to remember.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -114,12 +115,17 @@ class TaskTable {
   // shard, rounded up to 64 shards, and kHeaderBytesMax; runs of equal states take 1 to 10 bytes
   // each. Attempts take at most 15 bytes a step (see AttemptMap). Equal tables are equal bytes.
   static constexpr std::size_t kHeaderBytesMax = 32;
-  void save(Writer& writer) const;
+  void save(Writer& writer);
+  // Words of 64 shards that save() would look at.
+  std::size_t save_words() const { return touched_words_ - done_words_; }
   // The table that save wrote, of a stage of `shards`. Never trusts its input; the error is one
   // line. Allocates two bits a shard, on the word of the caller and not of the input.
   static std::expected<TaskTable, std::string> load(Reader& reader, std::uint64_t shards);
 
  private:
+  void touch(ShardRange range) {
+    touched_words_ = std::max(touched_words_, state_words(range.end().value));
+  }
   static std::uint64_t bits_in(ShardState state, const StateWord& word);
   bool within(ShardRange range) const;
   std::uint64_t& counter(ShardState state) { return counts_[static_cast<std::size_t>(state)]; }
@@ -132,6 +138,8 @@ class TaskTable {
   std::vector<StateWord> words_;
   std::array<std::uint64_t, 4> counts_{};  // by state
   std::uint64_t no_pending_below_ = 0;
+  std::size_t done_words_ = 0;     // at the front, with done shards alone
+  std::size_t touched_words_ = 0;  // beyond these all shards are pending
   AttemptMap attempts_;
 };
 

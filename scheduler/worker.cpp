@@ -574,10 +574,12 @@ void Worker::append_entry(ShardRange shards, Attempt attempt, std::uint32_t valu
 }
 
 void Worker::send_results(Context& context) {
-  const ResultReport report{++reports_, stage_, result_entries_, results_.view()};
+  ++reports_;
+  send_report(context, {reports_, stage_, result_entries_, results_.view()});
   // What the coordinator's own rank has is as safe as the report would be.
-  if (!context.is_coordinator() || awaiting_) unsafe_reports_.add(report);
-  send_report(context, report);
+  if (!context.is_coordinator() || awaiting_) {
+    unsafe_reports_.add(reports_, stage_, result_entries_, results_);
+  }
   drop_results();
   results_sent_at_ = context.now();
 }

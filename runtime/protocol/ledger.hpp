@@ -61,8 +61,8 @@ class LedgerCopy {
 class LedgerLeader {
  public:
   // Between entries: what their making and sending costs stays below one part in kCostShare.
-  static constexpr Nanoseconds kPeriod = 5 * kMillisecond;
-  static constexpr Nanoseconds kCostShare = 250;
+  static constexpr Nanoseconds kPeriod = 2 * kMillisecond;
+  static constexpr Nanoseconds kCostShare = 100;
   // Entries that a standby has not confirmed. One that is slower is sent nothing until it has
   // caught up, and then the state.
   static constexpr LedgerPosition kInFlightMax = 4;
