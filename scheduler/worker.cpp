@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "runtime/protocol/check.hpp"
+#include "runtime/protocol/planted.hpp"
 #include "scheduler/shard_source.hpp"
 
 namespace regroup {
@@ -228,8 +229,10 @@ bool Worker::on_partitions_taken(Context& context, RankId from, Reader& reader) 
     return true;
   }
   if (!map_shard.owners_left.empty()) return true;
-  add_values(context, {shard, 1}, map_shard.attempt,
-             static_cast<std::uint32_t>(map_shard.value.size()), map_shard.value.view());
+  if (!planted(PlantedBug::kReportBeforeParts)) {
+    add_values(context, {shard, 1}, map_shard.attempt,
+               static_cast<std::uint32_t>(map_shard.value.size()), map_shard.value.view());
+  }
   map_shards_.erase(found);
   if (result_shards_ != 0) send_results(context);
   return true;
@@ -262,6 +265,7 @@ void Worker::on_view(Context& context) {
     discard_all();
     return announce(context);
   }
+  if (planted(PlantedBug::kKeepLeases)) return announce(context);
   queue_.clear();
   queued_ = 0;
   map_shards_.clear();
@@ -317,7 +321,7 @@ void Worker::enter_round(std::uint32_t round) {
   parts_taken_.clear();
   parts_stage_ = {};
   absorb_orders_.clear();
-  absorb_orders_.push_back({.kind = WorkKind::kForget});
+  if (!planted(PlantedBug::kKeepOldParts)) absorb_orders_.push_back({.kind = WorkKind::kForget});
 }
 
 // ---- the queue of leases ----
@@ -660,6 +664,11 @@ void Worker::send_partitions(Context& context, WorkResult& result) {
     const auto value = result.results.bytes.view();
     return add_values(context, {shard, 1}, result.attempt, static_cast<std::uint32_t>(value.size()),
                       value);
+  }
+  if (planted(PlantedBug::kReportBeforeParts)) {
+    add_values(context, {shard, 1}, result.attempt,
+               static_cast<std::uint32_t>(result.results.bytes.size()),
+               result.results.bytes.view());
   }
   MapShard& map_shard = map_shards_[shard];
   map_shard.attempt = result.attempt;

@@ -435,7 +435,7 @@ void Checkers::rank_killed(RankId rank) {
 // A rank that stood still may come back when all is over; and where deaths show as silence alone or
 // messages are lost, the others may leave one behind that they cannot reach.
 bool Checkers::may_end_alone(RankId rank) const {
-  return options_.failures.witnesses < 1 || options_.failures.control_loss > 0 ||
+  return options_.failures.witnesses < 1 || options_.failures.loses_messages() ||
          std::ranges::any_of(options_.failures.faults, [&](const Fault& fault) {
            return fault.rank == rank && fault.kind == Fault::Kind::kPause;
          });
@@ -444,7 +444,7 @@ bool Checkers::may_end_alone(RankId rank) const {
 // Those whom nothing befell are less than half, and cannot know that the others are not elsewhere.
 bool Checkers::may_lack_quorum() const {
   std::uint32_t spared = 0;
-  bool silent = options_.failures.witnesses < 1;
+  bool silent = options_.failures.witnesses < 1 || !options_.failures.partitions.empty();
   for (const Fault& fault : options_.failures.faults) silent |= fault.kind == Fault::Kind::kPause;
   for (std::uint32_t rank = 0; rank < options_.ranks; ++rank) {
     spared += options_.failures.hits(RankId{rank}) ? 0 : 1;
@@ -623,6 +623,13 @@ void Checkers::derive_time_bound() {
     time_bound_ += fault.at + fault.duration + undisturbed * options_.ranks +
                    failures.suspect_after + 2 * Membership::kPatience;
   }
+  for (const Partition& partition : failures.partitions) {
+    time_bound_ += partition.at + partition.duration + undisturbed * options_.ranks +
+                   failures.suspect_after + 2 * Membership::kPatience;
+  }
+  const auto lost = std::ranges::count(failures.faults, Fault::Kind::kLoseFrame, &Fault::kind);
+  time_bound_ += lost * (Node::kStallTimeout + Node::kStallTimeout / Node::kStallLooks);
+  time_bound_ += 100 * failures.rare.late_max;
   time_bound_ += failures.give_up_after + Coordinator::kGoodbyeTimeout;
 }
 

@@ -61,6 +61,10 @@ class Checkers : public ResultSink {
   std::expected<void, std::string> load_state(Reader& reader) override;
   std::size_t state_bytes() const override { return handed_bytes_; }
 
+  // For checkers that are not of this class: the rank and time are those of at_time().
+  void violated(const char* invariant, const std::string& what);
+  RankId rank() const { return rank_; }
+
   // The first violation, on one line.
   const std::optional<std::string>& violation() const { return violation_; }
 
@@ -87,7 +91,6 @@ class Checkers : public ResultSink {
     std::vector<std::uint64_t> vector;
   };
 
-  void violated(const char* invariant, const std::string& what);
   std::string name(StageId stage, ShardId shard) const;
   ShardRecord* record(const char* invariant, std::uint64_t stage, ShardId shard);
 
