@@ -77,9 +77,14 @@ inline bool planted(PlantedBug bug) {
 }
 #else
 inline constexpr bool kBugsArePlanted = false;
+inline constexpr PlantedBug planted_bug = PlantedBug::kNone;
 constexpr bool planted(PlantedBug) {
   return false;
 }
 #endif
+
+constexpr std::string_view name_of(PlantedBug bug) {
+  return kPlantedBugNames[static_cast<std::size_t>(bug)];
+}
 
 }  // namespace regroup

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "runtime/protocol/planted.hpp"
+#include "tests/sim/broken_check.hpp"
 #include "tests/sim/random.hpp"
 
 namespace regroup::sim {
@@ -216,6 +218,18 @@ extern "C" void say_last_words(int) {
   std::fputs(last_words, stderr);
 }
 
+// Where broken checks are thrown, one is a violation of its own.
+Report simulate_safely(const WorldOptions& options) {
+  try {
+    return simulate(options);
+  } catch (const BrokenCheck& broken) {
+    Report report;
+    report.violation = fmt::format("check: seed {}: the protocol found itself broken: {}",
+                                   options.seed, broken.what);
+    return report;
+  }
+}
+
 }  // namespace
 
 WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
@@ -244,7 +258,9 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
 }
 
 std::string reproduce(std::uint64_t seed, const Overrides& overrides) {
-  std::string command = fmt::format("regroup-sim --seed {}", seed);
+  std::string command = "regroup-sim";
+  if (kBugsArePlanted) command += fmt::format("-planted --plant {}", name_of(planted_bug));
+  command += fmt::format(" --seed {}", seed);
   if (overrides.ranks) command += fmt::format(" --ranks {}", *overrides.ranks);
   if (overrides.policy) command += fmt::format(" --policy {}", name_of(*overrides.policy));
   return command + " --trace";
@@ -256,11 +272,11 @@ Report run_scenario(const WorldOptions& options, Repeat repeat) {
                                         options.ranks, name_of(options.schedule.policy));
   *written.out = '\0';
   const auto handler_before = std::signal(SIGABRT, say_last_words);
-  Report report = simulate(options);
+  Report report = simulate_safely(options);
   if (repeat == Repeat::kTwice && !report.violation) {
     WorldOptions silent = options;
     silent.trace = false;
-    const Report again = simulate(silent);
+    const Report again = simulate_safely(silent);
     if (again.trace_hash != report.trace_hash || again.virtual_time != report.virtual_time) {
       report.violation =
           fmt::format("I14 same trace: rank 0, t = {:.6f} ms, seed {}: two runs differ",
