@@ -13,6 +13,8 @@ namespace {
 constexpr const char* kOneVote = "I2 one vote";
 constexpr const char* kAgreement = "I5 agreement";
 constexpr const char* kRevokedEpoch = "I6 delivery";
+constexpr const char* kProgress = "I13 progress";
+constexpr int kExitResumable = 75;
 
 RankId proposer_of(std::uint64_t ballot) {
   return RankId{static_cast<std::uint32_t>(ballot)};
@@ -200,6 +202,23 @@ void AgreementCheckers::after_step(RankId rank, const Node& node) {
   confirmed_[rank.value] = confirmed;
   if (!gone_.contains_all(confirmed)) {
     checkers_->violated(kAgreement, "a rank that lives is counted as dead");
+  }
+}
+
+void AgreementCheckers::rank_ended(RankId rank, const Outcome& outcome) {
+  gone_.insert(rank);
+  if (outcome.alone && outcome.exit_status == kExitResumable) gave_up_.insert(rank);
+}
+
+void AgreementCheckers::run_ended() {
+  if (views_.empty()) return;
+  const View& latest = views_.rbegin()->second;
+  for (const RankId rank : gave_up_) {
+    if (!latest.members.contains(rank)) continue;
+    if (!is_quorum(gave_up_, latest, confirmed_[rank.value])) continue;
+    checkers_->violated(kProgress, fmt::format("rank {} and others gave up in epoch {}, though "
+                                               "they were enough to go on",
+                                               rank.value, latest.epoch.value));
   }
 }
 

@@ -29,7 +29,10 @@ class AgreementCheckers {
   void taken_in(const Output& output);
   // After any step: I5, nobody counts the living as dead.
   void after_step(RankId rank, const Node& node);
-  void rank_gone(RankId rank) { gone_.insert(rank); }
+  void rank_killed(RankId rank) { gone_.insert(rank); }
+  void rank_ended(RankId rank, const Outcome& outcome);
+  // I13: where members of the latest view gave up, they were too few to go on.
+  void run_ended();
   void token_wanted(RankId rank, const Node& node, const FenceRequest& request);
   // The token of the epoch is made with this content, for good.
   void token_made(Epoch epoch, std::span<const std::byte> content);
@@ -75,6 +78,7 @@ class AgreementCheckers {
   std::vector<RankSet> confirmed_;  // by rank, as of its latest step
   std::optional<Stale> stale_;      // that is being taken in
   RankSet gone_;
+  RankSet gave_up_;
 };
 
 }  // namespace regroup::sim

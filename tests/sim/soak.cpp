@@ -7,6 +7,7 @@
 #include <cstring>
 #include <new>
 #include <thread>
+#include <vector>
 
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -27,7 +28,6 @@ constexpr double kProgressSeconds = 10;
 // Written by one worker, read by the parent when that worker has ended.
 struct Slot {
   std::atomic<std::uint64_t> running{0};  // a seed; 0: none
-  pid_t process = -1;
   Probes probes;
   double time_bound_share = 0;
   std::uint64_t frames_in_flight_max = 0;
@@ -71,18 +71,19 @@ void run_seed(std::uint64_t seed, const SoakOptions& options, Shared& shared, Sl
   std::_Exit(0);
 }
 
-void start_worker(const SoakOptions& options, Shared& shared, Slot& slot) {
+pid_t start_worker(const SoakOptions& options, Shared& shared, Slot& slot) {
   std::fflush(nullptr);
-  slot.process = fork();
-  REGROUP_CHECK(slot.process >= 0, "no process for a worker");
-  if (slot.process == 0) work(options, shared, slot);
+  const pid_t process = fork();
+  REGROUP_CHECK(process >= 0, "no process for a worker");
+  if (process == 0) work(options, shared, slot);
+  return process;
 }
 
 // A worker that did not end by itself was ended by its seed; another takes its place.
-void look_after(const SoakOptions& options, Shared& shared, Slot& slot) {
+void look_after(const SoakOptions& options, Shared& shared, Slot& slot, pid_t& process) {
   int status = 0;
-  if (slot.process < 0 || waitpid(slot.process, &status, WNOHANG) != slot.process) return;
-  slot.process = -1;
+  if (process < 0 || waitpid(process, &status, WNOHANG) != process) return;
+  process = -1;
   const std::uint64_t seed = slot.running.exchange(0);
   if (seed == 0) return;
   ++shared.failures;
@@ -90,7 +91,7 @@ void look_after(const SoakOptions& options, Shared& shared, Slot& slot) {
   fmt::print("{}  # its process ended: {}\n", reproduce(seed, overrides_for(seed, options)),
              WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "by itself");
   std::fflush(stdout);
-  start_worker(options, shared, slot);
+  process = start_worker(options, shared, slot);
 }
 
 }  // namespace
@@ -113,14 +114,17 @@ SoakSummary soak(const SoakOptions& options) {
   const unsigned workers = std::clamp(options.workers, 1u, kWorkersMax);
   const auto begin = Clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - begin).count(); };
-  for (unsigned i = 0; i < workers; ++i) start_worker(options, shared, shared.slots[i]);
+  std::vector<pid_t> processes;
+  for (unsigned i = 0; i < workers; ++i) {
+    processes.push_back(start_worker(options, shared, shared.slots[i]));
+  }
   double told_at = 0;
   for (bool any = true; any;) {
     std::this_thread::sleep_for(kLookEvery);
     any = false;
     for (unsigned i = 0; i < workers; ++i) {
-      look_after(options, shared, shared.slots[i]);
-      any |= shared.slots[i].process >= 0;
+      look_after(options, shared, shared.slots[i], processes[i]);
+      any |= processes[i] >= 0;
     }
     if (seconds() - told_at < kProgressSeconds) continue;
     told_at = seconds();

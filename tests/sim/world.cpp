@@ -129,6 +129,7 @@ Report World::run() {
     }
   }
   if (!checkers_.violation()) checkers_.run_ended();
+  if (!checkers_.violation()) agreement_.run_ended();
   report_.violation = checkers_.violation();
   report_.virtual_time = now_;
   report_.time_bound = time_bound;
@@ -266,7 +267,7 @@ bool World::seems_dead(RankId about, RankId to) const {
 
 void World::kill(RankId id) {
   report_.probes.hit(Probe::kKilled);
-  agreement_.rank_gone(id);
+  agreement_.rank_killed(id);
   Rank& rank = ranks_[id.value];
   rank.ended = true;
   --ranks_running_;
@@ -463,7 +464,7 @@ void World::end_rank(RankId id) {
                                                           : Probe::kCoordinatorLost);
   }
   checkers_.rank_ended(*rank.node, *output_.outcome, rank.damaged_frames);
-  agreement_.rank_gone(id);
+  agreement_.rank_ended(id, *output_.outcome);
   rank.ended = true;
   --ranks_running_;
   // Whoever shares its node sees it go; the others are told that it leaves.

@@ -29,7 +29,7 @@ struct Report {
   std::uint64_t frames = 0;
   std::size_t frames_in_flight_max = 0;
   Nanoseconds time_bound = 0;
-  int exit_status = 0;
+  int exit_status = -1;  // of rank 0; -1: it was killed
   Probes probes;
 };
 
