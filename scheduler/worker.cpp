@@ -216,13 +216,17 @@ bool Worker::on_partitions_taken(Context& context, RankId from, Reader& reader) 
   const auto stage = reader.get<StageId>();
   const auto shard = reader.get<ShardId>();
   const auto attempt = reader.get<Attempt>();
+  const auto round = reader.get<std::uint32_t>();
   const auto error = reader.get_string();
-  if (!reader.complete() || stage.value >= stages_.size() || stage > stage_) return false;
+  if (!reader.complete() || stage.value >= stages_.size() || round > round_) return false;
+  if (round < round_) return true;  // of parts that are forgotten
+  if (stage > stage_) return false;
   const auto found = map_shards_.find(shard);
   if (stage != stage_ || found == map_shards_.end()) return true;
   MapShard& map_shard = found->second;
   if (map_shard.attempt != attempt) return true;
-  if (std::erase(map_shard.owners_left, from) == 0) return false;
+  // A second answer: of parts that were sent in a view before.
+  if (std::erase(map_shard.owners_left, from) == 0) return true;
   if (!error.empty()) {
     map_shards_.erase(found);
     send_failures(context, stage, attempt, std::array{ShardFailure{shard, std::string(error)}});
@@ -704,6 +708,7 @@ void Worker::acknowledge_partitions(Context& context, RankId to, StageId stage, 
   writer.put(stage);
   writer.put(shard);
   writer.put(attempt);
+  writer.put(round_);
   writer.put_string(error.substr(0, kFailureTextBytesMax));
   context.send();
 }
