@@ -28,7 +28,7 @@ void skip_knowledge(Reader& reader, std::uint32_t ranks) {
 }  // namespace
 
 AgreementCheckers::AgreementCheckers(std::uint32_t ranks, Checkers& checkers)
-    : ranks_(ranks), checkers_(&checkers), confirmed_(ranks) {}
+    : ranks_(ranks), checkers_(&checkers), epochs_(ranks), confirmed_(ranks) {}
 
 // ---- what a rank says ----
 
@@ -196,7 +196,10 @@ void AgreementCheckers::taken_in(const Output& output) {
 // ---- what a rank knows and wants ----
 
 void AgreementCheckers::after_step(RankId rank, const Node& node) {
-  views_.try_emplace(node.view().epoch, node.view());
+  if (epochs_[rank.value] != node.view().epoch) {
+    epochs_[rank.value] = node.view().epoch;
+    views_.try_emplace(node.view().epoch, node.view());
+  }
   const RankSet& confirmed = node.membership().confirmed();
   if (confirmed.size() == confirmed_[rank.value].size()) return;
   confirmed_[rank.value] = confirmed;
@@ -213,9 +216,12 @@ void AgreementCheckers::rank_ended(RankId rank, const Outcome& outcome) {
 void AgreementCheckers::run_ended() {
   if (views_.empty()) return;
   const View& latest = views_.rbegin()->second;
+  RankSet stuck;  // whoever never heard of the latest view may have been alone
   for (const RankId rank : gave_up_) {
-    if (!latest.members.contains(rank)) continue;
-    if (!is_quorum(gave_up_, latest, confirmed_[rank.value])) continue;
+    if (epochs_[rank.value] == latest.epoch) stuck.insert(rank);
+  }
+  for (const RankId rank : stuck) {
+    if (!is_quorum(stuck, latest, confirmed_[rank.value])) continue;
     checkers_->violated(kProgress, fmt::format("rank {} and others gave up in epoch {}, though "
                                                "they were enough to go on",
                                                rank.value, latest.epoch.value));

@@ -75,6 +75,7 @@ class AgreementCheckers {
   std::map<std::pair<Epoch, Ballot>, Proposal> proposals_;
   std::map<Epoch, View> tokens_;
   std::map<Epoch, View> views_;     // as installed by anybody
+  std::vector<Epoch> epochs_;       // by rank
   std::vector<RankSet> confirmed_;  // by rank, as of its latest step
   std::optional<Stale> stale_;      // that is being taken in
   RankSet gone_;

@@ -87,8 +87,10 @@ struct FailureOptions {
   }
   // Whether it may be gone, or seem so to the others.
   bool hits(RankId rank) const {
-    const auto stopped = [&](const Fault& fault) { return fault.rank == rank && fault.stops(); };
-    return std::ranges::any_of(faults, stopped) || is_cut_off(rank);
+    const auto seems_gone = [&](const Fault& fault) {
+      return fault.rank == rank && fault.kind != Fault::Kind::kLoseFrame;
+    };
+    return std::ranges::any_of(faults, seems_gone) || is_cut_off(rank);
   }
   bool is_cut_off(RankId rank) const {
     return std::ranges::any_of(
