@@ -217,8 +217,10 @@ void AgreementCheckers::run_ended() {
   if (views_.empty()) return;
   const View& latest = views_.rbegin()->second;
   RankSet stuck;  // whoever never heard of the latest view may have been alone
+  const auto next = tokens_.upper_bound(latest.epoch);  // decided, be it by one that died then
   for (const RankId rank : gave_up_) {
-    if (epochs_[rank.value] == latest.epoch) stuck.insert(rank);
+    const bool left_out = next != tokens_.end() && !next->second.members.contains(rank);
+    if (epochs_[rank.value] == latest.epoch && !left_out) stuck.insert(rank);
   }
   for (const RankId rank : stuck) {
     if (!is_quorum(stuck, latest, confirmed_[rank.value])) continue;

@@ -272,6 +272,8 @@ void Checkers::order_begins(const WorkOrder& order) {
     // Who was lost, or given up as lost, may have begun it, in an epoch before; and a failure of an
     // epoch before may begin the next attempt.
     const Epoch epoch = epochs_[rank_.value];
+    // Whoever has yet to hear of the latest view works on leases that have ended there.
+    if (!views_.empty() && epoch < views_.rbegin()->first) continue;
     const bool changed = views_.size() > 1;
     const bool again =
         !changed || (found->running_since == epoch && order.attempt.value == found->attempts_begun);

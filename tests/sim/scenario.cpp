@@ -19,6 +19,8 @@ constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStrea
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
+// In a cluster of more ranks than this every failure is told to so many that few must do.
+constexpr std::uint32_t kRanksOfStormMax = 64, kFaultsOfLargeWorld = 64, kFaultsOfHugeWorld = 6;
 
 NetworkOptions draw_network(Random random) {
   NetworkOptions network;
@@ -88,7 +90,7 @@ FailureOptions draw_failures(Random random, const WorldOptions& world) {
   failures.control_loss = random.pick({0.0, 0.0, 0.05, 0.3});
   failures.disk_delay = static_cast<Nanoseconds>(random.log_uniform(20e3, 20e6));
   failures.disk_error = random.pick({0.0, 0.0, 0.3});
-  const std::uint64_t count = random.between(1, world.ranks);
+  const std::uint64_t count = random.between(1, std::min(world.ranks, kFaultsOfLargeWorld));
   const auto span = static_cast<double>(world.start_spread + world.open_time_max) + 100e6;
   for (std::uint64_t i = 0; i < count; ++i) {
     Fault fault;
@@ -199,6 +201,11 @@ RarePaths draw_rare_paths(Random& random) {
 // What goes wrong beyond draw_failures, on streams of its own.
 void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
   if (options.ranks == 1) return;
+  if (options.ranks > kRanksOfStormMax) {
+    auto& faults = options.failures.faults;
+    if (faults.size() > kFaultsOfHugeWorld) faults.resize(kFaultsOfHugeWorld);
+    return;
+  }
   Random storm(seed, kStormStream);
   FailureOptions& failures = options.failures;
   if (storm.chance(0.2)) {
