@@ -273,7 +273,7 @@ void Checkers::order_begins(const WorkOrder& order) {
     // epoch before may begin the next attempt.
     const Epoch epoch = epochs_[rank_.value];
     // Whoever has yet to hear of the latest view works on leases that have ended there.
-    if (!views_.empty() && epoch < views_.rbegin()->first) continue;
+    const bool behind = !views_.empty() && epoch < views_.rbegin()->first;
     const bool changed = views_.size() > 1;
     const bool again =
         !changed || (found->running_since == epoch && order.attempt.value == found->attempts_begun);
@@ -282,7 +282,7 @@ void Checkers::order_begins(const WorkOrder& order) {
                                            found->running_on->value));
     }
     const bool next = order.attempt.value == found->attempts_begun + 1;
-    if (!next && !(changed && order.attempt.value <= found->attempts_begun + 1)) {
+    if (!next && !behind && !(changed && order.attempt.value <= found->attempts_begun + 1)) {
       violated("I9 one owner",
                fmt::format("{} begins attempt {} after attempt {}", name(order.stage, shard),
                            order.attempt.value, found->attempts_begun));

@@ -175,7 +175,6 @@ FailureOptions draw_storm(Random& random, const WorldOptions& world) {
   failures.control_loss = random.pick({0.0, 0.0, 0.05, 0.2});
   failures.disk_delay = static_cast<Nanoseconds>(random.log_uniform(20e3, 20e6));
   failures.disk_error = random.pick({0.0, 0.0, 0.3});
-  failures.give_up_after = random.pick({20 * kSecond, 60 * kSecond});
   const std::uint64_t count = random.between(10, 60);
   const std::uint64_t partitions = random.below(count / 4 + 1);
   add_partitions(random, world, partitions, failures);
