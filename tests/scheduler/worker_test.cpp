@@ -786,7 +786,7 @@ TEST(WorkerViews, AnAnswerOfARoundBeforeDoesNotCount) {
   EXPECT_THAT(worker.sent(), IsEmpty());
   EXPECT_EQ(worker.refused(), 0u);
   worker.receive(2, MessageKind::kPartitionsTaken, partitions_taken_message(0, 5, 1, "", 1));
-  EXPECT_THAT(worker.sent(), ElementsAre("0 results 0: 5+1 round 1"));
+  EXPECT_THAT(worker.sent(), ElementsAre("0 results 0: round 1 5+1"));
 }
 
 TEST(WorkerViews, ALeaseOfARoundBeforeIsRefused) {
