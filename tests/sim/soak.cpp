@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -11,6 +12,7 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,7 +77,10 @@ pid_t start_worker(const SoakOptions& options, Shared& shared, Slot& slot) {
   std::fflush(nullptr);
   const pid_t process = fork();
   REGROUP_CHECK(process >= 0, "no process for a worker");
-  if (process == 0) work(options, shared, slot);
+  if (process == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // no worker outlives the soak
+    work(options, shared, slot);
+  }
   return process;
 }
 
