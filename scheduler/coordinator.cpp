@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/protocol/check.hpp"
+#include "runtime/protocol/planted.hpp"
 
 namespace regroup {
 namespace {
@@ -367,7 +368,8 @@ void Coordinator::hand_over(StageId stage, const ResultEntry& entry) {
     newly_done_.swap(newly_given_);
   }
   for (const ShardRange fresh : newly_done_) {
-    const std::size_t offset = (fresh.first.value - entry.shards.first.value) * entry.value_bytes;
+    const ShardId first = planted(PlantedBug::kWrongValue) ? fresh.first : entry.shards.first;
+    const std::size_t offset = (fresh.first.value - first.value) * entry.value_bytes;
     sink_->commit(stage, fresh, entry.value_bytes,
                   entry.values.subspan(offset, fresh.count * entry.value_bytes));
   }
@@ -421,7 +423,7 @@ void Coordinator::fail_shard(Context& context, RankId rank, ShardId shard, Attem
   const bool current =
       table_->state(shard) == ShardState::kLeased && table_->attempt(shard) == attempt;
   if (!current) return;  // another attempt is under way, or has won
-  if (attempt.value >= options_.attempts_max) {
+  if (attempt.value >= options_.attempts_max && !planted(PlantedBug::kRetryForever)) {
     give_up(shard, attempt, rank, what);
     record_quarantine(shard, attempt, rank, what);
     context.event(EventKind::kQuarantine, rank, stage_, shard.value, attempt.value);

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "runtime/protocol/check.hpp"
+#include "runtime/protocol/planted.hpp"
 
 namespace regroup {
 namespace {
@@ -183,7 +184,8 @@ std::expected<CommitCounts, CommitRefusal> TaskTable::commit(ShardRange range, A
   std::uint64_t were_leased = 0;
   RunGatherer runs([&](ShardRange run) { newly_done.push_back(run); });
   for_each_word(range, [&](StateWord& word, std::uint64_t word_first, std::uint64_t mask) {
-    const std::uint64_t fresh = mask & ~word.high;  // I7: settled shards are left alone
+    // I7: settled shards are left alone
+    const std::uint64_t fresh = planted(PlantedBug::kCommitTwice) ? mask : mask & ~word.high;
     counts.committed += count_bits(fresh);
     were_leased += count_bits(fresh & word.low);
     word.low &= ~fresh;
@@ -204,7 +206,7 @@ std::uint64_t TaskTable::release(ShardRange range, Charge charge) {
   RunGatherer runs([&](ShardRange run) {
     released += run.count;
     no_pending_below_ = std::min(no_pending_below_, run.first.value);
-    if (charge == Charge::kAttempt) attempts_.charge(run);
+    if (charge == Charge::kAttempt && !planted(PlantedBug::kReuseAttempt)) attempts_.charge(run);
   });
   for_each_word(range, [&](StateWord& word, std::uint64_t word_first, std::uint64_t mask) {
     const std::uint64_t leased = mask & bits_in(ShardState::kLeased, word);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "runtime/protocol/check.hpp"
+#include "runtime/protocol/planted.hpp"
 #include "scheduler/shard_source.hpp"
 
 namespace regroup {
@@ -209,21 +210,27 @@ bool Worker::on_partitions_taken(Context& context, RankId from, Reader& reader) 
   const auto stage = reader.get<StageId>();
   const auto shard = reader.get<ShardId>();
   const auto attempt = reader.get<Attempt>();
+  const auto round = reader.get<std::uint32_t>();
   const auto error = reader.get_string();
-  if (!reader.complete() || stage.value >= stages_.size() || stage > stage_) return false;
+  if (!reader.complete() || stage.value >= stages_.size() || round > round_) return false;
+  if (round < round_) return true;  // of parts that are forgotten
+  if (stage > stage_) return false;
   const auto found = map_shards_.find(shard);
   if (stage != stage_ || found == map_shards_.end()) return true;
   MapShard& map_shard = found->second;
   if (map_shard.attempt != attempt) return true;
-  if (std::erase(map_shard.owners_left, from) == 0) return false;
+  // A second answer: of parts that were sent in a view before.
+  if (std::erase(map_shard.owners_left, from) == 0) return true;
   if (!error.empty()) {
     map_shards_.erase(found);
     send_failures(context, stage, attempt, std::array{ShardFailure{shard, std::string(error)}});
     return true;
   }
   if (!map_shard.owners_left.empty()) return true;
-  add_values(context, {shard, 1}, map_shard.attempt,
-             static_cast<std::uint32_t>(map_shard.value.size()), map_shard.value.view());
+  if (!planted(PlantedBug::kReportBeforeParts)) {
+    add_values(context, {shard, 1}, map_shard.attempt,
+               static_cast<std::uint32_t>(map_shard.value.size()), map_shard.value.view());
+  }
   map_shards_.erase(found);
   if (result_shards_ != 0) send_results(context);
   return true;
@@ -259,6 +266,7 @@ void Worker::on_view(Context& context) {
     return;
   }
   if (coordinator_ != before) awaiting_ = true;
+  if (planted(PlantedBug::kKeepLeases)) return announce(context);
   queue_.clear();
   queued_ = 0;
   map_shards_.clear();
@@ -319,7 +327,7 @@ void Worker::enter_round(std::uint32_t round) {
   parts_taken_.clear();
   parts_stage_ = {};
   absorb_orders_.clear();
-  absorb_orders_.push_back({.kind = WorkKind::kForget});
+  if (!planted(PlantedBug::kKeepOldParts)) absorb_orders_.push_back({.kind = WorkKind::kForget});
 }
 
 // ---- the queue of leases ----
@@ -662,6 +670,11 @@ void Worker::send_partitions(Context& context, WorkResult& result) {
     return add_values(context, {shard, 1}, result.attempt, static_cast<std::uint32_t>(value.size()),
                       value);
   }
+  if (planted(PlantedBug::kReportBeforeParts)) {
+    add_values(context, {shard, 1}, result.attempt,
+               static_cast<std::uint32_t>(result.results.bytes.size()),
+               result.results.bytes.view());
+  }
   MapShard& map_shard = map_shards_[shard];
   map_shard.attempt = result.attempt;
   map_shard.owners_left = owners;
@@ -696,6 +709,7 @@ void Worker::acknowledge_partitions(Context& context, RankId to, StageId stage, 
   writer.put(stage);
   writer.put(shard);
   writer.put(attempt);
+  writer.put(round_);
   writer.put_string(error.substr(0, kFailureTextBytesMax));
   context.send();
 }

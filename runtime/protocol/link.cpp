@@ -2,9 +2,12 @@
 
 #include <utility>
 
+#include "runtime/protocol/planted.hpp"
+
 namespace regroup {
 
 LinkReceiver::Verdict LinkReceiver::hold(std::uint64_t sequence, std::span<const std::byte> frame) {
+  if (sequence < expected_ && planted(PlantedBug::kDeliverDuplicates)) return Verdict::kDeliver;
   if (sequence < expected_ || early_.contains(sequence)) return Verdict::kDuplicate;
   if (early_.size() >= kEarlyFramesMax) return Verdict::kOverflow;
   early_.emplace(sequence, Buffer(frame));
@@ -16,7 +19,7 @@ bool LinkReceiver::take_early(Buffer& frame) {
   frame = std::move(early_.begin()->second);
   early_.erase(early_.begin());
   ++expected_;
-  return true;
+  return !planted(PlantedBug::kLoseEarlyFrame);
 }
 
 LinkReceiver::Assembly LinkReceiver::assemble(MessageKind kind, std::span<const std::byte> part,

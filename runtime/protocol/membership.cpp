@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "runtime/protocol/check.hpp"
+#include "runtime/protocol/planted.hpp"
 
 namespace regroup {
 namespace {
@@ -32,6 +33,7 @@ bool Membership::has_quorum(const RankSet& answered) const {
   able.erase_all(confirmed_);
   const auto count = static_cast<std::size_t>(
       std::ranges::count_if(able, [&](RankId rank) { return answered.contains(rank); }));
+  if (planted(PlantedBug::kQuorumTooSmall)) return 2 * (count + 1) >= able.size();
   return count != 0 && 2 * count >= able.size();
 }
 
@@ -61,6 +63,7 @@ void Membership::learn(const PeerEvidence& evidence, Output& output) {
       break;
     case EvidenceKind::kSuspected:
       if (confirmed_.contains(evidence.rank)) return;
+      if (planted(PlantedBug::kSuspicionIsDeath)) confirmed_.insert(evidence.rank);
       own_suspected_.insert(evidence.rank);
       doubted_.insert(evidence.rank);
       if (!suspected_.insert(evidence.rank)) return;
@@ -225,9 +228,10 @@ bool Membership::on_prepare(RankId from, Reader& reader, Output& output) {
   writer.put(ballot);
   put_knowledge(writer);
   writer.put(ledger_);
-  writer.put(accepted_ballot_);
-  writer.put(static_cast<std::uint8_t>(accepted_.has_value()));
-  if (accepted_) put_view(writer, *accepted_);
+  const bool tells = accepted_.has_value() && !planted(PlantedBug::kForgetAccepted);
+  writer.put(tells ? accepted_ballot_ : Ballot{});
+  writer.put(static_cast<std::uint8_t>(tells));
+  if (tells) put_view(writer, *accepted_);
   return true;
 }
 
@@ -237,7 +241,7 @@ bool Membership::on_accept(RankId from, Reader& reader, Output& output) {
   if (!value || !reader.complete()) return false;
   revoke(output);
   heard_of_proposer_ = now_;
-  if (ballot < promised_) {
+  if (ballot < promised_ && !planted(PlantedBug::kVoteTwice)) {
     begin(from, MessageKind::kRefuse, output).put(promised_);
     return true;
   }
@@ -308,7 +312,8 @@ bool Membership::on_promise(RankId from, Reader& reader, Output& output) {
   if (merge(*heard)) flood_revoke(output);
   if (!proposal_ || proposal_->ballot != ballot || proposal_->phase != Phase::kPrepare) return true;
   if (proposal_->answered.insert(from)) proposal_->ledgers.emplace_back(from, ledger);
-  if (accepted && accepted_ballot > proposal_->best_ballot) {
+  if (accepted && accepted_ballot > proposal_->best_ballot &&
+      !planted(PlantedBug::kIgnoreAccepted)) {
     proposal_->best_ballot = accepted_ballot;
     proposal_->value = std::move(accepted);
   }
@@ -394,6 +399,7 @@ void Membership::begin_accept(Output& output) {
 }
 
 void Membership::take_fence(Output& output) {
+  if (planted(PlantedBug::kSkipFence)) return decide(View(*proposal_->value), output);
   proposal_->phase = Phase::kFence;
   proposal_->since = now_;
   proposal_->resend_after = kResendMin;
@@ -427,13 +433,16 @@ bool Membership::on_decide(Reader& reader, Output& output) {
   if (!view || !reader.complete()) return false;
   if (state_ == State::kGivenUp) return true;
   const Epoch known = excluded_by_ ? excluded_by_->epoch : view_.epoch;
-  if (view->epoch > known) adopt(*view, output);
+  if (view->epoch > known || (planted(PlantedBug::kAdoptOldView) && view->epoch < known)) {
+    adopt(*view, output);
+  }
   return true;
 }
 
 // I3: only ever called with a later epoch.
 void Membership::adopt(const View& view, Output& output) {
-  REGROUP_CHECK(view.epoch > view_.epoch, "an epoch that does not grow");
+  REGROUP_CHECK(view.epoch > view_.epoch || planted(PlantedBug::kAdoptOldView),
+                "an epoch that does not grow");
   proposal_.reset();
   accepted_.reset();
   accepted_ballot_ = {};

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "runtime/protocol/check.hpp"
+#include "runtime/protocol/planted.hpp"
 
 namespace regroup {
 namespace {
@@ -89,6 +90,7 @@ void Node::tick(const Tick& tick) {
 
 // No frame is ever sent twice within an epoch, so one that was lost on its way is missing for good.
 void Node::look_for_stalls() {
+  if (planted(PlantedBug::kIgnoreStalls)) return;
   bool stuck = false;
   for (LinkReceiver& link : receivers_) stuck |= link.count_stall() >= kStallLooks;
   if (stuck) change_membership([&](auto& out) { membership_.request_new_view(out); });
@@ -149,7 +151,7 @@ void Node::enter_view() {
   receivers_ = std::vector<LinkReceiver>(options_.ranks);
   std::ranges::fill(sent_sequence_, 0);
   std::ranges::fill(told_sequence_, 0);
-  if (vector_) vector_->resend_all();
+  if (vector_ && !planted(PlantedBug::kKeepVectorBase)) vector_->resend_all();
   record(EventKind::kView, view().coordinator, view().epoch.value, view().members.size());
   service_->on_view(context_);
   for (auto& [from, bytes] : std::exchange(future_frames_, {})) {
@@ -186,12 +188,12 @@ void Node::receive(const FrameArrived& arrived) {
 void Node::receive_job_frame(const FrameArrived& arrived, const Frame& frame) {
   const FrameHeader& header = frame.header;
   if (header.epoch > view().epoch) return hold_for_later(arrived, frame);
-  if (header.epoch < view().epoch) {  // I6
+  if (header.epoch < view().epoch && !planted(PlantedBug::kDeliverOldEpoch)) {  // I6
     ++drops_.other_epochs;
     change_membership([&](auto& out) { membership_.tell(header.from, out); });
     return;
   }
-  if (!stable()) {  // I6
+  if (!stable() && !planted(PlantedBug::kDeliverRevoked)) {  // I6
     ++drops_.revoked;
     return;
   }
@@ -288,7 +290,7 @@ bool Node::take_stamps(const FrameHeader& header, std::span<const std::byte>& pa
     if (trailer.empty() || (vector_ && !vector_->merge_changes(trailer))) return false;
     payload = payload.first(payload.size() - trailer.size());
   }
-  lamport_.observe(header.lamport);  // I10
+  lamport_.observe(planted(PlantedBug::kIgnoreStamps) ? 0 : header.lamport);  // I10
   return true;
 }
 

@@ -187,12 +187,14 @@ inline Buffer partitions_message(std::uint16_t stage, std::uint64_t shard, std::
 }
 
 inline Buffer partitions_taken_message(std::uint16_t stage, std::uint64_t shard,
-                                       std::uint32_t attempt = 1, std::string_view error = "") {
+                                       std::uint32_t attempt = 1, std::string_view error = "",
+                                       std::uint32_t round = 0) {
   Buffer payload;
   Writer writer(payload);
   writer.put(stage);
   writer.put(shard);
   writer.put(attempt);
+  writer.put(round);
   writer.put_string(error);
   return payload;
 }
@@ -319,6 +321,7 @@ inline std::string show(MessageKind kind, std::span<const std::byte> payload) {
     case MessageKind::kPartitionsTaken: {
       out << "taken " << stage() << ": shard " << reader.get<std::uint64_t>();
       if (const auto attempt = reader.get<std::uint32_t>(); attempt != 1) out << '#' << attempt;
+      if (const auto round = reader.get<std::uint32_t>(); round != 0) out << " round " << round;
       if (const auto error = reader.get_string(); !error.empty()) out << " error: " << error;
       break;
     }

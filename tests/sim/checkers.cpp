@@ -298,6 +298,8 @@ void Checkers::order_begins(const WorkOrder& order) {
     // Who was lost, or given up as lost, may have begun it, in an epoch before; and a failure of an
     // epoch before may begin the next attempt.
     const Epoch epoch = epochs_[rank_.value];
+    // Whoever has yet to hear of the latest view works on leases that have ended there.
+    const bool behind = !views_.empty() && epoch < views_.rbegin()->first;
     const bool changed = views_.size() > 1;
     const bool again =
         !changed || (found->running_since == epoch && order.attempt.value == found->attempts_begun);
@@ -306,7 +308,7 @@ void Checkers::order_begins(const WorkOrder& order) {
                                            found->running_on->value));
     }
     const bool next = order.attempt.value == found->attempts_begun + 1;
-    if (!next && !(changed && order.attempt.value <= found->attempts_begun + 1)) {
+    if (!next && !behind && !(changed && order.attempt.value <= found->attempts_begun + 1)) {
       violated("I9 one owner",
                fmt::format("{} begins attempt {} after attempt {}", name(order.stage, shard),
                            order.attempt.value, found->attempts_begun));
@@ -394,7 +396,7 @@ void Checkers::rank_killed(RankId rank) {
 // A rank that stood still may come back when all is over; and where deaths show as silence alone or
 // messages are lost, the others may leave one behind that they cannot reach.
 bool Checkers::may_end_alone(RankId rank) const {
-  return options_.failures.witnesses < 1 || options_.failures.control_loss > 0 ||
+  return options_.failures.witnesses < 1 || options_.failures.loses_messages() ||
          std::ranges::any_of(options_.failures.faults, [&](const Fault& fault) {
            return fault.rank == rank && fault.kind == Fault::Kind::kPause;
          });
@@ -403,7 +405,7 @@ bool Checkers::may_end_alone(RankId rank) const {
 // Those whom nothing befell are less than half, and cannot know that the others are not elsewhere.
 bool Checkers::may_lack_quorum() const {
   std::uint32_t spared = 0;
-  bool silent = options_.failures.witnesses < 1;
+  bool silent = options_.failures.witnesses < 1 || !options_.failures.partitions.empty();
   for (const Fault& fault : options_.failures.faults) silent |= fault.kind == Fault::Kind::kPause;
   for (std::uint32_t rank = 0; rank < options_.ranks; ++rank) {
     spared += options_.failures.hits(RankId{rank}) ? 0 : 1;
@@ -571,6 +573,13 @@ void Checkers::derive_time_bound() {
     time_bound_ += fault.at + fault.duration + undisturbed * options_.ranks +
                    failures.suspect_after + 2 * Membership::kPatience;
   }
+  for (const Partition& partition : failures.partitions) {
+    time_bound_ += partition.at + partition.duration + undisturbed * options_.ranks +
+                   failures.suspect_after + 2 * Membership::kPatience;
+  }
+  const auto lost = std::ranges::count(failures.faults, Fault::Kind::kLoseFrame, &Fault::kind);
+  time_bound_ += lost * (Node::kStallTimeout + Node::kStallTimeout / Node::kStallLooks);
+  time_bound_ += 100 * failures.rare.late_max;
   time_bound_ += failures.give_up_after + Coordinator::kGoodbyeTimeout;
 }
 

@@ -56,6 +56,10 @@ class Checkers {
   // Where the rank's commits go when it coordinates.
   RankSink& sink(RankId rank) { return *sinks_[rank.value]; }
 
+  // For checkers that are not of this class: the rank and time are those of at_time().
+  void violated(const char* invariant, const std::string& what);
+  RankId rank() const { return rank_; }
+
   // The first violation, on one line.
   const std::optional<std::string>& violation() const { return violation_; }
 
@@ -79,7 +83,6 @@ class Checkers {
     std::vector<std::uint64_t> vector;
   };
 
-  void violated(const char* invariant, const std::string& what);
   std::string name(StageId stage, ShardId shard) const;
   ShardRecord* record(const char* invariant, std::uint64_t stage, ShardId shard);
 

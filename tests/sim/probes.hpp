@@ -57,8 +57,19 @@ enum class Probe : std::uint8_t {
   kStateReplicated,
   kRecordsReplicated,
   kCutOff,  // a rank gave up
+  kKilledSending,
+  kPartitioned,
+  kFrameHeldBack,  // until a partition healed
+  kFrameLost,
+  kDoubted,
+  kTokenLost,  // made, but whoever made it was not told
+  kLateControl,
+  kLateFrame,
+  kLateTick,
+  kSlowOrder,
+  kManyFaults,
 };
-inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kCutOff) + 1;
+inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kManyFaults) + 1;
 
 constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a reordered frame was held",
@@ -108,6 +119,17 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "the state was replicated",
     "records were replicated",
     "a rank was cut off and gave up",
+    "a rank was killed in the middle of sending",
+    "ranks were parted",
+    "a frame was held back by a partition",
+    "a frame of the job was lost",
+    "a rank was doubted without reason",
+    "a fencing token was made in silence",
+    "a control message came late",
+    "a frame of the job came late",
+    "a rank looked at its clock late",
+    "an order took long",
+    "a run had ten faults or more",
 };
 
 class Probes {

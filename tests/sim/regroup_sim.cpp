@@ -1,70 +1,112 @@
 // regroup-sim: runs simulated clusters by seed and prints one line for each that breaks an
 // invariant, with the command that runs it again. Exit status 1 when one did, 2 on bad usage.
+#include <algorithm>
 #include <cstdio>
 #include <string>
+#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "runtime/protocol/planted.hpp"
 #include "tests/sim/scenario.hpp"
+#include "tests/sim/soak.hpp"
 
 namespace {
 
+using namespace regroup::sim;
+
+constexpr std::uint64_t kSoakSeeds = 1'000'000;
+
 struct Arguments {
-  std::uint64_t first = 0;
-  std::uint64_t last = 0;
-  regroup::sim::Overrides overrides;
+  std::uint64_t seed = 1;
+  std::string range, policy, plant;
+  std::uint32_t ranks = 0;
+  unsigned jobs = 0;
+  bool soak = false;
   bool trace = false;
 };
 
 // "A..B", both included.
-std::string parse_range(const std::string& text, Arguments& arguments) {
+std::string parse_range(const std::string& text, SoakOptions& options) {
   char rest = 0;
   unsigned long long first = 0, last = 0;
-  if (std::sscanf(text.c_str(), "%llu..%llu%c", &first, &last, &rest) != 2 || last < first) {
+  if (std::sscanf(text.c_str(), "%llu..%llu%c", &first, &last, &rest) != 2 || last < first ||
+      first == 0) {
     return "--seeds " + text + ": give a range such as 1..1000";
   }
-  arguments.first = first;
-  arguments.last = last;
+  options.first = first;
+  options.last = last;
   return {};
 }
 
-int run(const Arguments& arguments) {
-  using namespace regroup::sim;
-  std::uint64_t failures = 0;
-  Probes probes;
-  double nearest = 0;
-  std::size_t frames_in_flight_max = 0;
-  for (std::uint64_t seed = arguments.first; seed <= arguments.last; ++seed) {
-    WorldOptions options = draw_scenario(seed, arguments.overrides);
-    options.trace = arguments.trace;
-    const Report report = run_scenario(options, Repeat::kTwice);
-    probes.add(report.probes);
-    nearest = std::max(
-        nearest, static_cast<double>(report.virtual_time) / static_cast<double>(report.time_bound));
-    frames_in_flight_max = std::max(frames_in_flight_max, report.frames_in_flight_max);
-    if (report.violation) {
-      ++failures;
-      fmt::print("{}  # {}\n", reproduce(seed, arguments.overrides), *report.violation);
-    } else if (arguments.first == arguments.last) {
-      fmt::print(
-          "seed {}: {} ranks, exit status {}, {:.3f} ms of at most {:.3f}, {} steps, {} frames "
-          "({} in flight at most)\n",
-          seed, options.ranks, report.exit_status, static_cast<double>(report.virtual_time) / 1e6,
-          static_cast<double>(report.time_bound) / 1e6, report.steps, report.frames,
-          report.frames_in_flight_max);
+std::string plant(const std::string& name) {
+  if constexpr (regroup::kBugsArePlanted) {
+    const auto known = std::ranges::find(regroup::kPlantedBugNames, name);
+    if (known != regroup::kPlantedBugNames.end()) {
+#ifdef REGROUP_PLANTED_BUGS
+      regroup::planted_bug =
+          static_cast<regroup::PlantedBug>(known - regroup::kPlantedBugNames.begin());
+#endif
+      return {};
     }
-    std::fflush(stdout);
+    return "--plant " + name + ": no such bug; give one of " +
+           fmt::format("{}", fmt::join(regroup::kPlantedBugNames, ", "));
   }
-  if (arguments.first != arguments.last) {
-    fmt::print(stderr,
-               "{} seeds, {} failed; at most {:.0f} % of the time bound, {} frames in flight\n",
-               arguments.last - arguments.first + 1, failures, 100 * nearest, frames_in_flight_max);
-    for (std::size_t i = 0; i < kProbes; ++i) {
-      fmt::print(stderr, "{:10}  {}\n", probes.count(static_cast<Probe>(i)), kProbeNames[i]);
-    }
+  return "--plant " + name + ": this program has no bugs in it; use regroup-sim-planted";
+}
+
+// One line that says what is wrong, or nothing.
+std::string read(const Arguments& arguments, SoakOptions& options) {
+  options.first = options.last = arguments.seed;
+  options.workers = arguments.jobs != 0 ? arguments.jobs : 1;
+  if (arguments.soak) {
+    options.last = arguments.seed + kSoakSeeds - 1;
+    options.long_run = true;
+    if (arguments.jobs == 0) options.workers = std::max(1u, std::thread::hardware_concurrency());
   }
-  return failures == 0 ? 0 : 1;
+  if (arguments.ranks != 0) options.overrides.ranks = arguments.ranks;
+  if (!arguments.policy.empty()) {
+    const auto parsed = regroup::parse_policy(arguments.policy);
+    if (!parsed) return "--policy: " + parsed.error();
+    options.overrides.policy = *parsed;
+  }
+  if (!arguments.plant.empty()) {
+    if (auto problem = plant(arguments.plant); !problem.empty()) return problem;
+  }
+  return arguments.range.empty() ? std::string() : parse_range(arguments.range, options);
+}
+
+int run_one(std::uint64_t seed, const Overrides& overrides, bool trace) {
+  WorldOptions options = draw_scenario(seed, overrides);
+  options.trace = trace;
+  const Report report = run_scenario(options, Repeat::kTwice);
+  if (report.violation) {
+    fmt::print("{}  # {}\n", reproduce(seed, overrides), *report.violation);
+    return 1;
+  }
+  fmt::print(
+      "seed {}: {} ranks, {} faults, exit status {}, {:.3f} ms of at most {:.3f}, {} steps, {} "
+      "frames ({} in flight at most)\n",
+      seed, options.ranks, options.failures.faults.size() + options.failures.partitions.size(),
+      report.exit_status, static_cast<double>(report.virtual_time) / 1e6,
+      static_cast<double>(report.time_bound) / 1e6, report.steps, report.frames,
+      report.frames_in_flight_max);
+  return 0;
+}
+
+int run_many(const SoakOptions& options) {
+  const SoakSummary summary = soak(options);
+  fmt::print(stderr,
+             "{} seeds, {} failed, in {:.1f} s over {} processes: {:.1f} seeds/s each; at most "
+             "{:.0f} % of the time bound, {} frames in flight\n",
+             summary.seeds, summary.failures, summary.seconds, options.workers,
+             static_cast<double>(summary.seeds) / summary.seconds / options.workers,
+             100 * summary.time_bound_share, summary.frames_in_flight_max);
+  for (std::size_t i = 0; i < kProbes; ++i) {
+    fmt::print(stderr, "{:10}  {}\n", summary.probes.count(static_cast<Probe>(i)), kProbeNames[i]);
+  }
+  return summary.failures == 0 ? 0 : 1;
 }
 
 }  // namespace
@@ -72,36 +114,31 @@ int run(const Arguments& arguments) {
 int main(int argc, char** argv) {
   CLI::App app("Simulates whole clusters on virtual time, by seed", "regroup-sim");
   Arguments arguments;
-  std::uint64_t seed = 1;
-  std::string range, policy;
-  std::uint32_t ranks = 0;
-  auto* one = app.add_option("--seed", seed, "The seed to run");
-  app.add_option("--seeds", range, "A range of seeds, A..B")->excludes(one);
-  auto* rank_option = app.add_option("--ranks", ranks, "Ranks, instead of what the seed draws")
-                          ->check(CLI::Range(1u, regroup::sim::World::kRanksMax));
-  app.add_option("--policy", policy,
+  auto* one = app.add_option("--seed", arguments.seed, "The seed to run, or where a soak begins")
+                  ->check(CLI::PositiveNumber);
+  auto* range = app.add_option("--seeds", arguments.range, "A range of seeds, A..B")->excludes(one);
+  app.add_flag("--soak", arguments.soak, "A million seeds, some of 64 and 1,000 ranks")
+      ->excludes(range);
+  app.add_option("--jobs", arguments.jobs, "Processes: 1, but in a soak one a core")
+      ->check(CLI::Range(1, 256));
+  app.add_option("--ranks", arguments.ranks, "Ranks, instead of what the seed draws")
+      ->check(CLI::Range(1u, World::kRanksMax));
+  app.add_option("--policy", arguments.policy,
                  "dynamic, affinity, static or peer, instead of what the seed draws");
-  app.add_flag("--trace", arguments.trace, "Print every event");
+  app.add_option("--plant", arguments.plant, "The planted bug to turn on, in regroup-sim-planted");
+  app.add_flag("--trace", arguments.trace, "Print every event of one seed");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  arguments.first = arguments.last = seed;
-  std::string problem;
-  if (!range.empty()) problem = parse_range(range, arguments);
-  if (*rank_option) arguments.overrides.ranks = ranks;
-  if (!policy.empty()) {
-    const auto parsed = regroup::parse_policy(policy);
-    if (parsed) {
-      arguments.overrides.policy = *parsed;
-    } else {
-      problem = "--policy: " + parsed.error();
-    }
-  }
-  if (!problem.empty()) {
+  SoakOptions options;
+  if (const std::string problem = read(arguments, options); !problem.empty()) {
     fmt::print(stderr, "{}\n", problem);
     return 2;
   }
-  return run(arguments);
+  if (options.first == options.last) {
+    return run_one(options.first, options.overrides, arguments.trace);
+  }
+  return run_many(options);
 }

@@ -6,16 +6,21 @@
 
 #include <fmt/format.h>
 
+#include "runtime/protocol/planted.hpp"
+#include "tests/sim/broken_check.hpp"
 #include "tests/sim/random.hpp"
 
 namespace regroup::sim {
 namespace {
 
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
-                        kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16;
+                        kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
+                        kRareStream = 18;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
+// In a cluster of more ranks than this every failure is told to so many that few must do.
+constexpr std::uint32_t kRanksOfStormMax = 64, kFaultsOfLargeWorld = 64, kFaultsOfHugeWorld = 6;
 
 NetworkOptions draw_network(Random random) {
   NetworkOptions network;
@@ -86,7 +91,7 @@ FailureOptions draw_failures(Random random, const WorldOptions& world) {
   failures.control_loss = random.pick({0.0, 0.0, 0.05, 0.3});
   failures.disk_delay = static_cast<Nanoseconds>(random.log_uniform(20e3, 20e6));
   failures.disk_error = random.pick({0.0, 0.0, 0.3});
-  const std::uint64_t count = random.between(1, world.ranks);
+  const std::uint64_t count = random.between(1, std::min(world.ranks, kFaultsOfLargeWorld));
   const Nanoseconds computing_from = (world.start_spread + world.open_time_max) / 2;
   const double computing_time = 1.5 * static_cast<double>(world.job.cost) *
                                 static_cast<double>(world.job.shards) / world.ranks;
@@ -107,12 +112,135 @@ FailureOptions draw_failures(Random random, const WorldOptions& world) {
   return failures;
 }
 
+// Some ranks do not hear others for a while: often a few are cut off, in one direction or both.
+Partition draw_partition(Random& random, std::uint32_t ranks, double at_max, double duration_max) {
+  Partition partition;
+  const std::uint64_t cut_off = random.between(1, std::max(1u, ranks / 2));
+  std::vector<RankId> few, rest;
+  for (std::uint32_t rank = 0; rank < ranks; ++rank) rest.emplace_back(rank);
+  while (few.size() < cut_off) {
+    // Rank 0 less often, for with it go the rest of the run.
+    const auto at = rest.begin() + static_cast<std::ptrdiff_t>(random.below(rest.size()) |
+                                                               (random.chance(0.7) ? 1u : 0u));
+    if (at >= rest.end()) continue;
+    few.push_back(*at);
+    rest.erase(at);
+  }
+  partition.from = RankSet(std::move(few));
+  partition.to = RankSet(std::move(rest));
+  if (random.chance(0.5)) std::swap(partition.from, partition.to);
+  if (random.chance(0.2)) {  // some links only
+    for (RankSet* side : {&partition.from, &partition.to}) {
+      while (side->size() > 1 && random.chance(0.5)) {
+        side->erase(side->list()[random.below(side->size())]);
+      }
+    }
+  }
+  partition.at = static_cast<Nanoseconds>(random.log_uniform(10e3, at_max));
+  partition.duration = static_cast<Nanoseconds>(random.log_uniform(1e6, duration_max));
+  return partition;
+}
+
+void add_partitions(Random& random, const WorldOptions& world, std::uint64_t count,
+                    FailureOptions& failures) {
+  for (std::uint64_t i = 0; i < count; ++i) {
+    failures.partitions.push_back(draw_partition(random, world.ranks, 150e6, 800e6));
+    if (random.chance(0.4)) continue;  // this way only
+    Partition back = failures.partitions.back();
+    std::swap(back.from, back.to);
+    failures.partitions.push_back(std::move(back));
+  }
+}
+
+Fault draw_fault(Random& random, const WorldOptions& world, bool may_kill) {
+  using Kind = Fault::Kind;
+  Fault fault;
+  fault.kind = random.pick(
+      {Kind::kPause, Kind::kPause, Kind::kPause, Kind::kDoubt, Kind::kDoubt, Kind::kLoseFrame});
+  if (may_kill) fault.kind = random.pick({Kind::kKill, Kind::kKillSending, Kind::kKillSending});
+  fault.rank = RankId{static_cast<std::uint32_t>(random.below(world.ranks))};
+  fault.at = static_cast<Nanoseconds>(random.log_uniform(10e3, 150e6));
+  if (fault.kind == Kind::kPause || fault.kind == Kind::kDoubt) {
+    fault.duration = static_cast<Nanoseconds>(random.log_uniform(100e3, 300e6));
+  }
+  if (fault.kind == Kind::kKillSending && random.chance(0.7)) {
+    fault.sending = random.pick({MessageKind::kPrepare, MessageKind::kPromise, MessageKind::kAccept,
+                                 MessageKind::kAccepted, MessageKind::kDecide, MessageKind::kRevoke,
+                                 MessageKind::kResults, MessageKind::kLease, MessageKind::kFinish,
+                                 MessageKind::kLedger, MessageKind::kLedgerHeld,
+                                 MessageKind::kLedgerCopy, MessageKind::kOpen});
+  }
+  return fault;
+}
+
+// Many faults, close together. Mostly those that are killed leave a quorum of all ranks.
+FailureOptions draw_storm(Random& random, const WorldOptions& world) {
+  FailureOptions failures;
+  failures.witnesses = random.pick({1.0, 0.5, 0.0});
+  failures.evidence_delay_max = static_cast<Nanoseconds>(random.log_uniform(100e3, 20e6));
+  failures.suspect_after = static_cast<Nanoseconds>(random.log_uniform(5e6, 100e6));
+  failures.control_loss = random.pick({0.0, 0.0, 0.05, 0.2});
+  failures.disk_delay = static_cast<Nanoseconds>(random.log_uniform(20e3, 20e6));
+  failures.disk_error = random.pick({0.0, 0.0, 0.3});
+  const std::uint64_t count = random.between(10, 60);
+  const std::uint64_t partitions = random.below(count / 4 + 1);
+  add_partitions(random, world, partitions, failures);
+  std::uint64_t kills = random.below(random.chance(0.8) ? (world.ranks + 1) / 2 : world.ranks);
+  while (failures.faults.size() + failures.partitions.size() < count) {
+    failures.faults.push_back(draw_fault(random, world, kills != 0));
+    kills -= kills != 0 ? 1 : 0;
+  }
+  return failures;
+}
+
+RarePaths draw_rare_paths(Random& random) {
+  RarePaths rare;
+  rare.late_control = random.pick({0.0, 0.02, 0.2});
+  rare.late_frame = random.pick({0.0, 0.0, 0.005, 0.05});
+  rare.token_lost = random.pick({0.0, 0.3});
+  rare.late_tick = random.pick({0.0, 0.0, 0.001});
+  rare.slow_order = random.pick({0.0, 0.01});
+  rare.late_max = static_cast<Nanoseconds>(random.log_uniform(2e6, 2e9));
+  return rare;
+}
+
+// What goes wrong beyond draw_failures, on streams of its own.
+void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
+  if (options.ranks == 1) return;
+  if (options.ranks > kRanksOfStormMax) {
+    auto& faults = options.failures.faults;
+    if (faults.size() > kFaultsOfHugeWorld) faults.resize(kFaultsOfHugeWorld);
+    return;
+  }
+  Random storm(seed, kStormStream);
+  FailureOptions& failures = options.failures;
+  if (storm.chance(0.2)) {
+    failures = draw_storm(storm, options);
+  } else if (failures.any() && storm.chance(0.3)) {
+    add_partitions(storm, options, storm.between(1, 3), failures);
+  }
+  Random rare(seed, kRareStream);
+  if (failures.any() && rare.chance(0.3)) failures.rare = draw_rare_paths(rare);
+}
+
 // ---- a last word when a check inside the protocol aborts ----
 
 char last_words[256];
 
 extern "C" void say_last_words(int) {
   std::fputs(last_words, stderr);
+}
+
+// Where broken checks are thrown, one is a violation of its own.
+Report simulate_safely(const WorldOptions& options) {
+  try {
+    return simulate(options);
+  } catch (const BrokenCheck& broken) {
+    Report report;
+    report.violation = fmt::format("check: seed {}: the protocol found itself broken: {}",
+                                   options.seed, broken.what);
+    return report;
+  }
 }
 
 }  // namespace
@@ -137,12 +265,15 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
   draw_upset(Random(seed, kUpsetStream), options);
   if (options.upset == Upset::kNone) {
     options.failures = draw_failures(Random(seed, kFailuresStream), options);
+    draw_more_failures(seed, options);
   }
   return options;
 }
 
 std::string reproduce(std::uint64_t seed, const Overrides& overrides) {
-  std::string command = fmt::format("regroup-sim --seed {}", seed);
+  std::string command = "regroup-sim";
+  if (kBugsArePlanted) command += fmt::format("-planted --plant {}", name_of(planted_bug));
+  command += fmt::format(" --seed {}", seed);
   if (overrides.ranks) command += fmt::format(" --ranks {}", *overrides.ranks);
   if (overrides.policy) command += fmt::format(" --policy {}", name_of(*overrides.policy));
   return command + " --trace";
@@ -154,11 +285,11 @@ Report run_scenario(const WorldOptions& options, Repeat repeat) {
                                         options.ranks, name_of(options.schedule.policy));
   *written.out = '\0';
   const auto handler_before = std::signal(SIGABRT, say_last_words);
-  Report report = simulate(options);
+  Report report = simulate_safely(options);
   if (repeat == Repeat::kTwice && !report.violation) {
     WorldOptions silent = options;
     silent.trace = false;
-    const Report again = simulate(silent);
+    const Report again = simulate_safely(silent);
     if (again.trace_hash != report.trace_hash || again.virtual_time != report.virtual_time) {
       report.violation =
           fmt::format("I14 same trace: rank 0, t = {:.6f} ms, seed {}: two runs differ",

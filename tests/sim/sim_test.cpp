@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/sim/scenario.hpp"
+#include "tests/sim/soak.hpp"
 
 namespace regroup {
 void PrintTo(Policy policy, std::ostream* out) {
@@ -16,24 +17,21 @@ void PrintTo(Policy policy, std::ostream* out) {
 namespace regroup::sim {
 namespace {
 
-constexpr std::uint64_t kSeeds = 1000;
+constexpr std::uint64_t kSeeds = REGROUP_SIM_SEEDS;
+// So many seeds take every rare path.
+constexpr std::uint64_t kSeedsOfEveryProbe = 1000;
+constexpr unsigned kWorkers = 2;
 
-// At most this many failures are printed; one bug often shows in many seeds.
-constexpr int kFailuresMax = 10;
-
-TEST(Simulation, KeepsItsInvariantsOverAThousandSeeds) {
-  Probes probes;
-  int failures = 0;
-  for (std::uint64_t seed = 1; seed <= kSeeds && failures < kFailuresMax; ++seed) {
-    const Report report = run_scenario(draw_scenario(seed), Repeat::kTwice);
-    probes.add(report.probes);
-    if (!report.violation) continue;
-    ++failures;
-    ADD_FAILURE() << reproduce(seed) << "  # " << *report.violation;
-  }
-  if (failures != 0) return;
+TEST(Simulation, KeepsItsInvariantsOverManySeeds) {
+  // One bug often shows in many seeds.
+  const SoakSummary summary =
+      soak({.first = 1, .last = kSeeds, .workers = kWorkers, .failures_max = 10});
+  ASSERT_EQ(summary.failures, 0u) << "the commands that run them again are above";
+  EXPECT_EQ(summary.seeds, kSeeds);
+  if (kSeeds < kSeedsOfEveryProbe) return;
   for (std::size_t i = 0; i < kProbes; ++i) {  // I15
-    EXPECT_GT(probes.count(static_cast<Probe>(i)), 0u) << "never happened: " << kProbeNames[i];
+    EXPECT_GT(summary.probes.count(static_cast<Probe>(i)), 0u)
+        << "never happened: " << kProbeNames[i];
   }
 }
 
@@ -72,6 +70,45 @@ TEST_P(LargeSimulation, KeepsItsInvariants) {
   const auto [ranks, policy] = GetParam();
   const Report report = run_scenario(large_world(ranks, policy), Repeat::kOnce);
   EXPECT_FALSE(report.violation) << *report.violation;
+}
+
+// A few die, one of them while it sends; some stand still; some are not heard for a while.
+FailureOptions failures_of_large_world() {
+  FailureOptions failures;
+  failures.witnesses = 0.01;
+  failures.suspect_after = 5 * kMillisecond;
+  failures.faults = {
+      {.kind = Fault::Kind::kKill, .rank = RankId{7}, .at = 2 * kMillisecond},
+      {.kind = Fault::Kind::kKillSending, .rank = RankId{33}, .at = 3 * kMillisecond},
+      {.kind = Fault::Kind::kPause,
+       .rank = RankId{20},
+       .at = 3 * kMillisecond,
+       .duration = 30 * kMillisecond},
+  };
+  RankSet others;
+  for (std::uint32_t rank = 0; rank < 64; ++rank) others.insert(RankId{rank});
+  others.erase(RankId{50});
+  failures.partitions = {
+      {RankSet{RankId{50}}, others, 4 * kMillisecond, 40 * kMillisecond},
+  };
+  return failures;
+}
+
+TEST_P(LargeSimulation, KeepsItsInvariantsUnderFaults) {
+  const auto [ranks, policy] = GetParam();
+  WorldOptions options = large_world(ranks, policy);
+  options.failures = failures_of_large_world();
+  const Report report = run_scenario(options, Repeat::kOnce);
+  EXPECT_FALSE(report.violation) << *report.violation;
+  EXPECT_GT(report.probes.count(Probe::kViewInstalled), 0u);
+}
+
+TEST(Simulation, KeepsItsInvariantsOverManyFaultsOf64Ranks) {
+  for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+    const Overrides overrides{.ranks = 64, .policy = {}};
+    const Report report = run_scenario(draw_scenario(seed, overrides), Repeat::kOnce);
+    EXPECT_FALSE(report.violation) << reproduce(seed, overrides) << "  # " << *report.violation;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, LargeSimulation,

@@ -14,7 +14,7 @@ namespace regroup::sim {
 namespace {
 
 // Streams of chance.
-constexpr std::uint64_t kRanksStream = 1, kNetworkStream = 2, kFailureStream = 3;
+constexpr std::uint64_t kRanksStream = 1, kNetworkStream = 2, kFailureStream = 3, kRareStream = 4;
 constexpr double kClockRateError = 100e-6;
 constexpr double kTickSkew = 0.2;
 
@@ -48,9 +48,11 @@ World::World(const WorldOptions& options)
     : options_(options),
       job_(options.job, options.schedule.attempts_max),
       checkers_(options_, job_),
+      agreement_(options.ranks, checkers_),
       ranks_(options.ranks),
       network_random_(options.seed, kNetworkStream),
       failure_random_(options.seed, kFailureStream),
+      rare_random_(options.seed, kRareStream),
       ranks_running_(options.ranks) {
   REGROUP_CHECK(options.ranks >= 1 && options.ranks <= kRanksMax, "a world of 1 to 1,000 ranks");
   if (!options.network.reorders)
@@ -78,6 +80,11 @@ World::World(const WorldOptions& options)
   for (std::uint32_t i = 0; i < options.failures.faults.size(); ++i) {
     const Fault& fault = options.failures.faults[i];
     schedule({.time = fault.at, .kind = Kind::kFault, .rank = fault.rank, .fault = i});
+  }
+  const auto& partitions = options_.failures.partitions;
+  if (!partitions.empty()) blocked_until_.resize(std::size_t{options.ranks} * options.ranks, 0);
+  for (std::uint32_t i = 0; i < partitions.size(); ++i) {
+    schedule({.time = partitions[i].at, .kind = Kind::kPartition, .fault = i});
   }
   observe_options();
 }
@@ -120,6 +127,7 @@ Report World::run() {
     }
   }
   if (!checkers_.violation()) checkers_.run_ended();
+  if (!checkers_.violation()) agreement_.run_ended();
   report_.violation = checkers_.violation();
   report_.virtual_time = now_;
   report_.time_bound = time_bound;
@@ -137,7 +145,8 @@ void World::happen(const Happening& happening) {
   note(static_cast<std::uint64_t>(happening.kind) << 32 | happening.rank.value);
   if (options_.trace) trace(happening);
   const Rank& rank = ranks_[happening.rank.value];
-  if (rank.paused_until > now_ && happening.kind != Kind::kFault) {
+  const bool befalls = happening.kind == Kind::kFault || happening.kind == Kind::kPartition;
+  if (rank.paused_until > now_ && !befalls) {
     Happening later = happening;
     later.time = rank.paused_until;
     return schedule(later);
@@ -159,10 +168,16 @@ void World::happen(const Happening& happening) {
       return befall(options_.failures.faults[happening.fault]);
     case Kind::kEvidence:
       if (rank.ended) return;
+      if (happening.evidence == EvidenceKind::kTrusted &&
+          seems_dead(happening.from, happening.rank)) {
+        return;
+      }
       if (!rank.started) return ranks_[happening.rank.value].before_start.push_back(happening);
       return step(happening.rank, PeerEvidence{happening.from, happening.evidence});
     case Kind::kFenced:
       return fenced(happening.rank);
+    case Kind::kPartition:
+      return part(options_.failures.partitions[happening.fault]);
   }
 }
 
@@ -172,9 +187,23 @@ void World::befall(const Fault& fault) {
   Rank& rank = ranks_[fault.rank.value];
   if (rank.ended) return;
   const FailureOptions& failures = options_.failures;
-  if (fault.kind == Fault::Kind::kKill) {
-    report_.probes.hit(Probe::kKilled);
-    return kill(fault.rank);
+  switch (fault.kind) {
+    case Fault::Kind::kKill:
+      return kill(fault.rank);
+    case Fault::Kind::kKillSending:
+      rank.dies_sending = &fault;
+      return;
+    case Fault::Kind::kLoseFrame:
+      ++rank.frames_to_lose;
+      return;
+    case Fault::Kind::kDoubt:
+      report_.probes.hit(Probe::kDoubted);
+      show_evidence(fault.rank, EvidenceKind::kSuspected, 0, failures.evidence_delay_max, 0.5);
+      show_evidence(fault.rank, EvidenceKind::kTrusted, fault.duration, failures.evidence_delay_max,
+                    1);
+      return;
+    case Fault::Kind::kPause:
+      break;
   }
   report_.probes.hit(Probe::kPaused);
   rank.paused_until = std::max(rank.paused_until, now_ + fault.duration);
@@ -185,7 +214,58 @@ void World::befall(const Fault& fault) {
   show_evidence(fault.rank, EvidenceKind::kTrusted, fault.duration, failures.evidence_delay_max, 1);
 }
 
+// Whether it is its time to die: then some of the frames of this step are gone with it.
+bool World::dies_sending(RankId id) {
+  const Fault* fault = ranks_[id.value].dies_sending;
+  if (!fault || output_.frames.empty()) return false;
+  const auto is_meant = [&](const OutgoingFrame& frame) {
+    const auto opened = open_frame(frame.bytes.view());
+    return !fault->sending || (opened && opened->header.kind == *fault->sending);
+  };
+  if (std::ranges::none_of(output_.frames, is_meant)) return false;
+  report_.probes.hit(Probe::kKilledSending);
+  output_.frames.resize(rare_random_.below(output_.frames.size() + 1));
+  return true;
+}
+
+// The frames of now on are held or lost; who hears nothing suspects, and trusts again afterwards.
+void World::part(const Partition& partition) {
+  report_.probes.hit(Probe::kPartitioned);
+  const FailureOptions& failures = options_.failures;
+  const Nanoseconds heals_at = now_ + partition.duration;
+  const auto soon = [&](Nanoseconds at_most) {
+    return static_cast<Nanoseconds>(rare_random_.below(static_cast<std::uint64_t>(at_most) + 1));
+  };
+  for (const RankId from : partition.from) {
+    for (const RankId to : partition.to) {
+      if (from == to) continue;
+      Nanoseconds& until = blocked_until(from, to);
+      until = std::max(until, heals_at);
+      if (partition.duration <= failures.suspect_after) continue;
+      Happening evidence{.time = now_ + failures.suspect_after + soon(failures.suspect_after / 4),
+                         .kind = Kind::kEvidence,
+                         .rank = to,
+                         .from = from,
+                         .evidence = EvidenceKind::kSuspected};
+      schedule(evidence);
+      evidence.time = heals_at + soon(failures.evidence_delay_max);
+      evidence.evidence = EvidenceKind::kTrusted;
+      schedule(evidence);
+    }
+  }
+}
+
+// Whether nothing is heard of it there, so that trust is not for now.
+bool World::seems_dead(RankId about, RankId to) const {
+  const Rank& rank = ranks_[about.value];
+  const bool blocked = !blocked_until_.empty() &&
+                       blocked_until_[std::size_t{about.value} * options_.ranks + to.value] > now_;
+  return rank.ended || rank.paused_until > now_ || blocked;
+}
+
 void World::kill(RankId id) {
+  report_.probes.hit(Probe::kKilled);
+  agreement_.rank_killed(id);
   Rank& rank = ranks_[id.value];
   rank.ended = true;
   --ranks_running_;
@@ -232,8 +312,16 @@ void World::fenced(RankId id) {
     report_.probes.hit(Probe::kFenceFailed);
   } else {
     const auto [held, taken] = fences_.try_emplace(request.epoch, Buffer(request.content.view()));
-    if (!taken) report_.probes.hit(Probe::kFenceTaken);
-    answer.content.emplace(held->second.view());
+    if (taken) {
+      agreement_.token_made(request.epoch, held->second.view());
+    } else {
+      report_.probes.hit(Probe::kFenceTaken);
+    }
+    if (rare_random_.chance(options_.failures.rare.token_lost)) {
+      report_.probes.hit(Probe::kTokenLost);
+    } else {
+      answer.content.emplace(held->second.view());
+    }
   }
   step(id, std::move(answer));
 }
@@ -256,7 +344,14 @@ void World::tick(RankId id) {
   if (rank.ended) return;
   step(id, Tick{local_time(rank)});
   want_work(id);
-  if (!rank.ended) schedule({.time = now_ + rank.tick_period, .kind = Kind::kTick, .rank = id});
+  if (rank.ended) return;
+  Nanoseconds next = rank.tick_period;
+  if (rare_random_.chance(options_.failures.rare.late_tick)) {
+    report_.probes.hit(Probe::kLateTick);
+    next += static_cast<Nanoseconds>(
+        rare_random_.log_uniform(1e6, static_cast<double>(options_.failures.rare.late_max)));
+  }
+  schedule({.time = now_ + next, .kind = Kind::kTick, .rank = id});
 }
 
 // As the host loop does it: the frame, then a look at the clock, then, if idle, more work.
@@ -273,7 +368,9 @@ void World::frame_arrives(const Happening& happening) {
     rank.damaged_frames += happening.damaged ? 1 : 0;
     const std::uint64_t drops_before = rank.node->drops().total();
     ++report_.steps;
+    agreement_.arrives(*rank.node, happening.from, bytes.view());
     rank.node->step(FrameArrived{happening.from, bytes.view()}, output_);
+    agreement_.taken_in(output_);
     const bool received = std::ranges::any_of(
         output_.events, [](const Event& event) { return event.kind == EventKind::kReceive; });
     if (!received && rank.node->drops().total() == drops_before) {
@@ -321,6 +418,10 @@ void World::want_work(RankId id) {
                static_cast<double>(now_) / 1e6, id.value, name_of(order.kind), order.stage.value,
                order.shards.first.value, order.shards.count);
   }
+  if (rare_random_.chance(options_.failures.rare.slow_order)) {
+    report_.probes.hit(Probe::kSlowOrder);
+    rank.result.elapsed += static_cast<Nanoseconds>(rare_random_.log_uniform(1e5, 50e6));
+  }
   schedule({.time = now_ + rank.result.elapsed, .kind = Kind::kComputed, .rank = id});
 }
 
@@ -328,8 +429,16 @@ void World::drain(RankId id) {
   Rank& rank = ranks_[id.value];
   observe_events();
   checkers_.after_step(*rank.node, output_);
+  agreement_.after_step(id, *rank.node);
+  const bool dies = dies_sending(id);
   for (OutgoingFrame& frame : output_.frames) send(id, frame);
+  if (dies) {
+    kill(id);
+    output_.clear();
+    return;
+  }
   for (WorkOrder& order : output_.orders) rank.order = std::move(order);
+  if (output_.fence) agreement_.token_wanted(id, *rank.node, *output_.fence);
   if (output_.fence) ask_fence(id, std::move(*output_.fence));
   if (output_.outcome) end_rank(id);
   output_.clear();
@@ -351,6 +460,7 @@ void World::end_rank(RankId id) {
   report_.probes.hit(Probe::kOtherEpochDropped, drops.other_epochs);
   if (output_.outcome->alone) report_.probes.hit(Probe::kCutOff);
   checkers_.rank_ended(*rank.node, *output_.outcome, rank.damaged_frames);
+  agreement_.rank_ended(id, *output_.outcome);
   rank.ended = true;
   --ranks_running_;
   const Nanoseconds delay = options_.failures.evidence_delay_max;
@@ -367,11 +477,11 @@ void World::send(RankId from, OutgoingFrame& frame) {
   const auto opened = open_frame(frame.bytes.view());
   REGROUP_CHECK(opened.has_value(), "a rank sent a frame that is none");
   checkers_.sent(opened->header, frame.to, opened->body);
+  agreement_.sent(from, *opened);
   observe_sent(frame.to, *opened);
   note(first_word(frame.bytes.view()));  // its checksum
   ++report_.frames;
-  if (is_control(opened->header.kind) && failure_random_.chance(options_.failures.control_loss)) {
-    report_.probes.hit(Probe::kControlLost);
+  if (is_lost(from, frame.to, opened->header.kind)) {
     pool_.give(std::move(frame.bytes));
     return;
   }
@@ -383,6 +493,35 @@ void World::send(RankId from, OutgoingFrame& frame) {
     put_on_wire(from, frame.to, copy, damaged);
   }
   pool_.give(std::move(frame.bytes));
+}
+
+bool World::is_lost(RankId from, RankId to, MessageKind kind) {
+  Rank& sender = ranks_[from.value];
+  if (is_control(kind)) {
+    const bool lost = failure_random_.chance(options_.failures.control_loss);
+    if (lost) report_.probes.hit(Probe::kControlLost);
+    return lost || (!blocked_until_.empty() && blocked_until(from, to) > now_);
+  }
+  if (sender.frames_to_lose == 0) return false;
+  --sender.frames_to_lose;
+  report_.probes.hit(Probe::kFrameLost);
+  return true;
+}
+
+// What a frame that is sent now is late beyond what the network is worth.
+Nanoseconds World::delay_of(RankId from, RankId to, bool control) {
+  const RarePaths& rare = options_.failures.rare;
+  Nanoseconds delay = 0;
+  if (!control && !blocked_until_.empty() && blocked_until(from, to) > now_) {
+    report_.probes.hit(Probe::kFrameHeldBack);
+    delay = blocked_until(from, to) - now_;
+  }
+  if (rare_random_.chance(control ? rare.late_control : rare.late_frame)) {
+    report_.probes.hit(control ? Probe::kLateControl : Probe::kLateFrame);
+    delay +=
+        static_cast<Nanoseconds>(rare_random_.log_uniform(1e6, static_cast<double>(rare.late_max)));
+  }
+  return delay;
 }
 
 // Flips a bit, more often in the header than its size would have it; or cuts off or adds a byte.
@@ -400,6 +539,8 @@ void World::put_on_wire(RankId from, RankId to, const Buffer& bytes, bool damage
   Nanoseconds arrival =
       now_ + 1 +
       spread_out(network.spread, network_random_.unit(), network.delay, network.delay_max);
+  const auto opened = open_frame(bytes.view());  // a damaged copy may not
+  arrival += delay_of(from, to, opened && is_control(opened->header.kind));
   if (!network.reorders) {
     Nanoseconds& free_at = link_free_at_[std::size_t{from.value} * options_.ranks + to.value];
     arrival = free_at = std::max(arrival, free_at);
@@ -427,6 +568,8 @@ void World::put_on_wire(RankId from, RankId to, const Buffer& bytes, bool damage
 void World::observe_options() {
   Probes& probes = report_.probes;
   if (options_.ranks == 1) probes.hit(Probe::kLoneRank);
+  const FailureOptions& failures = options_.failures;
+  if (failures.faults.size() + failures.partitions.size() >= 10) probes.hit(Probe::kManyFaults);
   if (options_.slow_rank) probes.hit(Probe::kSlowRank);
   if (!options_.schedule.coordinator_computes && options_.ranks > 1) {
     probes.hit(Probe::kCoordinatorOnly);
@@ -527,8 +670,8 @@ void World::observe_events() {
 }
 
 void World::trace(const Happening& happening) {
-  constexpr const char* kNames[] = {"starts",     "ticks",    "frame",    "computed",
-                                    "is stopped", "befallen", "evidence", "fenced"};
+  constexpr const char* kNames[] = {"starts",   "ticks",    "frame",  "computed", "is stopped",
+                                    "befallen", "evidence", "fenced", "parted"};
   if (happening.kind == Kind::kTick || ranks_[happening.rank.value].paused_until > now_) return;
   fmt::print("{:14.6f} rank {} {}", static_cast<double>(now_) / 1e6, happening.rank.value,
              kNames[static_cast<std::size_t>(happening.kind)]);
@@ -549,10 +692,10 @@ void World::trace(const Happening& happening) {
   }
   if (happening.kind == Kind::kFault) {
     const Fault& fault = options_.failures.faults[happening.fault];
-    fmt::print(": {}", fault.kind == Fault::Kind::kKill
-                           ? std::string("killed")
-                           : fmt::format("paused for {:.3f} ms",
-                                         static_cast<double>(fault.duration) / 1e6));
+    constexpr const char* kFaults[] = {"killed", "paused", "dies when it sends", "loses a frame",
+                                       "doubted"};
+    fmt::print(": {}, {:.3f} ms", kFaults[static_cast<std::size_t>(fault.kind)],
+               static_cast<double>(fault.duration) / 1e6);
   }
   fmt::print("\n");
 }

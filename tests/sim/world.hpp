@@ -13,6 +13,7 @@
 
 #include "runtime/protocol/node.hpp"
 #include "scheduler/scheduler.hpp"
+#include "tests/sim/agreement_checkers.hpp"
 #include "tests/sim/checkers.hpp"
 #include "tests/sim/pretend_job.hpp"
 #include "tests/sim/probes.hpp"
@@ -28,7 +29,7 @@ struct Report {
   std::uint64_t frames = 0;
   std::size_t frames_in_flight_max = 0;
   Nanoseconds time_bound = 0;
-  int exit_status = 0;
+  int exit_status = -1;  // of rank 0; -1: it was killed
   Probes probes;
 };
 
@@ -49,7 +50,8 @@ class World {
     kStop,
     kFault,
     kEvidence,
-    kFenced
+    kFenced,
+    kPartition
   };
   struct Happening {
     Nanoseconds time = 0;
@@ -60,7 +62,7 @@ class World {
     std::uint32_t slot = 0;  // kFrame: where its bytes are
     bool damaged = false;
     EvidenceKind evidence{};  // kEvidence, about `from`
-    std::uint32_t fault = 0;  // kFault: its number
+    std::uint32_t fault = 0;  // kFault, kPartition: its number
   };
   struct Later {
     bool operator()(const Happening& a, const Happening& b) const {
@@ -74,6 +76,8 @@ class World {
     bool started = false;
     bool ended = false;
     Nanoseconds paused_until = 0;
+    const Fault* dies_sending = nullptr;
+    std::uint32_t frames_to_lose = 0;
     bool open = false;
     bool computing = false;
     std::uint64_t damaged_frames = 0;
@@ -96,6 +100,9 @@ class World {
   void computed(RankId id);
   void befall(const Fault& fault);
   void kill(RankId id);
+  bool dies_sending(RankId id);
+  void part(const Partition& partition);
+  bool seems_dead(RankId about, RankId to) const;
   void show_evidence(RankId about, EvidenceKind kind, Nanoseconds after, Nanoseconds spread,
                      double share);
   void ask_fence(RankId id, FenceRequest request);
@@ -105,7 +112,12 @@ class World {
   void drain(RankId id);
   void want_work(RankId id);
   void send(RankId from, OutgoingFrame& frame);
+  bool is_lost(RankId from, RankId to, MessageKind kind);
   void put_on_wire(RankId from, RankId to, const Buffer& bytes, bool damaged);
+  Nanoseconds delay_of(RankId from, RankId to, bool control);
+  Nanoseconds& blocked_until(RankId from, RankId to) {
+    return blocked_until_[std::size_t{from.value} * options_.ranks + to.value];
+  }
   void damage(Buffer& bytes);
   void end_rank(RankId id);
 
@@ -118,6 +130,7 @@ class World {
   WorldOptions options_;
   PretendJob job_;
   Checkers checkers_;
+  AgreementCheckers agreement_;
   BufferPool pool_;
   std::vector<Rank> ranks_;
   std::vector<Happening> queue_;  // a heap
@@ -125,7 +138,9 @@ class World {
   std::vector<std::uint32_t> free_slots_;
   std::vector<Nanoseconds> link_free_at_;  // by from and to: frames that do not overtake
   Random network_random_;
+  std::vector<Nanoseconds> blocked_until_;  // by from and to; empty without partitions
   Random failure_random_;
+  Random rare_random_;
   std::map<Epoch, Buffer> fences_;  // on the shared file system
   Nanoseconds now_ = 0;
   std::uint64_t happenings_ = 0;

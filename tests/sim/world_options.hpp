@@ -7,16 +7,18 @@
 #include <string>
 #include <vector>
 
+#include "runtime/protocol/frame.hpp"
 #include "runtime/protocol/ids.hpp"
+#include "runtime/protocol/rank_set.hpp"
 #include "scheduler/options.hpp"
 #include "tests/sim/pretend_job.hpp"
 #include "tests/sim/random.hpp"
 
 namespace regroup::sim {
 
-// The fault model of the network: frames are delayed, overtake each other, come twice, and second
-// copies come damaged. No frame is lost for good: over MPI none is, and so the protocol sends
-// nothing again.
+// The fault model of the network at peace: frames are delayed, overtake each other, come twice, and
+// second copies come damaged. No frame is lost for good: over MPI none is, and so the protocol
+// sends nothing again. FailureOptions has what goes beyond that.
 struct NetworkOptions {
   Spread spread = Spread::kConstant;
   Nanoseconds delay = 10 * kMicrosecond;
@@ -28,18 +30,50 @@ struct NetworkOptions {
 
 struct Fault {
   enum class Kind : std::uint8_t {
-    kKill,   // the rank is gone from one moment to the next
-    kPause,  // it stands still for a while: stopped, swapped out, or starved
+    kKill,         // the rank is gone from one moment to the next
+    kPause,        // it stands still for a while: stopped, swapped out, or starved
+    kKillSending,  // it dies when it next sends, and only some of what it sends gets out
+    kLoseFrame,    // the next job frame that it sends is lost, which MPI does not do by itself
+    kDoubt,        // others hold it for silent for a while, though it is not
   };
   Kind kind = Kind::kKill;
   RankId rank;
   Nanoseconds at = 0;
-  Nanoseconds duration = 0;  // kPause
+  Nanoseconds duration = 0;  // kPause, kDoubt
+  // kKillSending: when it sends one of this kind; without, of any.
+  std::optional<MessageKind> sending;
+
+  bool kills() const { return kind == Kind::kKill || kind == Kind::kKillSending; }
+  bool stops() const { return kills() || kind == Kind::kPause; }
+};
+
+// For a while nothing gets from some ranks to others; the other way is another partition. Frames of
+// the job are held and come when it is over, control messages are lost, and whoever hears nothing
+// for long enough suspects.
+struct Partition {
+  RankSet from;
+  RankSet to;
+  Nanoseconds at = 0;
+  Nanoseconds duration = 0;
+};
+
+// Paths that are possible and rare, made likely: how often each is taken, as a probability.
+struct RarePaths {
+  double late_control = 0;  // a control message, or a copy of it, comes after seconds
+  double late_frame = 0;    // a frame of the job does
+  double token_lost = 0;    // a fencing token is made, but whoever made it is not told
+  double late_tick = 0;     // a rank does not look at its clock for a while
+  double slow_order = 0;    // an order takes much longer than its shards are worth
+  Nanoseconds late_max = 0;
+
+  bool any() const { return late_max != 0; }
 };
 
 // How failures show, as the detector would have it, and how the file system behaves.
 struct FailureOptions {
   std::vector<Fault> faults;
+  std::vector<Partition> partitions;
+  RarePaths rare;
   double witnesses = 1;  // share of ranks that see a death themselves
   Nanoseconds evidence_delay_max = 2 * kMillisecond;
   Nanoseconds suspect_after = 50 * kMillisecond;  // of silence
@@ -48,9 +82,24 @@ struct FailureOptions {
   double disk_error = 0;
   Nanoseconds give_up_after = 60 * kSecond;
 
-  bool any() const { return !faults.empty() || control_loss != 0; }
+  bool any() const {
+    return !faults.empty() || !partitions.empty() || rare.any() || control_loss != 0;
+  }
+  // Whether it may be gone, or seem so to the others.
   bool hits(RankId rank) const {
-    return std::ranges::any_of(faults, [&](const Fault& fault) { return fault.rank == rank; });
+    const auto seems_gone = [&](const Fault& fault) {
+      return fault.rank == rank && fault.kind != Fault::Kind::kLoseFrame;
+    };
+    return std::ranges::any_of(faults, seems_gone) || is_cut_off(rank);
+  }
+  bool is_cut_off(RankId rank) const {
+    return std::ranges::any_of(
+        partitions, [&](const Partition& partition) { return partition.from.contains(rank); });
+  }
+  // Whether the others may leave a rank behind that they cannot reach.
+  bool loses_messages() const {
+    return control_loss > 0 || rare.any() || !partitions.empty() ||
+           std::ranges::any_of(faults, [](const Fault& fault) { return !fault.stops(); });
   }
 };
 

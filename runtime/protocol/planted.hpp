@@ -1,0 +1,90 @@
+// Bugs that are planted on purpose, to prove that the simulator finds what it claims to find. In
+// every build that does work planted() is false at compile time and nothing of a bug is left. Only
+// the simulator's second copy of the protocol and the scheduler is compiled with
+// REGROUP_PLANTED_BUGS; there a process-wide variable turns on one bug at a time. A bug is planted
+// where the right code is, in as few characters as can be, and never changes what the right code
+// does. A new one needs an enumerator, a name, and a line in tests/sim/planted_test.cpp.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace regroup {
+
+enum class PlantedBug : std::uint8_t {
+  kNone,
+  // membership
+  kVoteTwice,         // accepts below the ballot that was promised
+  kForgetAccepted,    // a promise does not say what was accepted before
+  kIgnoreAccepted,    // a proposer is not held to what was accepted before
+  kSkipFence,         // decides without the fencing token
+  kQuorumTooSmall,    // goes on with one answer less than a quorum
+  kSuspicionIsDeath,  // counts who is silent as dead
+  kAdoptOldView,      // enters views that it has left behind
+  // node and link
+  kDeliverOldEpoch,    // hands on frames of an epoch that has ended
+  kDeliverRevoked,     // hands on frames of an epoch that is coming to its end
+  kDeliverDuplicates,  // hands on a frame that came before
+  kLoseEarlyFrame,     // a frame that waited for its turn is gone when it comes
+  kIgnoreStamps,       // does not move the Lamport clock past what it receives
+  kKeepVectorBase,     // believes vector stamps received that were lost with their epoch
+  kIgnoreStalls,       // waits for ever for a frame that was lost
+  // scheduler
+  kCommitTwice,        // takes in a result again
+  kWrongValue,         // commits the values of the shards before
+  kReuseAttempt,       // a retry gets the number of the try before
+  kRetryForever,       // never gives a shard up
+  kKeepLeases,         // a worker goes on with leases of the view before
+  kKeepOldParts,       // parts of an older round stay
+  kReportBeforeParts,  // a map shard counts as done before the owners hold its parts
+};
+
+inline constexpr std::array<std::string_view, 22> kPlantedBugNames{
+    "none",
+    "vote-twice",
+    "forget-accepted",
+    "ignore-accepted",
+    "skip-fence",
+    "quorum-too-small",
+    "suspicion-is-death",
+    "adopt-old-view",
+    "deliver-old-epoch",
+    "deliver-revoked",
+    "deliver-duplicates",
+    "lose-early-frame",
+    "ignore-stamps",
+    "keep-vector-base",
+    "ignore-stalls",
+    "commit-twice",
+    "wrong-value",
+    "reuse-attempt",
+    "retry-forever",
+    "keep-leases",
+    "keep-old-parts",
+    "report-before-parts",
+};
+static_assert(kPlantedBugNames.size() ==
+              static_cast<std::size_t>(PlantedBug::kReportBeforeParts) + 1);
+
+#ifdef REGROUP_PLANTED_BUGS
+inline constexpr bool kBugsArePlanted = true;
+// Which one is on. To be set before a run, not during one.
+inline PlantedBug planted_bug = PlantedBug::kNone;
+inline bool planted(PlantedBug bug) {
+  return planted_bug == bug;
+}
+#else
+inline constexpr bool kBugsArePlanted = false;
+inline constexpr PlantedBug planted_bug = PlantedBug::kNone;
+constexpr bool planted(PlantedBug) {
+  return false;
+}
+#endif
+
+constexpr std::string_view name_of(PlantedBug bug) {
+  return kPlantedBugNames[static_cast<std::size_t>(bug)];
+}
+
+}  // namespace regroup
