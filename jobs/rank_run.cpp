@@ -482,7 +482,7 @@ int RankRun::run() {
   }
   print_stamps(loop);
   if (outcome.alone && !led) bear_witness(node.view(), outcome);
-  if (detector_) detector_->leave();
+  if (detector_ && !outcome.alone) detector_->leave();  // or the others would not miss it
   if (outcome.alone || failures_ != 0) leave_at_once(outcome);
   detector_.reset();
   transport_.reset();

@@ -88,6 +88,7 @@ class Coordinator {
   void on_stop(Context& context, const std::string& reason);
 
   RunProgress progress() const;
+  bool ending() const { return state_ == RunPhase::kClosing || state_ == RunPhase::kOver; }
 
  private:
   struct Peer {

@@ -39,6 +39,13 @@ void Scheduler::become_coordinator(Context& context) {
   coordinator_->take_over(context, ledger_);
 }
 
+// At the end all leave. Before it, what a rank has or does is lost with it, however it goes.
+void Scheduler::on_left(Context& context, RankId rank) {
+  const bool ending = coordinator_ ? coordinator_->ending() : worker_.finished();
+  const bool matters = context.is_coordinator() || rank == context.view().coordinator;
+  if (matters && !ending) context.request_new_view();
+}
+
 // ---- the ledger ----
 
 bool Scheduler::on_ledger(Context& context, RankId from, Reader& reader) {

@@ -27,6 +27,7 @@ class Scheduler : public Service {
 
   void on_start(Context& context) override;
   void on_view(Context& context) override;
+  void on_left(Context& context, RankId rank) override;
   void on_tick(Context& context) override;
   bool on_message(Context& context, RankId from, MessageKind kind,
                   std::span<const std::byte> payload) override;

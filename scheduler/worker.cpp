@@ -257,14 +257,14 @@ bool Worker::on_finish(Context& context, Reader& reader) {
 // ---- views ----
 
 void Worker::on_view(Context& context) {
-  if (finished_) return;
-  owners_.clear();
   const RankId before = std::exchange(coordinator_, context.view().coordinator);
+  owners_.clear();
   if (context.view().joined.contains(context.self())) {
     discard_all();
     awaiting_ = true;
     return;
   }
+  if (finished_) return;
   if (coordinator_ != before) awaiting_ = true;
   if (planted(PlantedBug::kKeepLeases)) return announce(context);
   queue_.clear();

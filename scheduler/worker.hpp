@@ -53,6 +53,7 @@ class Worker {
   // Coordinator only: to be computed before anything else.
   void add_control_order(WorkOrder order) { control_orders_.push_back(std::move(order)); }
 
+  bool finished() const { return finished_; }
   std::uint64_t shards_queued() const { return queued_; }
 
  private:

@@ -85,6 +85,9 @@ void Detector::heard(RankId from, HeartbeatKind kind, Nanoseconds now, DetectorO
   if (kind == HeartbeatKind::kLeaving) {
     output.datagrams.push_back({from, HeartbeatKind::kLeavingTaken});
     note_life(from, now, output);
+    if (standing(from) != Standing::kLeft && phase_ == Phase::kRunning) {
+      output.evidence.push_back({from, EvidenceKind::kLeft});
+    }
     lose(from, Standing::kLeft, now, output);
     return;
   }

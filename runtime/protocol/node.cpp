@@ -64,16 +64,24 @@ void Node::step(const Input& input, Output& output) {
                    service_->on_work_finished(context_, *finished.result);
                  },
                  [this](const Tick& tick_input) { tick(tick_input); },
-                 [this](const PeerEvidence& evidence) {
-                   change_membership([&](auto& out) { membership_.learn(evidence, out); });
-                 },
+                 [this](const PeerEvidence& evidence) { learn(evidence); },
                  [this](const FenceAnswer& answer) {
                    change_membership([&](auto& out) { membership_.fence_answered(answer, out); });
                  },
                  [this](const StopWanted& stop) { service_->on_stop(context_, stop.reason); }},
       input);
   if (!self_messages_.empty()) run_self_messages();
+  if (std::exchange(new_view_wanted_, false)) {
+    change_membership([&](auto& out) { membership_.request_new_view(out); });
+  }
   output_ = nullptr;
+}
+
+void Node::learn(const PeerEvidence& evidence) {
+  const bool news = !membership_.confirmed().contains(evidence.rank);
+  change_membership([&](auto& out) { membership_.learn(evidence, out); });
+  const bool left = evidence.kind == EvidenceKind::kLeft && news;
+  if (left && view().members.contains(evidence.rank)) service_->on_left(context_, evidence.rank);
 }
 
 void Node::tick(const Tick& tick) {
@@ -389,6 +397,10 @@ void Context::event(EventKind kind, RankId peer, StageId stage, std::uint64_t a,
 
 void Context::has_left(RankId rank) {
   if (rank != self()) node_->membership_.has_left(rank);
+}
+
+void Context::request_new_view() {
+  node_->new_view_wanted_ = true;
 }
 
 void Context::set_ledger(LedgerPosition position) {

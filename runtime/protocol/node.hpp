@@ -142,6 +142,8 @@ class Context {
   void finish(Outcome outcome);
   // `rank` has said its last word: that it is gone from now on is no failure.
   void has_left(RankId rank);
+  // Something keeps this epoch from going on: the members are to agree on another view.
+  void request_new_view();
   // How far this rank's copy of the ledger goes: the members agree on it with the next view.
   void set_ledger(LedgerPosition position);
 
@@ -159,6 +161,8 @@ class Service {
   // The members have agreed on a new view. Nothing sent before arrives any more, in either
   // direction.
   virtual void on_view(Context& context) = 0;
+  // `rank` is gone for good, and that is no failure to those who know why.
+  virtual void on_left(Context& context, RankId rank) = 0;
   virtual void on_tick(Context& context) = 0;
   // `payload` is gone after the call. A payload that does not decode is for the service to refuse:
   // it returns false and the node counts it.
@@ -224,6 +228,7 @@ class Node {
   };
 
   void tick(const Tick& tick);
+  void learn(const PeerEvidence& evidence);
   void look_for_stalls();
   void report_links();
   void receive(const FrameArrived& arrived);
@@ -260,6 +265,7 @@ class Node {
   std::vector<SelfMessage> self_messages_;
   std::vector<SelfMessage> self_messages_now_;
   DropCounters drops_;
+  bool new_view_wanted_ = false;
   Output* output_ = nullptr;  // of the step that runs
 
   Buffer begun_;  // the message being written

@@ -44,6 +44,7 @@ class ScriptedService : public Service {
   explicit ScriptedService(const Script& script) : script_(&script) {}
   void on_start(Context& context) override { call(script_->on_start, context); }
   void on_view(Context& context) override { call(script_->on_view, context); }
+  void on_left(Context&, RankId) override {}
   void on_tick(Context& context) override { call(script_->on_tick, context); }
   bool on_message(Context& context, RankId from, MessageKind kind,
                   std::span<const std::byte>) override {

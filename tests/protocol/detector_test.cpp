@@ -46,6 +46,9 @@ PeerEvidence suspected(std::uint32_t rank) {
 PeerEvidence trusted(std::uint32_t rank) {
   return {RankId{rank}, EvidenceKind::kTrusted};
 }
+PeerEvidence left(std::uint32_t rank) {
+  return {RankId{rank}, EvidenceKind::kLeft};
+}
 Datagram datagram(std::uint32_t to, Kind kind) {
   return {RankId{to}, kind};
 }
@@ -349,10 +352,13 @@ TEST(Detector, LeavingIsBoundedAndDoesNotWaitForTheDead) {
 TEST(Detector, WhoHasLeftIsNeverSuspectedNorConfirmed) {
   Lone rank(1, 3);
   rank.hear(0, Kind::kLeaving);
+  rank.hear(0, Kind::kLeaving);
+  EXPECT_THAT(rank.output.evidence, ElementsAre(left(0))) << "told once";
   EXPECT_THAT(rank.output.datagrams, Contains(datagram(0, Kind::kLeavingTaken)));
   EXPECT_EQ(rank.detector.observed(), RankId{2});
 
   rank.hear(2);
+  rank.take();
   rank.detector.confirm(RankId{0}, 1, rank.output);
   EXPECT_THAT(rank.take().evidence, IsEmpty());
   rank.hear(0, Kind::kObserve);  // overtaken by its leaving
@@ -370,7 +376,7 @@ TEST(Detector, ASuspectThatLeavesIsTrustedFirst) {
   rank.run_until(2 * kPeriod);
   rank.take();
   rank.hear(0, Kind::kLeaving);
-  EXPECT_THAT(rank.output.evidence, ElementsAre(trusted(0)));
+  EXPECT_THAT(rank.output.evidence, ElementsAre(trusted(0), left(0)));
   EXPECT_NE(rank.detector.observed(), RankId{0});
 }
 
@@ -459,6 +465,7 @@ class Ring {
   }
 
   Nanoseconds now() const { return now_; }
+  // Who was said to be lost, or not to be, after all.
   const std::vector<Told>& told() const { return told_; }
   std::set<std::uint32_t> suspects() const {
     std::set<std::uint32_t> ranks;
@@ -527,7 +534,9 @@ class Ring {
                     .from = RankId{rank},
                     .kind = sent.kind});
     }
-    for (const PeerEvidence& evidence : output.evidence) told_.push_back({now_, rank, evidence});
+    for (const PeerEvidence& evidence : output.evidence) {
+      if (evidence.kind != EvidenceKind::kLeft) told_.push_back({now_, rank, evidence});
+    }
     const Nanoseconds next = ranks_[rank].detector->next_tick();
     if (next == Detector::kNever) return;
     const Nanoseconds at = std::max(now_, next) + up_to(options_.tick_delay_max);

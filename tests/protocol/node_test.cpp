@@ -40,6 +40,7 @@ class Script : public Service {
   void on_view(Context& context) override {
     calls.push_back("view " + std::to_string(context.view().epoch.value));
   }
+  void on_left(Context&, RankId) override {}
   void on_tick(Context& context) override {
     if (next) std::exchange(next, nullptr)(context);
   }

@@ -282,7 +282,12 @@ void World::show_evidence(RankId about, EvidenceKind kind, Nanoseconds after, Na
     if (RankId{i} == about || !failure_random_.chance(share)) continue;
     const auto delay =
         static_cast<Nanoseconds>(failure_random_.below(static_cast<std::uint64_t>(spread) + 1));
-    schedule({.time = now_ + after + delay,
+    Nanoseconds time = now_ + after + delay;
+    // A detector takes back what it has said, and not what it is yet to say.
+    Nanoseconds& doubted_at = doubted_at_[{RankId{i}, about}];
+    if (kind == EvidenceKind::kSuspected) doubted_at = std::max(doubted_at, time);
+    if (kind == EvidenceKind::kTrusted) time = std::max(time, doubted_at + 1);
+    schedule({.time = time,
               .kind = Kind::kEvidence,
               .rank = RankId{i},
               .from = about,
@@ -464,7 +469,8 @@ void World::end_rank(RankId id) {
   rank.ended = true;
   --ranks_running_;
   const Nanoseconds delay = options_.failures.evidence_delay_max;
-  if (options_.failures.any()) show_evidence(id, EvidenceKind::kLeft, delay, delay, 1);
+  const auto how = output_.outcome->alone ? EvidenceKind::kConfirmed : EvidenceKind::kLeft;
+  if (options_.failures.any()) show_evidence(id, how, delay, delay, 1);
   const auto progress = static_cast<Scheduler&>(rank.node->service()).progress();
   if (!progress) return;
   report_.exit_status = output_.outcome->exit_status;

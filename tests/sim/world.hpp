@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/protocol/node.hpp"
@@ -141,6 +142,8 @@ class World {
   std::vector<Nanoseconds> blocked_until_;  // by from and to; empty without partitions
   Random failure_random_;
   Random rare_random_;
+  // When who is told at the latest that whom is silent.
+  std::map<std::pair<RankId, RankId>, Nanoseconds> doubted_at_;
   std::map<Epoch, Buffer> fences_;  // on the shared file system
   Nanoseconds now_ = 0;
   std::uint64_t happenings_ = 0;
