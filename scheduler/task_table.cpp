@@ -290,7 +290,7 @@ std::size_t TaskTable::memory_bytes() const {
   return sizeof *this + words_.capacity() * sizeof(StateWord) + attempts_.memory_bytes();
 }
 
-void TaskTable::save(Writer& writer) {
+void TaskTable::save(Writer& writer) const {
   const auto all_done = [](const StateWord& word) { return word.low == 0 && word.high == kAll; };
   while (done_words_ < touched_words_ && all_done(words_[done_words_])) ++done_words_;
   writer.put_varint(shards_);

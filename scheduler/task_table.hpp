@@ -115,7 +115,7 @@ class TaskTable {
   // shard, rounded up to 64 shards, and kHeaderBytesMax; runs of equal states take 1 to 10 bytes
   // each. Attempts take at most 15 bytes a step (see AttemptMap). Equal tables are equal bytes.
   static constexpr std::size_t kHeaderBytesMax = 32;
-  void save(Writer& writer);
+  void save(Writer& writer) const;
   // Words of 64 shards that save() would look at.
   std::size_t save_words() const { return touched_words_ - done_words_; }
   // The table that save wrote, of a stage of `shards`. Never trusts its input; the error is one
@@ -138,8 +138,8 @@ class TaskTable {
   std::vector<StateWord> words_;
   std::array<std::uint64_t, 4> counts_{};  // by state
   std::uint64_t no_pending_below_ = 0;
-  std::size_t done_words_ = 0;     // at the front, with done shards alone
-  std::size_t touched_words_ = 0;  // beyond these all shards are pending
+  mutable std::size_t done_words_ = 0;  // at the front, with done shards alone, as save() found
+  std::size_t touched_words_ = 0;       // beyond these all shards are pending
   AttemptMap attempts_;
 };
 

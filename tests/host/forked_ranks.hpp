@@ -163,6 +163,7 @@ class ForkedRanks {
                               .secret = secret_,
                               .pidfd = options_.pidfd},
                              std::move(own), peers, [&](PeerEvidence evidence) {
+                               if (evidence.kind == EvidenceKind::kLeft) return;
                                send({.what = What::kEvidence,
                                      .by = RankId{rank},
                                      .evidence = evidence,
