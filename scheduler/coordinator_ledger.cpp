@@ -161,6 +161,7 @@ bool Coordinator::replay_one(Reader& reader) {
   if (record == Record::kCharge) {
     if (table_->state(shard) == ShardState::kPending) table_->lease({shard, 1});
     table_->release({shard, 1}, Charge::kAttempt);
+    ++retry_count_;
     return true;
   }
   const auto attempt = reader.get<Attempt>();

@@ -378,6 +378,7 @@ TEST(TakeOver, GoesOnFromStateAndRecords) {
   EXPECT_EQ(progress.phase, RunPhase::kRunning);
   EXPECT_EQ(progress.done, 6u);
   EXPECT_EQ(progress.quarantined, 2u);
+  EXPECT_EQ(progress.retries, 4u + 3u);
   EXPECT_EQ(progress.duplicates, 5u);
   EXPECT_EQ(heir.sink.values.size(), 4u);
   EXPECT_TRUE(heir.sink.has(0) && heir.sink.has(1) && heir.sink.has(8) && heir.sink.has(9));
@@ -1110,6 +1111,7 @@ class LostAtAnyTime {
     EXPECT_EQ(heir_.sink.skipped, expected.skipped);
     const RunProgress progress = heir_.progress();
     EXPECT_EQ(progress.quarantined, expected.progress.quarantined);
+    EXPECT_EQ(progress.retries, expected.progress.retries);
     if (!expected.has_maps) {
       EXPECT_EQ(progress.stage, expected.progress.stage);
       EXPECT_EQ(progress.done, expected.progress.done);
