@@ -231,6 +231,7 @@ std::expected<void, std::string> Coordinator::load_state(Reader& reader) {
 
 void Coordinator::take_over(Context& context, const LedgerCopy& copy) {
   heir_ = true;
+  round_ = static_cast<std::uint32_t>(context.view().epoch.value);
   Buffer bytes;
   Writer writer(bytes);
   copy.put(writer);

@@ -536,6 +536,18 @@ TEST(TakeOver, TheFirstCoordinatorKnowsWhatIsNonsense) {
   EXPECT_EQ(run.refused(), 3u);
 }
 
+// A slow rank inherits twice over: others speak of the rounds that it has not begun.
+TEST(TakeOver, ReportsOfAnEarlierHeirsRoundAreNoNonsenseWhileOpening) {
+  Led heir(2, 4, only_others(), 2);
+  heir.receive(0, MessageKind::kOpen, open_message("job"));
+  heir.enter_view({kOne, kTwo, kThree}, {}, kOne);
+  heir.enter_view({kTwo, kThree}, {}, kTwo);
+  heir.receive(3, MessageKind::kReady, ready_message({bag(10)}));
+  heir.receive(3, MessageKind::kAnnounce, announce_message());
+  heir.results(3, {{{0, 1}}}, 1, 0, 2);
+  EXPECT_EQ(heir.refused(), 0u);
+}
+
 // ---- map and reduce ----
 
 // The parts lay with the ranks of before: what was reduced stays reduced, the rest is made again.
