@@ -271,7 +271,7 @@ void Coordinator::go_on(Context& context) {
   context.event(EventKind::kElect, context.self(), stage_, position, 0);
   ledger_.want_state();
   if (state_ == RunPhase::kFinalizing) {
-    own_worker_->add_control_order({.kind = WorkKind::kFinalize});
+    order_finalize();
     return;
   }
   table_->release_all();

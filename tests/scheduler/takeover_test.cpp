@@ -1000,6 +1000,33 @@ TEST(Demoted, WhatItHadYetToOrderIsNotDone) {
   EXPECT_FALSE(run.want());
 }
 
+// It stood still while it wrote the result, and coordinates again before it has noticed.
+TEST(Demoted, AResultOrderedInAnEarlierTimeIsNotThatOfThisOne) {
+  First run(3, {bag(2)}, only_others(Policy::kStatic), 1);
+  run.results(1, {{{0, 2}}}, 1);
+  const auto before = run.want();
+  ASSERT_TRUE(before && before->kind == WorkKind::kFinalize);
+  run.enter_view({kOne, kTwo}, {kZero}, kOne);
+  run.receive(
+      1, MessageKind::kLedger,
+      ledger_message(
+          7, EntryForm::kState,
+          saved_state({{SavedShards::kDone, 2}}, {.settled = 1, .settled_before = 2}).view()));
+  run.enter_view({kZero, kTwo}, {}, kZero, 7);
+  ASSERT_EQ(run.progress().phase, RunPhase::kFinalizing);
+  run.sent();
+
+  WorkResult late;
+  late.restart(*before);
+  late.error = "other ranks have gone on without this coordinator";
+  run.finish(late);
+
+  EXPECT_EQ(run.progress().phase, RunPhase::kFinalizing);
+  EXPECT_THAT(run.sent(), IsEmpty());
+  run.finalize();
+  EXPECT_EQ(run.progress().phase, RunPhase::kClosing);
+}
+
 // ---- what others may say ----
 
 class MalformedLedger : public testing::Test {
