@@ -974,6 +974,21 @@ TEST(TakeOver, TheHeirsOwnResultsCount) {
   EXPECT_EQ(heir.refused(), 0u);
 }
 
+TEST(TakeOver, WhatTheHeirComputesWhileItCatchesUpCounts) {
+  Heir heir(1, 3, {bag(10)}, {});
+  heir.receive(0, MessageKind::kLease, lease_message(0, {{{5, 1}}}));
+  const auto order = heir.want();
+  ASSERT_TRUE(order);
+  heir.enter_view({kOne, kTwo}, {}, kOne, 3, kTwo);
+  heir.finish_run(*order);
+  heir.tick_after(kSecond);
+  EXPECT_THAT(heir.sent(), ElementsAre("2 ledger wanted"));
+  heir.receive(2, MessageKind::kLedgerCopy,
+               ledger_copy_message(3, saved_state({{SavedShards::kLeased, 10}}).view(), {}));
+  EXPECT_TRUE(heir.sink.holds_exactly({5, 1}));
+  EXPECT_EQ(heir.refused(), 0u);
+}
+
 // ---- a coordinator that others have gone on without ----
 
 TEST(Demoted, WhatItHadOrderedIsOfNoUse) {
