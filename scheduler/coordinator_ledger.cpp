@@ -256,7 +256,6 @@ std::expected<void, std::string> Coordinator::inherit() {
 void Coordinator::go_on(Context& context) {
   running_since_ = context.now();
   state_since_ = context.now();
-  round_ = static_cast<std::uint32_t>(context.view().epoch.value);
   const LedgerPosition position = inherited_.position();
   if (position == 0) {
     context.event(EventKind::kElect, context.self(), stage_, 0, 0);

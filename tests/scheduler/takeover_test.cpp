@@ -708,6 +708,63 @@ TEST(LedgerHolder, ARankThatComesBackHasNothing) {
   EXPECT_THAT(holder.sent(), ElementsAre("1 ledger copy 0"));
 }
 
+// ---- what a rank tells of its ledger when the members agree on the next view ----
+
+// As it promises `from` to take part.
+LedgerPosition ledger_told(LoneRank& rank, std::uint32_t from) {
+  Buffer prepare;
+  Writer writer(prepare);
+  writer.put(rank.node().view().epoch);
+  writer.put(std::uint64_t{1} << 32 | from);
+  for (int knowledge = 0; knowledge < 3; ++knowledge) writer.put(std::uint32_t{0});
+  rank.messages();
+  rank.controls();
+  rank.receive(from, MessageKind::kPrepare, prepare);
+  rank.messages();
+  for (const auto& message : rank.controls()) {
+    if (message.kind != MessageKind::kPromise) continue;
+    Reader reader(message.payload.view());
+    reader.get_raw(8 + 8);  // epoch, ballot
+    for (int knowledge = 0; knowledge < 3; ++knowledge) (void)get_ranks(reader, rank.ranks());
+    return reader.get<LedgerPosition>();
+  }
+  ADD_FAILURE() << "it promises nothing";
+  return 0;
+}
+
+TEST(LedgerTold, AStandbysIsThatOfItsCopy) {
+  Heir none(1, 3, {bag(10)});
+  EXPECT_EQ(ledger_told(none, 2), 0u);
+  Heir standby(1, 3, {bag(10)});
+  standby.take(ledger_message(4, EntryForm::kState, {}));
+  standby.take(ledger_message(6, EntryForm::kRecords, {}));
+  EXPECT_EQ(ledger_told(standby, 2), 4u) << "what was refused counts for nothing";
+}
+
+TEST(LedgerTold, ACoordinatorsIsThatOfItsLatestEntry) {
+  First run(3, {bag(10)});
+  run.next_entry();
+  run.results(1, {{{0, 1}}}, 1);
+  run.next_entry();
+  EXPECT_EQ(ledger_told(run, 1), 2u) << "whoever holds it";
+}
+
+TEST(LedgerTold, AnHeirsIsThatOfWhatItCaughtUpWith) {
+  Heir heir(1, 4, {bag(10)});
+  heir.take(ledger_message(3, EntryForm::kState, saved_state({{SavedShards::kDone, 10}}).view()));
+  heir.enter_view({kOne, kTwo, kThree}, {}, kOne, 5, kTwo);
+  heir.receive(2, MessageKind::kLedgerCopy,
+               ledger_copy_message(5, saved_state({{SavedShards::kDone, 10}}).view(), {}));
+  EXPECT_EQ(ledger_told(heir, 2), 5u);
+}
+
+TEST(LedgerTold, ARankThatComesBackHasNone) {
+  Heir standby(1, 3, {bag(10)});
+  standby.take(ledger_message(4, EntryForm::kState, {}));
+  standby.enter_view({kZero, kTwo}, {kOne}, kZero, 9);
+  EXPECT_EQ(ledger_told(standby, 2), 0u);
+}
+
 // ---- with nothing ----
 
 TEST(TakeOver, WithoutALedgerTheRunBeginsAnew) {
