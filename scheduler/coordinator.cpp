@@ -672,8 +672,14 @@ void Coordinator::on_tick(Context& context) {
 
 // ---- the end ----
 
+// The round tells it from what this rank ordered when it coordinated before.
+void Coordinator::order_finalize() {
+  own_worker_->add_control_order({.kind = WorkKind::kFinalize, .attempt = Attempt{round_}});
+}
+
 void Coordinator::on_finalized(Context& context, const WorkResult& result) {
   if (state_ != RunPhase::kFinalizing) return;  // closed while the result was being written
+  if (result.attempt != Attempt{round_}) return;
   if (!result.error.empty()) return close(context, kExitNotRecovered, result.error);
   if (quarantined_ == 0) return close(context, kExitDone, "");
   close(context, kExitQuarantined, std::to_string(quarantined_) + " shards were given up");

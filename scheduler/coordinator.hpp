@@ -158,6 +158,7 @@ class Coordinator {
   bool was_begun(StageId stage) const;
   bool in_stage(StageId stage) const;
 
+  void order_finalize();
   void close(Context& context, int exit_status, std::string message);
   void finish_when_safe(Context& context);
   void hand_over(StageId stage, const ResultEntry& entry);

@@ -164,6 +164,7 @@ bool Coordinator::replay_one(Reader& reader) {
   if (record == Record::kCharge) {
     if (table_->state(shard) == ShardState::kPending) table_->lease({shard, 1});
     table_->release({shard, 1}, Charge::kAttempt);
+    ++retry_count_;
     return true;
   }
   const auto attempt = reader.get<Attempt>();
@@ -184,7 +185,7 @@ void Coordinator::finalize(Context& context) {
     save_state(writer);
   }
   ledger_.want_state();
-  own_worker_->add_control_order({.kind = WorkKind::kFinalize});
+  order_finalize();
 }
 
 void Coordinator::save_state(Writer& writer) {
@@ -244,6 +245,7 @@ std::expected<void, std::string> Coordinator::load_state(Reader& reader) {
 
 void Coordinator::take_over(Context& context, const LedgerCopy& copy) {
   heir_ = true;
+  round_ = static_cast<std::uint32_t>(context.view().epoch.value);
   Buffer bytes;
   Writer writer(bytes);
   copy.put(writer);
@@ -268,7 +270,6 @@ std::expected<void, std::string> Coordinator::inherit() {
 void Coordinator::go_on(Context& context) {
   running_since_ = context.now();
   state_since_ = context.now();
-  round_ = static_cast<std::uint32_t>(context.view().epoch.value);
   const LedgerPosition position = inherited_.position();
   if (position == 0) {
     context.event(EventKind::kElect, context.self(), stage_, 0, 0);

@@ -1,5 +1,7 @@
 #include "runtime/host/fencing_token.hpp"
 
+#include <cerrno>
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <utility>
@@ -11,19 +13,27 @@
 namespace regroup {
 namespace {
 
-bool write_whole(const std::filesystem::path& path, std::span<const std::byte> bytes,
-                 bool synchronised) {
-  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return false;
-  bool good = true;
-  while (good && !bytes.empty()) {
+bool write_whole(int fd, std::span<const std::byte> bytes, bool synchronised) {
+  while (!bytes.empty()) {
     const ssize_t written = write(fd, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    good = written > 0;
-    if (good) bytes = bytes.subspan(static_cast<std::size_t>(written));
+    if (written <= 0) return false;
+    bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
-  good = good && (!synchronised || fsync(fd) == 0);
-  return close(fd) == 0 && good;
+  return !synchronised || fsync(fd) == 0;
+}
+
+// In a file of its own, whose name begins so: process ids are the same on many nodes, and a draft
+// that is linked already must never be written to. Empty if it cannot be written.
+std::optional<std::string> write_draft(const std::filesystem::path& begin,
+                                       std::span<const std::byte> bytes, bool synchronised) {
+  std::string name = begin.string() + "XXXXXX";
+  const int fd = mkostemp(name.data(), O_CLOEXEC);
+  if (fd < 0) return {};
+  const bool written = write_whole(fd, bytes, synchronised);
+  if (close(fd) == 0 && written) return name;
+  unlink(name.c_str());
+  return {};
 }
 
 std::optional<Buffer> read_whole(const std::filesystem::path& path) {
@@ -53,11 +63,12 @@ FenceAnswer FencingTokens::take(const FenceRequest& request) const {
   std::error_code ignored;
   std::filesystem::create_directories(directory_, ignored);
   const auto token = token_of(request.epoch.value);
-  const auto draft = directory_ / fmt::format(".{}-{}.{}", run_, request.epoch.value, getpid());
-  if (write_whole(draft, request.content.view(), readers_ == Readers::kOtherNodes)) {
-    (void)link(draft.c_str(), token.c_str());
+  const auto draft = write_draft(directory_ / fmt::format(".{}-{}.", run_, request.epoch.value),
+                                 request.content.view(), readers_ == Readers::kOtherNodes);
+  if (draft) {
+    (void)link(draft->c_str(), token.c_str());
+    unlink(draft->c_str());
   }
-  std::filesystem::remove(draft, ignored);
   return {request.epoch, read_whole(token)};
 }
 

@@ -51,7 +51,8 @@ class Input {
   std::span<const std::uint8_t> left_;
 };
 
-// Holds I7, and touches every value it is given.
+// Holds I7, and touches every value it is given. A ledger that comes with a valid checksum may tell
+// any lie about what was handed over before; from then on each shard counts once all the same.
 class CheckingSink : public ResultSink {
  public:
   void commit(StageId stage, ShardRange shards, std::uint32_t value_bytes,
@@ -73,8 +74,8 @@ class CheckingSink : public ResultSink {
   std::expected<void, std::string> load_state(Reader& reader) override {
     settled_.clear();
     for (std::size_t left = reader.get_count(kSavedBytesEach); left != 0; --left) {
-      const auto stage = reader.get<StageId>();
-      settled_.emplace(stage, reader.get<ShardId>());
+      reader.get<StageId>();
+      reader.get<ShardId>();
     }
     if (reader.failed()) return std::unexpected("the saved shards are cut short");
     return {};
@@ -120,6 +121,7 @@ class FuzzedRank {
     options.coordinator_computes = (role >> 3 & 1) == 0;
     options.batch = (role >> 4 & 3) == 0 ? 0 : 1u << (3 * (role >> 4 & 3));
     options.attempts_max = 2;
+    options.standbys = plan >> 4 & 3;
     stages_ = stages_of(plan);
     Buffer description;
     if (self_ == RankId{0}) Writer(description).put_string("fuzzed");
@@ -135,7 +137,7 @@ class FuzzedRank {
     const std::uint8_t opcode = input_->byte();
     switch (opcode % 8) {
       case 0:
-        return opcode >> 3 == 0 ? raw_frame() : opcode >> 6 == 0 ? evidence() : token();
+        return outside_the_job(opcode >> 3);
       case 1:
       case 2:
       case 3:
@@ -169,9 +171,90 @@ class FuzzedRank {
     step(FrameArrived{from, bytes}, bytes.size());
   }
 
+  void outside_the_job(std::uint8_t choice) {
+    if (choice == 0) return raw_frame();
+    switch (choice >> 3) {
+      case 0:
+        return evidence();
+      case 1:
+        return token();
+      case 2:
+        return ledger();
+      default:
+        return next_view();
+    }
+  }
+
   void evidence() {
     const RankId about{input_->byte() % kRanks};
-    step(PeerEvidence{about, static_cast<EvidenceKind>(input_->byte() % 3)}, 0);
+    step(PeerEvidence{about, static_cast<EvidenceKind>(input_->byte() % 4)}, 0);
+  }
+
+  // What the others may say of the ledger, in order: a state that makes sense, records, a copy, how
+  // much is held. Out of order and at random it is messages like any other.
+  void ledger() {
+    const std::uint8_t what = input_->byte();
+    const View& view = node_->view();
+    Buffer payload;
+    Writer writer(payload);
+    const auto records = what % 4 == 0 ? std::span<const std::byte>{} : input_->bytes(what >> 2);
+    switch (what % 4) {
+      case 0:
+        put_entry_head(writer, ++ledger_, LedgerForm::kState);
+        put_state(writer, what >> 2);
+        return deliver(view.coordinator, MessageKind::kLedger, 0, payload.view());
+      case 1:
+        put_entry_head(writer, ++ledger_, LedgerForm::kRecords);
+        writer.put_raw(records);
+        return deliver(view.coordinator, MessageKind::kLedger, 0, payload.view());
+      case 2: {
+        Buffer state;
+        Writer state_writer(state);
+        put_state(state_writer, what >> 2);
+        writer.put(view.ledger);
+        writer.put(static_cast<std::uint64_t>(state.size()));
+        writer.put_raw(state.view());
+        writer.put_raw(records);
+        return deliver(view.ledger_holder, MessageKind::kLedgerCopy, 0, payload.view());
+      }
+      default:
+        writer.put(view.ledger + (what >> 4));
+        return deliver(RankId{(what >> 2 & 3u) % kRanks}, MessageKind::kLedgerHeld, 0,
+                       payload.view());
+    }
+  }
+
+  // Of a coordinator that has just begun a stage, or has settled the last.
+  void put_state(Writer& writer, std::uint8_t choice) {
+    const auto stage = static_cast<std::uint16_t>(choice % stages_.size());
+    writer.put(static_cast<std::uint8_t>(choice >> 5 & 1));
+    writer.put(stage);
+    for (int counter = 0; counter < 4; ++counter) writer.put(std::uint64_t{0});
+    TaskTable table(stages_[stage].shards);
+    if (table.shards() != 0) table.lease({ShardId{0}, 1 + choice % table.shards()});
+    table.save(writer);
+    writer.put(std::uint32_t{0});  // tables of stages that run again
+    writer.put(std::uint32_t{0});  // the sink
+  }
+
+  // The others have agreed.
+  void next_view() {
+    const std::uint8_t who = input_->byte();
+    const std::uint8_t how = input_->byte();
+    View view{.epoch = Epoch{node_->view().epoch.value + 1}, .members = {self_}};
+    for (std::uint32_t rank = 0; rank < kRanks; ++rank) {
+      if ((who >> rank & 1) != 0) view.members.insert(RankId{rank});
+    }
+    const auto& members = view.members.list();
+    view.coordinator = members[(who >> 4) % members.size()];
+    view.ledger_holder = members[how % members.size()];
+    view.ledger = how >> 4;
+    if ((how >> 2 & 3) == 3 && view.coordinator != self_) view.joined.insert(self_);
+    Buffer payload;
+    Writer writer(payload);
+    put_view(writer, view);
+    deliver(RankId{self_ == RankId{0} ? 1u : 0u}, MessageKind::kDecide, 0, payload.view());
+    ledger_ = view.ledger;
   }
 
   // What the token of the epoch that is asked for holds: what was asked, nothing, or anything.
@@ -235,6 +318,7 @@ class FuzzedRank {
     const bool fails = choice % 4 == 3;
     if (fails && order.kind != WorkKind::kRun) result.error = "failed";
     if (order.kind == WorkKind::kOpen) result.stages = stages_;
+    if (order.kind == WorkKind::kDescribe) Writer(result.description).put_string("fuzzed");
     if (order.kind == WorkKind::kRun) run(order, fails, result);
     step(WorkFinished{&result}, order.input.size() + result.results.bytes.size());
   }
@@ -287,6 +371,7 @@ class FuzzedRank {
   std::optional<WorkOrder> order_;
   std::optional<FenceRequest> fence_;
   std::uint64_t sequences_[kRanks] = {};
+  LedgerPosition ledger_ = 0;  // of the latest entry that the others have sent
 };
 
 }  // namespace

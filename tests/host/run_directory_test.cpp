@@ -159,6 +159,50 @@ TEST(RunDirectory, ContinuesOneThatDiedBeforeItsFirstStatus) {
   EXPECT_TRUE(RunDirectory::claim(blank));
 }
 
+// ---- in the place of a coordinator that was lost ----
+
+TEST(RunDirectory, OfOneThatDiedIsTakenOver) {
+  const ScratchDirectory scratch;
+  const auto path = scratch.path() / "run";
+  ASSERT_TRUE(RunDirectory::claim(path).value().write_status(sample_status()));
+  {
+    auto heir = RunDirectory::take_over(path);
+    EXPECT_EQ(heir.path(), path);
+    expect_refused(path, path, Kind::kInUse, "in use by a live run");
+    RunStatus next = sample_status();
+    next.epoch += 1;
+    ASSERT_TRUE(heir.write_status(next));
+    EXPECT_EQ(read_status(path).value(), next);
+  }
+  EXPECT_TRUE(RunDirectory::claim(path)) << "free again when the heir is gone";
+}
+
+// It may only be stopped: the heir writes all the same, and holds the directory once it can.
+TEST(RunDirectory, OfOneThatLivesOnIsHeldWhenItIsGone) {
+  const ScratchDirectory scratch;
+  const auto path = scratch.path() / "run";
+  const pid_t stopped = start_claimer(path);
+
+  auto heir = RunDirectory::take_over(path);
+
+  ASSERT_TRUE(heir.write_status(sample_status())) << "the token says who may";
+  EXPECT_EQ(read_status(path).value(), sample_status());
+  ::kill(stopped, SIGKILL);
+  ::waitpid(stopped, nullptr, 0);
+  EXPECT_TRUE(RunDirectory::check(path)) << "nobody has it yet";
+  ASSERT_TRUE(heir.write_status(sample_status()));
+  expect_refused(path, path, Kind::kInUse, "in use by a live run");
+}
+
+TEST(RunDirectory, AnHeirWithoutADirectorySaysSo) {
+  const ScratchDirectory scratch;
+  auto heir = RunDirectory::take_over(scratch.path() / "gone");
+  const auto written = heir.write_status(sample_status());
+  ASSERT_FALSE(written);
+  EXPECT_THAT(written.error(), HasSubstr((scratch.path() / "gone").string()));
+  EXPECT_THAT(names_in(scratch.path()), IsEmpty()) << "it makes none";
+}
+
 TEST(RunDirectory, RefusesAFinishedRun) {
   const ScratchDirectory scratch;
   RunStatus status = sample_status();

@@ -148,6 +148,39 @@ TEST(Membership, TheLongestLedgerIsNamed) {
   }
 }
 
+TEST(Membership, TheCoordinatorIsNamedIfItsLedgerIsAsLong) {
+  for (const LedgerPosition longest : {0u, 90u}) {
+    Net net(4);
+    for (const std::uint32_t rank : {0u, 1u, 2u}) net.at(rank).set_ledger(longest);
+    net.kill(3);
+    net.all_learn(3, EvidenceKind::kConfirmed);
+    net.settle();
+    EXPECT_EQ(net.at(2).view().ledger_holder, RankId{0}) << "there is nothing to fetch";
+    EXPECT_EQ(net.at(2).view().ledger, longest);
+  }
+}
+
+// Whoever proposes, and whoever answers first.
+TEST(Membership, TheCoordinatorIsNamedAlsoWhenAnotherProposes) {
+  Net net(3);
+  net.lost = cut_off(ranks({0}));
+  for (const std::uint32_t rank : {1u, 2u}) net.learn(rank, 0, EvidenceKind::kSuspected);
+  net.settle();
+  net.lost = [](const Sent&) { return false; };
+  for (const std::uint32_t rank : {1u, 2u}) net.learn(rank, 0, EvidenceKind::kTrusted);
+  net.tell(2, 0);
+  net.settle();
+  ASSERT_TRUE(net.go_on(kThird, ranks({0, 1, 2}), RankId{1})) << "rank 0 came back as a worker";
+  for (const std::uint32_t rank : {0u, 1u, 2u}) net.at(rank).set_ledger(90);
+
+  net.request_new_view(0);
+  net.pass(20 * kMillisecond);
+
+  ASSERT_TRUE(net.go_on(Epoch{4}, ranks({0, 1, 2}), RankId{1}));
+  EXPECT_EQ(net.at(2).view().ledger_holder, RankId{1});
+  EXPECT_EQ(net.at(2).view().ledger, 90u);
+}
+
 TEST(Membership, EvidenceOfNobodysOrOnesOwnDeathIsIgnored) {
   Net net(3);
   net.learn(1, 1, EvidenceKind::kConfirmed);
@@ -166,6 +199,27 @@ TEST(Membership, ARankThatHasLeftIsNoFailureAndNoMemberOfAQuorum) {
   EXPECT_TRUE(net.in_flight.empty());
   EXPECT_EQ(net.at(0).state(), State::kStable);
   EXPECT_TRUE(net.at(0).has_quorum(ranks({2})));
+}
+
+TEST(Membership, OneThatSaysItsLastWordIsNoFailureAndNoMemberOfAQuorum) {
+  Net net(3);
+  net.all_learn(1, EvidenceKind::kLeft);
+  net.kill(1);
+  net.all_learn(1, EvidenceKind::kConfirmed);
+  net.all_learn(1, EvidenceKind::kSuspected);
+  EXPECT_TRUE(net.in_flight.empty());
+  EXPECT_EQ(net.at(0).state(), State::kStable);
+  EXPECT_TRUE(net.at(0).has_quorum(ranks({2})));
+}
+
+TEST(Membership, OneThatHasLeftIsNotWaitedForInTheNextView) {
+  Net net(4);
+  net.all_learn(1, EvidenceKind::kLeft);
+  net.kill(1);
+  net.kill(3);
+  net.all_learn(3, EvidenceKind::kConfirmed);
+  net.settle();
+  EXPECT_TRUE(net.go_on(kNext, ranks({0, 2}), RankId{0})) << "at once";
 }
 
 // ---- a proposer that dies ----
@@ -201,6 +255,21 @@ void to_token(Net& net) {
   to_fence(net);
   net.answer_tokens();
   ASSERT_EQ(net.count(MessageKind::kDecide), 3u);
+}
+
+// Its copy of the ledger died with it.
+TEST(Membership, OneThatDiesWhileTheyAgreeHoldsNoLedger) {
+  Net net(5);
+  net.at(2).set_ledger(80);
+  net.at(3).set_ledger(90);
+  to_promise(net);
+  ASSERT_TRUE(net.deliver_one([](const Sent& sent) { return sent.from == RankId{3}; }));
+  net.kill(3);
+  net.learn(0, 3, EvidenceKind::kConfirmed);
+  net.settle();
+  EXPECT_TRUE(net.go_on(kNext, ranks({0, 1, 2}), RankId{0}));
+  EXPECT_EQ(net.at(0).view().ledger_holder, RankId{2});
+  EXPECT_EQ(net.at(0).view().ledger, 80u);
 }
 
 constexpr Death kDeaths[] = {

@@ -146,11 +146,17 @@ class LoneRank {
     } while (!left.empty());
   }
   // The others have agreed on the next view, and it is told. `joined` are members as well.
-  void enter_view(RankSet members, const RankSet& joined = {}, RankId coordinator = RankId{0}) {
+  // `ledger` is the longest among them, and `holder` has it: the coordinator unless named.
+  void enter_view(RankSet members, const RankSet& joined = {}, RankId coordinator = RankId{0},
+                  LedgerPosition ledger = 0, std::optional<RankId> holder = {}) {
     members.insert_all(joined);
     ++epoch_.value;
-    View view{.epoch = epoch_, .members = members, .coordinator = coordinator, .joined = joined};
-    view.ledger_holder = coordinator;
+    const View view{.epoch = epoch_,
+                    .members = members,
+                    .coordinator = coordinator,
+                    .joined = joined,
+                    .ledger_holder = holder.value_or(coordinator),
+                    .ledger = ledger};
     Buffer payload;
     Writer writer(payload);
     put_view(writer, view);
@@ -258,6 +264,7 @@ class LoneRank {
   }
   std::uint64_t refused() const { return node_->drops().payloads; }
   RunProgress progress() const { return *scheduler_->progress(); }
+  bool coordinates() const { return scheduler_->progress().has_value(); }
   const Worker& worker() const { return scheduler_->worker(); }
   Node& node() { return *node_; }
   std::uint32_t ranks() const { return ranks_; }

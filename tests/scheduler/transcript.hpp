@@ -164,6 +164,99 @@ inline Buffer acknowledge_message(std::uint64_t reports) {
   return payload;
 }
 
+// ---- the ledger ----
+
+enum class EntryForm : std::uint8_t { kRecords, kState };
+
+inline Buffer ledger_message(std::uint64_t position, EntryForm form,
+                             std::span<const std::byte> bytes) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(position);
+  writer.put(form);
+  writer.put_raw(bytes);
+  return payload;
+}
+
+inline Buffer ledger_held_message(std::uint64_t position) {
+  Buffer payload;
+  Writer(payload).put(position);
+  return payload;
+}
+
+inline Buffer ledger_copy_message(std::uint64_t position, std::span<const std::byte> state,
+                                  std::span<const std::byte> records) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(position);
+  writer.put(static_cast<std::uint64_t>(state.size()));
+  writer.put_raw(state);
+  writer.put_raw(records);
+  return payload;
+}
+
+// What the coordinator keeps of a run of one bag stage of which nothing was tried, before the
+// sink's own part.
+struct SavedHead {
+  std::uint8_t settled = 0;
+  std::uint16_t stage = 0;
+  std::uint64_t settled_before = 0;
+  std::uint64_t quarantined = 0;
+  std::uint64_t retries = 0;
+  std::uint64_t duplicates = 0;
+};
+
+inline void put_saved_head(Writer& writer, const SavedHead& head) {
+  writer.put(head.settled);
+  writer.put(head.stage);
+  writer.put(head.settled_before);
+  writer.put(head.quarantined);
+  writer.put(head.retries);
+  writer.put(head.duplicates);
+}
+
+// Shards in runs of one state each, all at their first attempt.
+enum class SavedShards : std::uint8_t { kPending, kLeased, kDone, kQuarantined };
+inline void put_saved_table(Writer& writer,
+                            const std::vector<std::pair<SavedShards, std::uint64_t>>& runs) {
+  std::uint64_t shards = 0;
+  for (const auto& run : runs) shards += run.second;
+  writer.put_varint(shards);
+  for (const auto& [state, count] : runs) {
+    writer.put_varint(count << 3 | static_cast<std::uint64_t>(state));
+  }
+  writer.put_varint(0);  // steps of attempts
+}
+
+inline void put_commit_record(Writer& writer, std::uint16_t stage, Shards shards) {
+  writer.put(std::uint8_t{0});
+  writer.put(stage);
+  writer.put(shards.first);
+  writer.put(static_cast<std::uint32_t>(shards.second));
+  writer.put(std::uint32_t{1});
+  writer.put(std::uint32_t{8});
+  for (std::uint64_t i = 0; i < shards.second; ++i) writer.put(value_of(shards.first + i));
+}
+
+inline void put_charge_record(Writer& writer, std::uint16_t stage, std::uint64_t shard) {
+  writer.put(std::uint8_t{1});
+  writer.put(stage);
+  writer.put(shard);
+}
+
+inline void put_quarantine_record(Writer& writer, std::uint16_t stage, std::uint64_t shard,
+                                  std::uint32_t attempt, std::uint32_t rank,
+                                  std::string_view what) {
+  writer.put(std::uint8_t{2});
+  writer.put(stage);
+  writer.put(shard);
+  writer.put(attempt);
+  writer.put(rank);
+  writer.put_string(what);
+}
+
+// ---- rank to rank ----
+
 inline Buffer steal_request_message(std::uint16_t stage) {
   Buffer payload;
   Writer(payload).put(stage);
@@ -306,6 +399,22 @@ inline std::string show(MessageKind kind, std::span<const std::byte> payload) {
     }
     case MessageKind::kGoodbye:
       out << "goodbye";
+      break;
+    case MessageKind::kLedger:
+      out << "ledger " << reader.get<std::uint64_t>();
+      out << (reader.get<EntryForm>() == EntryForm::kState ? " state" : " records");
+      reader.get_raw(reader.rest().size());
+      break;
+    case MessageKind::kLedgerHeld:
+      out << "held " << reader.get<std::uint64_t>();
+      break;
+    case MessageKind::kLedgerWanted:
+      out << "ledger wanted";
+      break;
+    case MessageKind::kLedgerCopy:
+      out << "ledger copy " << reader.get<std::uint64_t>();
+      reader.get_raw(reader.get<std::uint64_t>());
+      reader.get_raw(reader.rest().size());
       break;
     case MessageKind::kStealRequest:
       out << "steal " << stage();
