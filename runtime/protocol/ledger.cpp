@@ -4,6 +4,8 @@
 #include <functional>
 #include <utility>
 
+#include "runtime/protocol/planted.hpp"
+
 namespace regroup {
 
 void put_entry_head(Writer& writer, LedgerPosition position, LedgerForm form) {
@@ -25,7 +27,7 @@ std::optional<LedgerEntry> get_entry(Reader& reader) {
 bool LedgerCopy::append(const LedgerEntry& entry) {
   if (entry.form == LedgerForm::kRecords) {
     if (position_ == 0 || entry.position != position_ + 1) return false;
-    records_.append(entry.bytes);
+    if (!planted(PlantedBug::kLoseRecords)) records_.append(entry.bytes);
   } else {
     if (entry.position <= position_) return false;
     state_ = Buffer(entry.bytes);

@@ -510,6 +510,7 @@ bool Membership::on_join(RankId from, Reader& reader, Output& output) {
 // ---- time ----
 
 void Membership::tick(Nanoseconds now, Output& output) {
+  if (now - now_ > kOwnStall) excuse_own_stall(now - now_);
   now_ = now;
   if (state_ == State::kStable) end_second_chance(output);
   if (state_ == State::kStable || state_ == State::kGivenUp) return;
@@ -539,6 +540,13 @@ void Membership::tick(Nanoseconds now, Output& output) {
     flood_revoke(output);
   }
   advance(output);
+}
+
+// What others had to say meanwhile waits to be heard.
+void Membership::excuse_own_stall(Nanoseconds stall) {
+  heard_of_proposer_ += stall;
+  second_chance_ends_ += stall;
+  if (proposal_) proposal_->since += stall;
 }
 
 void Membership::end_second_chance(Output& output) {

@@ -66,6 +66,8 @@ class Membership {
   // A member of a new view whom this rank's detector suspected before, and has not heard since,
   // gets so long to show that it lives.
   static constexpr Nanoseconds kSecondChance = 500 * kMillisecond;
+  // A rank that was not ticked for so long stood still itself: that is no silence of others.
+  static constexpr Nanoseconds kOwnStall = 100 * kMillisecond;
   // A rank of an older epoch is told of the newer one no more often than this.
   static constexpr Nanoseconds kTellAgain = 20 * kMillisecond;
 
@@ -159,6 +161,7 @@ class Membership {
   void adopt(const View& view, Output& output);
   void ask_to_join(Output& output);
   void end_second_chance(Output& output);
+  void excuse_own_stall(Nanoseconds stall);
 
   Writer begin(RankId to, MessageKind kind, Output& output) const;
   void send_view(RankId to, const View& view, Output& output) const;

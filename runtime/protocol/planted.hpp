@@ -39,9 +39,14 @@ enum class PlantedBug : std::uint8_t {
   kKeepLeases,         // a worker goes on with leases of the view before
   kKeepOldParts,       // parts of an older round stay
   kReportBeforeParts,  // a map shard counts as done before the owners hold its parts
+  // ledger
+  kAcknowledgeEarly,  // results count as safe before a majority has them
+  kSkipCatchUp,       // takes over though another has the longer copy
+  kLoseRecords,       // a standby confirms records that it does not keep
+  kSaveUsedUpState,   // saves what the result has used up
 };
 
-inline constexpr std::array<std::string_view, 22> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 26> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -64,9 +69,13 @@ inline constexpr std::array<std::string_view, 22> kPlantedBugNames{
     "keep-leases",
     "keep-old-parts",
     "report-before-parts",
+    "acknowledge-early",
+    "skip-catch-up",
+    "lose-records",
+    "save-used-up-state",
 };
 static_assert(kPlantedBugNames.size() ==
-              static_cast<std::size_t>(PlantedBug::kReportBeforeParts) + 1);
+              static_cast<std::size_t>(PlantedBug::kSaveUsedUpState) + 1);
 
 #ifdef REGROUP_PLANTED_BUGS
 inline constexpr bool kBugsArePlanted = true;

@@ -368,6 +368,15 @@ TEST(Membership, AProposerThatFallsSilentIsFollowedAfterAWhile) {
   }
 }
 
+// Whoever stood still heard nothing: that says nothing of the proposer.
+TEST(Membership, ARankThatStoodStillDoesNotTakeOver) {
+  Net net(5);
+  to_accept(net);
+  net.drop_all();
+  net.tick_at(net.now() + 4 * Membership::kTakeover);
+  EXPECT_EQ(net.count(MessageKind::kPrepare), 0u) << "nobody else proposes";
+}
+
 // ---- rivals ----
 
 // Of four ranks, of which the first has died, rank 1 proposes and is not heard for so long that

@@ -33,7 +33,9 @@ constexpr Planted kPlanted[] = {
     {PlantedBug::kCommitTwice, "I7 "},       {PlantedBug::kWrongValue, "I8 "},
     {PlantedBug::kReuseAttempt, "I9 "},      {PlantedBug::kRetryForever, "I12 "},
     {PlantedBug::kKeepLeases, "I9 "},        {PlantedBug::kKeepOldParts, "I7 "},
-    {PlantedBug::kReportBeforeParts, "I8 "},
+    {PlantedBug::kReportBeforeParts, "I8 "}, {PlantedBug::kAcknowledgeEarly, "I7 "},
+    {PlantedBug::kSkipCatchUp, "I7 "},       {PlantedBug::kLoseRecords, "I7 "},
+    {PlantedBug::kSaveUsedUpState, "I8 "},
 };
 static_assert(std::size(kPlanted) == kPlantedBugNames.size() - 1, "a bug without a line here");
 
