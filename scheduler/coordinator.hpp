@@ -68,6 +68,12 @@ class Coordinator {
   // Before a failed shard is tried again: doubled each time.
   static constexpr Nanoseconds kRetryPauseMin = 10 * kMillisecond;
   static constexpr Nanoseconds kRetryPauseMax = 10 * kSecond;
+  // Of entries that no majority has, so many are told apart; later ones count with the latest.
+  static constexpr std::size_t kEntriesInFlightMax = 64;
+  // A larger state is not replicated: with the records after it, it would not fit into the message
+  // that a standby hands its copy on with. The run begins anew, or with an older copy, if the
+  // coordinator is lost.
+  static constexpr std::size_t kReplicatedBytesMax = kMessageBytesMax / 4;
   // How long ranks may take to say goodbye.
   static constexpr Nanoseconds kGoodbyeTimeout = 5 * kSecond;
 
@@ -169,6 +175,7 @@ class Coordinator {
   enum class Record : std::uint8_t { kCommit, kCharge, kQuarantine };
   void begin_ledger_view(Context& context);
   void replicate(Context& context, bool urgent);
+  void stop_replicating(Context& context);
   void note_safe(Context& context);
   void acknowledge(Context& context, RankId rank);
   std::size_t state_bytes() const;

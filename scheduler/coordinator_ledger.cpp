@@ -34,9 +34,20 @@ void Coordinator::begin_ledger_view(Context& context) {
   for (Peer& peer : peers_) peer.safe = peer.reports;
 }
 
+// Until the next view.
+void Coordinator::stop_replicating(Context& context) {
+  entries_in_flight_.clear();
+  ledger_.begin_view(ledger_.position(), {});
+  for (Peer& peer : peers_) peer.safe = peer.reports;
+  for (const RankId rank : context.view().members) acknowledge(context, rank);
+}
+
 void Coordinator::replicate(Context& context, bool urgent) {
   const bool without_result = state_ == RunPhase::kClosing && closed_at_ == 0;
   if (!table_ || without_result || !ledger_.due(context.now(), urgent)) return;
+  if (settled_state_.empty() && state_bytes() > kReplicatedBytesMax) {
+    return stop_replicating(context);
+  }
   const auto dispatches = ledger_.begin_entry();
   Buffer state;
   std::size_t bytes = 0;
@@ -59,13 +70,16 @@ void Coordinator::replicate(Context& context, bool urgent) {
   context.set_ledger(ledger_.position());
   EntryInFlight entry{ledger_.position(), {}};
   for (const Peer& peer : peers_) entry.reports.push_back(peer.reports);
+  if (entries_in_flight_.size() == kEntriesInFlightMax) entries_in_flight_.pop_back();
   entries_in_flight_.push_back(std::move(entry));
   ledger_.sent(context.now(), entry_cost(bytes, dispatches.size(), words));
 }
 
 bool Coordinator::on_ledger_held(Context& context, RankId from, Reader& reader) {
   const auto position = reader.get<LedgerPosition>();
-  if (!reader.complete() || !ledger_.held(from, position)) return false;
+  if (!reader.complete()) return false;
+  if (!ledger_.has_standbys()) return true;  // of before it stopped replicating
+  if (!ledger_.held(from, position)) return false;
   note_safe(context);
   if (state_ == RunPhase::kClosing) finish_when_safe(context);
   return true;

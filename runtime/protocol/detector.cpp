@@ -60,7 +60,10 @@ void Detector::set_members(std::vector<RankId> members, Nanoseconds now, Detecto
                 "members are ranks of the run");
   if (!std::ranges::binary_search(members, options_.self)) members.clear();
   members_ = std::move(members);
-  for (const RankId suspect : suspects_) standing(suspect) = Standing::kTrusted;
+  for (const RankId suspect : suspects_) {
+    standing(suspect) = Standing::kTrusted;
+    output.evidence.push_back({suspect, EvidenceKind::kTrusted});
+  }
   suspects_.clear();
   asker_.reset();  // whoever still observes this rank asks again
   window_ = 1;

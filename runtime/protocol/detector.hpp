@@ -87,8 +87,8 @@ class Detector {
   void heard(RankId from, HeartbeatKind kind, Nanoseconds now, DetectorOutput& output);
   // `rank` is dead for certain. Evidence of it is given once, and none if it had left.
   void confirm(RankId rank, Nanoseconds now, DetectorOutput& output);
-  // A new view. Suspicions start afresh; confirmed deaths and leavings stay. A view without this
-  // rank means that it observes nobody.
+  // A new view. Suspicions are taken back, and start afresh; confirmed deaths and leavings stay. A
+  // view without this rank means that it observes nobody.
   void set_members(std::vector<RankId> members, Nanoseconds now, DetectorOutput& output);
   // This rank leaves: tells every member until all that are trusted have acknowledged. There is no
   // evidence any more. Keep passing on what is heard, for those that leave later.

@@ -81,6 +81,7 @@ class Check {
   }
 
   void take(PeerEvidence evidence) {
+    if (evidence.kind == EvidenceKind::kLeft) return;
     const std::lock_guard lock(mutex_);
     ++evidence_;
     std::fprintf(stderr, "rank %u: evidence of kind %u about rank %u\n", session_.rank(),

@@ -343,6 +343,44 @@ TEST(LedgerSafety, AViewWhileTheResultWaitsBeginsTheWaitingAnew) {
   EXPECT_THAT(run.sent(), ElementsAre("2 finish 0", "3 finish 0"));
 }
 
+// The bound on entries that wait for a majority loses nothing.
+TEST(LedgerSafety, HoweverLongAMajorityTakesAllIsAcknowledgedInTheEnd) {
+  constexpr std::uint64_t kEntries = 3 * Coordinator::kEntriesInFlightMax;
+  First run(5, {bag(1000)}, only_others(Policy::kStatic), 3);
+  for (std::uint64_t entry = 1; entry <= kEntries; ++entry) {
+    run.results(4, {{{entry, 1}}}, entry);
+    run.next_entry();
+    run.held(1, entry);
+  }
+  EXPECT_EQ(acknowledged(run.messages()), std::nullopt);
+  run.held(2, LedgerLeader::kInFlightMax);
+  run.results(4, {{{kEntries + 1, 1}}}, kEntries + 1);
+  const auto messages = run.next_entry();
+  EXPECT_THAT(lines_of(messages),
+              ElementsAre("1 ledger " + std::to_string(kEntries + 1) + " records",
+                          "2 ledger " + std::to_string(kEntries + 1) + " state"));
+  run.held(2, kEntries + 1);
+  EXPECT_EQ(acknowledged(run.messages()), kEntries) << "what both of them have";
+}
+
+TEST(LedgerSafety, AStateTooLargeForAMessageIsNotSentAndHoldsNothingUp) {
+  First run(3, {bag(1000)}, only_others(Policy::kStatic), 1);
+  run.next_entry();
+  run.held(1, 1);
+  run.results(2, {{{1, 1}}}, 1);
+  run.next_entry();
+  for (std::uint64_t i = 2; i <= kMany; ++i) run.results(2, {{{i, 1}}}, i);
+  run.sink.claimed_bytes = Coordinator::kReplicatedBytesMax;
+  EXPECT_EQ(lines_of(run.next_entry()), Lines{"2 acknowledge " + std::to_string(kMany)});
+  for (std::uint64_t i = kMany + 1; i <= 2 * kMany; ++i) run.results(2, {{{i, 1}}}, i);
+  EXPECT_EQ(lines_of(run.messages()), Lines{"2 acknowledge " + std::to_string(2 * kMany)});
+  run.held(1, 2);  // late
+  run.results(2, {{{0, 1}}, {{2 * kMany + 1, 999 - 2 * kMany}}}, 2 * kMany + 1);
+  run.finalize();
+  EXPECT_THAT(run.sent(), Contains("1 finish 0")) << "with nobody to wait for";
+  EXPECT_EQ(run.refused(), 0u);
+}
+
 TEST(LedgerSafety, AFailureIsAnnouncedAtOnce) {
   First run(2, {bag(2)}, only_others(Policy::kStatic), 1);
   run.stop("stopped");
