@@ -270,6 +270,7 @@ TEST(Detector, ANewViewStartsSuspicionsAfreshAndKeepsTheDeadDead) {
 
   rank.detector.set_members(first_ranks(5), rank.now, rank.output);
 
+  EXPECT_THAT(rank.take().evidence, ElementsAre(trusted(1)));
   EXPECT_EQ(rank.detector.observed(), RankId{1});
   rank.run_until(4 * kPeriod);
   EXPECT_THAT(rank.output.evidence, ElementsAre(suspected(1)));
