@@ -483,7 +483,9 @@ int RankRun::run() {
   print_stamps(loop);
   if (outcome.alone && !led) bear_witness(node.view(), outcome);
   if (detector_ && !outcome.alone) detector_->leave();  // or the others would not miss it
-  if (outcome.alone || failures_ != 0) leave_at_once(outcome);
+  // All or none: MPI_Finalize waits for those who do not call it. A rank that came back counts no
+  // losses, but is in a later view as well.
+  if (outcome.alone || epoch_.load() != Epoch{1}) leave_at_once(outcome);
   detector_.reset();
   transport_.reset();
   if (session_) session_->finish(outcome.exit_status);
