@@ -105,7 +105,12 @@ std::expected<HeartbeatStart, std::string> start_heartbeats(MpiSession& session,
   if (!ips) return std::unexpected(ips.error());
 
   auto socket = HeartbeatSocket::open((*ips)[session.rank()]);
-  const Opening own = socket ? Opening{own_address(*socket), ""} : Opening{{}, socket.error()};
+  Opening own;
+  if (socket) {
+    own.address = own_address(*socket);
+  } else {
+    own.error = socket.error();
+  }
   std::vector<PeerAddress> peers;
   std::string error;
   for (const auto& bytes : session.gather(encode(own).view())) {
