@@ -414,7 +414,9 @@ void RankRun::conclude(const Outcome& outcome) {
   summary_.in_status = write_status(last);
 
   summary_.job = last.job;
-  summary_.dir = directory_->path().string();
+  // As the user has it, also on a rank that has taken over.
+  const std::string& chosen = request_.options.dir;
+  summary_.dir = chosen.empty() ? directory_->path().string() : chosen;
   summary_.exit_status = outcome.exit_status;
   summary_.message = outcome.message;
   summary_.shards = progress_.shards;
