@@ -43,8 +43,7 @@ std::optional<std::string> problem_with(RecoveryChoice choice, bool launched) {
 }
 
 RecoveryBackend backend_to_launch(RecoveryChoice choice) {
-  const bool ulfm = choice != RecoveryChoice::kStock && built_with_ulfm();
-  return ulfm ? RecoveryBackend::kUlfm : RecoveryBackend::kStock;
+  return choice == RecoveryChoice::kUlfm ? RecoveryBackend::kUlfm : RecoveryBackend::kStock;
 }
 
 std::vector<std::string> survival_flags(RecoveryBackend backend) {

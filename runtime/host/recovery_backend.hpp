@@ -18,7 +18,7 @@ enum class RecoveryBackend {
 
 // --recovery, REGROUP_RECOVERY.
 enum class RecoveryChoice {
-  kAuto,   // ULFM where the library has it and mpirun was started with it
+  kAuto,   // stock, but ULFM where mpirun was started with it by hand
   kStock,  // never ULFM
   kUlfm,   // ULFM, or no run
 };

@@ -58,8 +58,9 @@ TEST(RecoveryBackend, UlfmNeedsMpirunsFlagInALaunch) {
   }
 }
 
-TEST(RecoveryBackend, ALaunchIsPreparedForUlfmUnlessToldOtherwise) {
-  EXPECT_EQ(backend_to_launch(RecoveryChoice::kAuto) == RecoveryBackend::kUlfm, built_with_ulfm());
+TEST(RecoveryBackend, ALaunchIsPreparedForUlfmIfTold) {
+  EXPECT_EQ(backend_to_launch(RecoveryChoice::kAuto), RecoveryBackend::kStock);
+  EXPECT_EQ(backend_to_launch(RecoveryChoice::kUlfm), RecoveryBackend::kUlfm);
   EXPECT_EQ(backend_to_launch(RecoveryChoice::kStock), RecoveryBackend::kStock);
 }
 
