@@ -165,7 +165,7 @@ void HostLoop::follow_view() {
   if (node_->view().epoch != view_.epoch) enter_view();
   if (stable && !has_news_.load(std::memory_order_relaxed) &&
       recovering_.exchange(false, std::memory_order_relaxed)) {
-    wake_companion(2 * kCompanionPeriod, kCompanionPeriod);
+    wake_companion(kHoldOff, kCompanionPeriod);
   }
 }
 
@@ -253,7 +253,7 @@ void HostLoop::compute(WorkResult& result) {
   result.restart(order);
   executor_->execute(order, result);
   const Nanoseconds begin = std::exchange(time_, now());
-  result.elapsed = time_ - begin;
+  last_order_ = result.elapsed = time_ - begin;
 }
 
 void HostLoop::busy_again() {
@@ -282,10 +282,11 @@ void HostLoop::pause() {
 }
 
 void HostLoop::hold_companion_off() {
-  if (companion_due_ - time_ >= kCompanionPeriod) return;
+  const Nanoseconds hold = last_order_ < kCompanionPeriod ? kHoldOffShort : kHoldOff;
+  if (companion_due_ - time_ >= hold / 2) return;
   if (recovering_.load(std::memory_order_relaxed)) return;
-  wake_companion(2 * kCompanionPeriod, kCompanionPeriod);
-  companion_due_ = time_ + 2 * kCompanionPeriod;
+  wake_companion(hold, kCompanionPeriod);
+  companion_due_ = time_ + hold;
 }
 
 // An idle leader puts the timer back to the idle period.

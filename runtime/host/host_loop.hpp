@@ -49,8 +49,11 @@ class HostLoop {
   static constexpr Nanoseconds kPauseMin = 20 * kMicrosecond;
   static constexpr Nanoseconds kPauseMax = kMillisecond;
   // How often the companion makes progress while an order holds up the leader, which pushes the
-  // companion's timer ahead, by twice this, for as long as it is not held up.
+  // companion's timer ahead for as long as it is not held up: further where orders are short, since
+  // then it is held up only by another rank on its core, which the companion would disturb.
   static constexpr Nanoseconds kCompanionPeriod = 2 * kMillisecond;
+  static constexpr Nanoseconds kHoldOff = 2 * kCompanionPeriod;
+  static constexpr Nanoseconds kHoldOffShort = 5 * kCompanionPeriod;
   // How often the companion makes progress while the leader is idle, and does so itself: a leader
   // that is pinned may get no core for seconds beside other programs.
   static constexpr Nanoseconds kIdlePeriod = 20 * kMillisecond;
@@ -159,6 +162,7 @@ class HostLoop {
   Nanoseconds time_ = 0;  // of its last look at the clock
   Nanoseconds idle_since_ = 0;
   Nanoseconds patience_ = kPatienceMax;
+  Nanoseconds last_order_ = 0;     // how long it took
   Nanoseconds companion_due_ = 0;  // 0: the leader is idle
 
   std::atomic<int> stop_signal_ = 0;

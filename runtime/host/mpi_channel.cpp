@@ -150,13 +150,19 @@ bool MpiChannel::take_message(const MessageHandler& handler) {
   int index = MPI_UNDEFINED;
   int arrived = 0;
   MPI_Status status;
-  if (note(mpi::trouble(
-          MPI_Testany(static_cast<int>(heads_.size()), heads_.data(), &index, &arrived, &status),
-          "MPI_Testany"))) {
+  const auto trouble = mpi::trouble(
+      MPI_Testany(static_cast<int>(heads_.size()), heads_.data(), &index, &arrived, &status),
+      "MPI_Testany");
+  if (note(trouble) && trouble != mpi::Trouble::kUnacknowledged) {
     renew_failed();
     return false;
   }
   if (!arrived || index == MPI_UNDEFINED) return false;
+  if (trouble == mpi::Trouble::kUnacknowledged) {
+    // It waited for a death to be acknowledged when its message came. That is whole, but 5.0.7
+    // would say so again at every look.
+    mpi::check(MPI_Request_free(&heads_[static_cast<std::size_t>(index)]), "MPI_Request_free");
+  }
   const Head head = head_at(static_cast<std::size_t>(index));
   handler(rank_of_[static_cast<std::size_t>(status.MPI_SOURCE)], head.receives->tag(),
           head.receives->message(head.slot, status));
@@ -171,7 +177,7 @@ MpiChannel::Head MpiChannel::head_at(std::size_t index) {
   return {large_.get(), index - 1};
 }
 
-// MPI has freed the requests that failed. Those that only wait for deaths to be acknowledged live.
+// MPI has freed the requests that failed.
 void MpiChannel::renew_failed() {
   for (std::size_t i = 0; i < heads_.size() && !revoked_; ++i) {
     if (heads_[i] != MPI_REQUEST_NULL) continue;
@@ -202,22 +208,32 @@ void MpiChannel::settle_sends(int failed_at_most) {
     failed_[static_cast<std::size_t>(sent_[i])] =
         error != MPI_ERR_PENDING && note(mpi::trouble(error, "MPI_Testsome"));
   }
+  drop_sends([this](std::size_t i) {
+    if (requests_[i] != MPI_REQUEST_NULL) return Fate::kUnderWay;
+    return failed_[i] ? Fate::kAbandoned : Fate::kSent;
+  });
+}
+
+template <class FateOf>
+void MpiChannel::drop_sends(FateOf fate_of) {
   std::size_t kept = 0;
   for (std::size_t i = 0; i < requests_.size(); ++i) {
-    if (requests_[i] == MPI_REQUEST_NULL) {
-      backlog_bytes_ -= sending_[i].message.size();
-      if (failed_[i]) {
-        abandoned_.push_back(std::move(sending_[i].message));
-      } else {
-        pool_->give(std::move(sending_[i].message));
+    const Fate fate = fate_of(i);
+    if (fate == Fate::kUnderWay) {
+      if (kept != i) {
+        requests_[kept] = requests_[i];
+        sending_[kept] = std::move(sending_[i]);
       }
+      ++kept;
       continue;
     }
-    if (kept != i) {
-      requests_[kept] = requests_[i];
-      sending_[kept] = std::move(sending_[i]);
+    Buffer& message = sending_[i].message;
+    backlog_bytes_ -= message.size();
+    if (fate == Fate::kSent) {
+      pool_->give(std::move(message));
+    } else {
+      abandoned_.push_back(std::move(message));
     }
-    ++kept;
   }
   requests_.resize(kept);
   sending_.resize(kept);
@@ -235,21 +251,9 @@ std::vector<Buffer> MpiChannel::revoke() {
 
 void MpiChannel::abandon(RankId rank) {
   large_->post_more(large_receives_);  // the others may wait for what it did not finish to send
-  std::size_t kept = 0;
-  for (std::size_t i = 0; i < requests_.size(); ++i) {
-    if (sending_[i].to == rank) {
-      backlog_bytes_ -= sending_[i].message.size();
-      abandoned_.push_back(std::move(sending_[i].message));
-      continue;
-    }
-    if (kept != i) {
-      requests_[kept] = requests_[i];
-      sending_[kept] = std::move(sending_[i]);
-    }
-    ++kept;
-  }
-  requests_.resize(kept);
-  sending_.resize(kept);
+  drop_sends([this, rank](std::size_t i) {
+    return sending_[i].to == rank ? Fate::kAbandoned : Fate::kUnderWay;
+  });
 }
 
 }  // namespace regroup

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
@@ -68,6 +69,8 @@ class MpiChannel {
     Buffer message;
   };
 
+  enum class Fate : std::uint8_t { kUnderWay, kSent, kAbandoned };
+
   // A receive that may complete next.
   struct Head {
     Receives* receives;
@@ -78,6 +81,9 @@ class MpiChannel {
   Head head_at(std::size_t index);
   void renew_failed();
   void settle_sends(int failed_at_most);
+  // Takes out of the sends under way, each by its index, those that are no longer.
+  template <class FateOf>
+  void drop_sends(FateOf fate_of);
 
   MPI_Comm communicator_;
   std::vector<RankId> rank_of_;  // by number in the communicator

@@ -18,8 +18,9 @@ Trouble trouble(int code, const char* call) {
   check(MPI_Error_class(code, &error_class), "MPI_Error_class");
   switch (error_class) {
     case MPIX_ERR_PROC_FAILED:
-    case MPIX_ERR_PROC_FAILED_PENDING:
       return Trouble::kPeerFailed;
+    case MPIX_ERR_PROC_FAILED_PENDING:
+      return Trouble::kUnacknowledged;
     case MPIX_ERR_REVOKED:
       return Trouble::kRevoked;
     default:

@@ -24,8 +24,9 @@ void check(int code, const char* call);
 // What a call over a communicator may say with User-Level Failure Mitigation.
 enum class Trouble {
   kNone,
-  kPeerFailed,  // or another failure that nobody has acknowledged keeps it from completing
-  kRevoked,     // nothing goes over this communicator any more
+  kPeerFailed,
+  kUnacknowledged,  // a receive from any source waits until a death is acknowledged
+  kRevoked,         // nothing goes over this communicator any more
 };
 // Ends the rank at any other error, like check(). Without ULFM every error is such a one.
 Trouble trouble(int code, const char* call);

@@ -1,11 +1,14 @@
 // The transport with ULFM on real ranks: one dies, one stands still while another dies, and those
 // left must learn of the deaths from MPI, shrink exactly when all living ranks are members, and
-// lose no frame that they send each other meanwhile. Run by mpirun --with-ft ulfm on at least four
+// lose no frame that they send each other meanwhile, nor a message that arrives before a death was
+// acknowledged. Run by mpirun --with-ft ulfm on at least four
 // ranks; rank 0 prints what was measured and "all is well". Every wait has a deadline.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <memory>
 #include <set>
 #include <string>
 #include <thread>
@@ -16,6 +19,7 @@
 
 #include "runtime/host/failure_detector.hpp"
 #include "runtime/host/fault_injector.hpp"
+#include "runtime/host/mpi_channel.hpp"
 #include "runtime/host/mpi_session.hpp"
 #include "runtime/host/mpi_transport.hpp"
 #include "runtime/protocol/frame.hpp"
@@ -34,6 +38,12 @@ constexpr std::size_t kBacklogBytesMax = 1 << 20;
 constexpr std::size_t kFramesAtOnce = 64;
 constexpr Nanoseconds kStandStill = 700 * kMillisecond;
 constexpr std::uint32_t kRanksMin = 4;
+constexpr MpiChannel::Sizes kAsideSizes{.small_bytes = 64,
+                                        .small_receives = 16,
+                                        .large_bytes = 64,
+                                        .large_receives = 1,
+                                        .control_bytes = 64,
+                                        .control_receives = 16};
 
 Nanoseconds now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch())
@@ -57,6 +67,7 @@ class Check {
         second_victim_(session_.ranks() - 3),
         heard_(session_.ranks()) {
     for (std::uint32_t rank = 0; rank < session_.ranks(); ++rank) members_.insert(RankId{rank});
+    open_aside();
     const std::int32_t pid = getpid();
     const auto pids = session_.gather(std::as_bytes(std::span(&pid, 1)));
     for (const auto& bytes : pids) {
@@ -69,6 +80,7 @@ class Check {
     if (session_.recovery() != RecoveryBackend::kUlfm) return complain("ULFM is not in force");
     if (!talk(0)) return false;
     if (!lose(first_victim_, measured_)) return false;
+    if (!hear_before_acknowledging()) return false;
     if (!talk(1)) return false;
     if (self() == sleeper_) stop_helper_.stop_this_process(kStandStill);
     Measured unused;
@@ -102,6 +114,48 @@ class Check {
       members_.insert(sleeper_);
     }
     return shrink_to_members(measured);
+  }
+
+  void open_aside() {
+    MPI_Comm communicator = MPI_COMM_NULL;
+    mpi::check(MPI_Comm_dup(session_.handles().all, &communicator), "MPI_Comm_dup");
+    mpi::check(MPI_Comm_set_errhandler(communicator, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+    aside_ = std::make_unique<MpiChannel>(
+        communicator, std::vector<RankId>(members_.begin(), members_.end()), kAsideSizes, pool_);
+  }
+
+  // A receive that waits for the acknowledgement of a death and then gets a message must not get
+  // stuck with both.
+  bool hear_before_acknowledging() {
+    constexpr std::array kTags = {MpiChannel::Tag::kControl, MpiChannel::Tag::kSmall};
+    RankSet heard;
+    std::size_t messages = 0;
+    const auto look = [&] {
+      while (aside_->take_message([&](RankId from, auto, auto) {
+        heard.insert(from);
+        ++messages;
+      })) {
+        continue;
+      }
+      aside_->release_sent();
+    };
+    const auto others = members_.size() - 1;
+    if (!until([&] { return look(), aside_->take_failure(); },
+               "the death keeps receives waiting")) {
+      return false;
+    }
+    if (!talk(1)) return false;  // so has that of everybody
+    for (const RankId rank : members_) {
+      for (const auto tag : kTags) {
+        if (rank != self()) aside_->send(rank, tag, Buffer(std::size_t{8}));
+      }
+    }
+    if (!until([&] { return look(), heard.size() == others; }, "messages at receives that wait")) {
+      return false;
+    }
+    mpi::ulfm::take_failed(aside_->communicator());
+    return until([&] { return look(), messages == kTags.size() * others; },
+                 "messages after the death was acknowledged");
   }
 
   [[noreturn]] void die() {
@@ -319,6 +373,7 @@ class Check {
   MpiSession session_{RecoveryChoice::kUlfm};
   BufferPool pool_;
   MpiTransport transport_;
+  std::unique_ptr<MpiChannel> aside_;  // over a communicator whose deaths are acknowledged late
   RankId first_victim_;
   RankId sleeper_;
   RankId second_victim_;
