@@ -129,9 +129,8 @@ Finding check_recovery(const DoctorFacts& facts) {
     return warning("stock: own protocol, since this Open MPI 5 was built without ULFM",
                    "an Open MPI that is configured --with-ft=ulfm reports a rank's death itself");
   const std::string found =
-      facts.recovery == RecoveryChoice::kUlfm
-          ? "ulfm: native, that of Open MPI 5 (-n starts mpirun --with-ft ulfm), as chosen"
-          : "stock: own protocol; --recovery ulfm has the native one of this Open MPI 5";
+      "ulfm: native, that of Open MPI 5 (-n starts mpirun --with-ft ulfm; without that flag, "
+      "stock)";
   return ok(said ? found : found + "; ompi_info does not say whether it was built in");
 }
 

@@ -86,7 +86,7 @@ MpiSession::MpiSession(RecoveryChoice recovery) : handles_(std::make_unique<Hand
   set_if_unset("OMPI_MCA_mpi_yield_when_idle", "0");
   if (all_ranks_on_this_node()) use_shared_memory_alone();
   const bool wants_ulfm =
-      recovery != RecoveryChoice::kStock && built_with_ulfm() && launched_with_ulfm();
+      backend_to_launch(recovery) == RecoveryBackend::kUlfm && launched_with_ulfm();
   if (!wants_ulfm && launched_with_ulfm()) leave_ulfm_out();
   int provided = 0;
   const int wanted = wants_ulfm ? MPI_THREAD_MULTIPLE : MPI_THREAD_SERIALIZED;

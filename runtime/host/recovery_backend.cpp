@@ -43,7 +43,8 @@ std::optional<std::string> problem_with(RecoveryChoice choice, bool launched) {
 }
 
 RecoveryBackend backend_to_launch(RecoveryChoice choice) {
-  return choice == RecoveryChoice::kUlfm ? RecoveryBackend::kUlfm : RecoveryBackend::kStock;
+  const bool ulfm = choice != RecoveryChoice::kStock && built_with_ulfm();
+  return ulfm ? RecoveryBackend::kUlfm : RecoveryBackend::kStock;
 }
 
 std::vector<std::string> survival_flags(RecoveryBackend backend) {

@@ -18,7 +18,7 @@ enum class RecoveryBackend {
 
 // --recovery, REGROUP_RECOVERY.
 enum class RecoveryChoice {
-  kAuto,   // stock, but ULFM where mpirun was started with it by hand
+  kAuto,   // ULFM where the library has it and mpirun was started with it
   kStock,  // never ULFM
   kUlfm,   // ULFM, or no run
 };

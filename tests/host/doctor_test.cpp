@@ -136,7 +136,7 @@ TEST(Doctor, RecoveryBackendFollowsTheMpi) {
   EXPECT_EQ(check_of(chosen, "recovery").status, CheckStatus::kOk);
   EXPECT_EQ(check_of(unmet, "recovery").status, CheckStatus::kMissing);
   EXPECT_THAT(check_of(unmet, "recovery").found, HasSubstr("refused"));
-  EXPECT_THAT(check_of(ulfm, "recovery").found, HasSubstr("--recovery ulfm has the native one"));
+  EXPECT_THAT(check_of(ulfm, "recovery").found, HasSubstr("ulfm: native"));
   EXPECT_EQ(check_of(ulfm, "recovery").status, CheckStatus::kOk);
   EXPECT_THAT(check_of(without, "recovery").found, HasSubstr("own protocol"));
   EXPECT_EQ(check_of(without, "recovery").status, CheckStatus::kWarning);

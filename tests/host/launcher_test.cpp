@@ -148,7 +148,7 @@ TEST(MpirunCommand, LetsSurvivorsLiveOnlyWhenTold) {
   EXPECT_EQ(has_flags(*mpirun_command({.ranks = 2}, {"program"})), kSurviveByDefault);
 }
 
-TEST(MpirunCommand, AsksForUlfmWhereItIsWanted) {
+TEST(MpirunCommand, AsksForUlfmWhereItIsAndIsWanted) {
   const MpirunOnPath mpirun;
   const auto asks = [](RecoveryChoice choice) {
     const auto command = mpirun_command({.ranks = 2, .recovery = choice}, {"program"});
@@ -157,8 +157,7 @@ TEST(MpirunCommand, AsksForUlfmWhereItIsWanted) {
     EXPECT_NE(ulfm, stock);
     return ulfm;
   };
-  EXPECT_FALSE(asks(RecoveryChoice::kAuto));
-  EXPECT_TRUE(asks(RecoveryChoice::kUlfm));
+  EXPECT_EQ(asks(RecoveryChoice::kAuto), built_with_ulfm());
   EXPECT_FALSE(asks(RecoveryChoice::kStock));
 }
 

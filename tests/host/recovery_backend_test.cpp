@@ -58,9 +58,8 @@ TEST(RecoveryBackend, UlfmNeedsMpirunsFlagInALaunch) {
   }
 }
 
-TEST(RecoveryBackend, ALaunchIsPreparedForUlfmIfTold) {
-  EXPECT_EQ(backend_to_launch(RecoveryChoice::kAuto), RecoveryBackend::kStock);
-  EXPECT_EQ(backend_to_launch(RecoveryChoice::kUlfm), RecoveryBackend::kUlfm);
+TEST(RecoveryBackend, ALaunchIsPreparedForUlfmUnlessToldOtherwise) {
+  EXPECT_EQ(backend_to_launch(RecoveryChoice::kAuto) == RecoveryBackend::kUlfm, built_with_ulfm());
   EXPECT_EQ(backend_to_launch(RecoveryChoice::kStock), RecoveryBackend::kStock);
 }
 

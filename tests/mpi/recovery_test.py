@@ -58,11 +58,9 @@ class Choice(Recovery):
 
 
 class WithUlfm(Recovery):
-    def test_doctor_names_it(self):
-        self.assertIn("--recovery ulfm", self.doctor()["found"])
-        chosen = self.doctor("--recovery", "ulfm")
-        self.assertIn("ulfm: native", chosen["found"])
-        self.assertEqual(chosen["status"], "ok")
+    def test_auto_is_ulfm(self):
+        self.assertIn("ulfm: native", self.doctor()["found"])
+        self.assertEqual(self.doctor("--recovery", "ulfm")["status"], "ok")
 
     def test_ulfm_needs_mpiruns_flag(self):
         words = self.words("--recovery", "ulfm")
