@@ -627,9 +627,10 @@ void Coordinator::balance_tail(Context& context) {
   context.send();
 }
 
-// A rank that never opens the job would hold its share of it for ever.
+// A rank that never opens the job would hold its share of it for ever. Whoever may be left out by
+// the next view does not say that of others.
 bool Coordinator::missing_rank_fails_run(Context& context) {
-  if (context.now() - opening_since_ <= options_.open_timeout) return false;
+  if (!context.stable() || context.now() - opening_since_ <= options_.open_timeout) return false;
   const auto missing =
       std::ranges::find_if(workers_, [&](RankId rank) { return !peers_[rank.value].ready; });
   close(context, kExitNotRecovered,

@@ -1,6 +1,8 @@
-// One direction of the traffic between two ranks, made FIFO: the receiver hands frames on in the
-// order in which they were sent, each once, whatever order they arrive in; frames that are early
-// wait in a bounded store. It also puts the frames of a large message together again. Not
+// One direction of the traffic between two ranks, made FIFO: the sender numbers frames, and the
+// receiver hands them on in the order in which they were sent, each once, whatever order they
+// arrive in; frames that are early wait in a bounded store. The receiver also puts the frames of a
+// large message together again. What each end says of the link to the other now and then shows the
+// loss of frames to both, so that it is noticed even where nothing arrives any more. Not
 // thread-safe.
 #pragma once
 
@@ -10,8 +12,39 @@
 
 #include "runtime/protocol/buffer.hpp"
 #include "runtime/protocol/frame.hpp"
+#include "runtime/protocol/ids.hpp"
 
 namespace regroup {
+
+// The sending end.
+class LinkSender {
+ public:
+  // The number of a frame that is sent now.
+  std::uint64_t next() { return ++sent_; }
+  // The number of the last one; 0: none yet.
+  std::uint64_t sent() const { return sent_; }
+
+  // The receiver says that it has taken in the frames up to this one. Returns since when it has
+  // said no more, although later frames had been sent by then: 0 where that is not so.
+  Nanoseconds acknowledge(std::uint64_t heard, Nanoseconds now) {
+    if (heard >= awaited_) {
+      awaited_ = sent_ > heard ? sent_ : 0;
+      awaited_since_ = now;
+    }
+    return awaited_ == 0 ? 0 : now - awaited_since_;
+  }
+
+  // Anything has arrived from the receiver.
+  void hear() { silent_ = 0; }
+  // To be asked at regular intervals: for how many of them, in a row, nothing has.
+  std::uint32_t count_silence() { return sent_ == 0 ? 0 : ++silent_; }
+
+ private:
+  std::uint64_t sent_ = 0;
+  std::uint64_t awaited_ = 0;  // the last one sent when the receiver was heard; 0: it had them all
+  Nanoseconds awaited_since_ = 0;
+  std::uint32_t silent_ = 0;
+};
 
 // The receiving end.
 class LinkReceiver {
@@ -47,6 +80,9 @@ class LinkReceiver {
   // Whether the next part belongs to a message begun before.
   bool assembling() const { return spoiled_ || !parts_.empty(); }
   Buffer take_message() { return std::move(parts_); }
+
+  // The last frame that was taken in with all before it; 0: none yet.
+  std::uint64_t heard() const { return expected_ - 1; }
 
   // The sender says that it has sent the frames up to this one.
   void claim(std::uint64_t sequence) { claimed_ = std::max(claimed_, sequence); }

@@ -70,14 +70,14 @@ void Membership::learn(const PeerEvidence& evidence, Output& output) {
       break;
   }
   if (!view_.members.contains(evidence.rank)) return;
-  revoke(output);
+  revoke();
   flood_revoke(output);
   advance(output);
 }
 
 void Membership::request_new_view(Output& output) {
   if (state_ != State::kStable) return;
-  revoke(output);
+  revoke();
   flood_revoke(output);
 }
 
@@ -131,11 +131,11 @@ void Membership::tell(RankId from, Output& output) {
 
 // ---- revoke ----
 
-void Membership::revoke(Output&) {
+void Membership::revoke() {
   if (state_ != State::kStable) return;
   state_ = State::kRevoked;
   revoked_since_ = now_;
-  heard_of_proposer_ = now_;
+  progressed_at_ = now_;
   nag_at_ = now_ + kResendMin;
 }
 
@@ -196,7 +196,7 @@ bool Membership::on_revoke(Reader& reader, Output& output) {
   if (!heard || !reader.complete()) return false;
   const bool was_stable = state_ == State::kStable;
   const bool news = merge(*heard);
-  revoke(output);
+  revoke();
   if (was_stable || news) flood_revoke(output);
   advance(output);
   return true;
@@ -216,8 +216,7 @@ bool Membership::on_prepare(RankId from, Reader& reader, Output& output) {
   const auto heard = get_knowledge(reader);
   if (!heard || !reader.complete()) return false;
   merge(*heard);
-  revoke(output);
-  heard_of_proposer_ = now_;
+  revoke();
   if (ballot < promised_) {
     begin(from, MessageKind::kRefuse, output).put(promised_);
     return true;
@@ -239,12 +238,12 @@ bool Membership::on_accept(RankId from, Reader& reader, Output& output) {
   const auto ballot = reader.get<Ballot>();
   const auto value = get_next_view(reader);
   if (!value || !reader.complete()) return false;
-  revoke(output);
-  heard_of_proposer_ = now_;
+  revoke();
   if (ballot < promised_ && !planted(PlantedBug::kVoteTwice)) {
     begin(from, MessageKind::kRefuse, output).put(promised_);
     return true;
   }
+  if (ballot != accepted_ballot_) progressed_at_ = now_;
   promised_ = ballot;
   if (proposal_ && proposal_->ballot < ballot) proposal_.reset();
   accepted_ballot_ = ballot;
@@ -337,7 +336,7 @@ bool Membership::on_refuse(Reader& reader) {
   promised_ = std::max(promised_, promised);
   if (proposal_ && proposal_->ballot < promised && proposal_->phase != Phase::kFence) {
     proposal_.reset();
-    heard_of_proposer_ = now_;
+    progressed_at_ = now_;
   }
   return true;
 }
@@ -467,7 +466,7 @@ void Membership::adopt(const View& view, Output& output) {
   const bool one_is_dead =
       std::ranges::any_of(view_.members, [&](RankId rank) { return confirmed_.contains(rank); });
   if (!one_is_dead) return;
-  revoke(output);
+  revoke();
   flood_revoke(output);
   advance(output);
 }
@@ -501,7 +500,7 @@ bool Membership::on_join(RankId from, Reader& reader, Output& output) {
   suspected_.erase(from);
   if (!joining_.insert(from)) return true;
   if (proposal_ && proposal_->phase != Phase::kPrepare) return true;  // it asks again
-  revoke(output);
+  revoke();
   flood_revoke(output);
   advance(output);
   return true;
@@ -529,8 +528,8 @@ void Membership::tick(Nanoseconds now, Output& output) {
   }
   const RankSet able = alive();
   const auto place = std::ranges::lower_bound(able, options_.self) - able.begin();
-  if (now_ - heard_of_proposer_ >= (place + 1) * kTakeover) {
-    heard_of_proposer_ = now_;
+  if (now_ - progressed_at_ >= (place + 1) * kTakeover) {
+    progressed_at_ = now_;
     propose(output);
     return;
   }
@@ -544,7 +543,7 @@ void Membership::tick(Nanoseconds now, Output& output) {
 
 // What others had to say meanwhile waits to be heard.
 void Membership::excuse_own_stall(Nanoseconds stall) {
-  heard_of_proposer_ += stall;
+  progressed_at_ += stall;
   second_chance_ends_ += stall;
   if (proposal_) proposal_->since += stall;
 }
@@ -556,7 +555,7 @@ void Membership::end_second_chance(Output& output) {
     if (view_.members.contains(rank)) any |= suspected_.insert(rank);
   }
   if (!any) return;
-  revoke(output);
+  revoke();
   flood_revoke(output);
   advance(output);
 }

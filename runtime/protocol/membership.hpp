@@ -59,9 +59,10 @@ class Membership {
   static constexpr Nanoseconds kResendMax = 320 * kMillisecond;
   // A proposer waits so long for members that nobody suspects before it goes on without them.
   static constexpr Nanoseconds kPatience = 3 * kSecond;
-  // The n-th member alive proposes when nothing was heard of a proposer for n times this; at once
-  // when the proposer seems dead. Longer than a proposer's patience, or they would outbid each
-  // other for ever.
+  // The n-th member alive proposes when no proposer has come so far that this rank was to accept
+  // for n times this; at once when the proposer seems dead. Longer than a proposer's patience, or
+  // they would outbid each other for ever. That somebody proposes is not enough: it may not hear
+  // the answers.
   static constexpr Nanoseconds kTakeover = 2 * kPatience;
   // A member of a new view whom this rank's detector suspected before, and has not heard since,
   // gets so long to show that it lives.
@@ -141,7 +142,7 @@ class Membership {
   bool on_decide(Reader& reader, Output& output);
   bool on_join(RankId from, Reader& reader, Output& output);
 
-  void revoke(Output& output);
+  void revoke();
   void flood_revoke(Output& output);
   bool merge(const Knowledge& heard);
   void put_knowledge(Writer& writer) const;
@@ -179,7 +180,7 @@ class Membership {
 
   // Of this epoch, once revoked.
   Nanoseconds revoked_since_ = 0;
-  Nanoseconds heard_of_proposer_ = 0;
+  Nanoseconds progressed_at_ = 0;
   Nanoseconds nag_at_ = 0;
   Ballot promised_;
   Ballot accepted_ballot_;

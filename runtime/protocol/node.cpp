@@ -36,8 +36,8 @@ Node::Node(const NodeOptions& options, std::unique_ptr<Service> service, BufferP
       membership_(
           {.self = options.self, .ranks = options.ranks, .give_up_after = options.give_up_after}),
       receivers_(options.ranks),
-      sent_sequence_(options.ranks, 0),
-      told_sequence_(options.ranks, 0) {
+      senders_(options.ranks),
+      told_(options.ranks) {
   REGROUP_CHECK(options.self.value < options.ranks, "a rank outside its own run");
   if (options.vector_clocks) {
     REGROUP_CHECK(trailer_bytes_max(options.ranks) <= kFrameBytesMax / 2,
@@ -101,24 +101,44 @@ void Node::look_for_stalls() {
   if (planted(PlantedBug::kIgnoreStalls)) return;
   bool stuck = false;
   for (LinkReceiver& link : receivers_) stuck |= link.count_stall() >= kStallLooks;
+  for (const RankId rank : view().members) {
+    if (membership_.confirmed().contains(rank)) continue;
+    stuck |= senders_[rank.value].count_silence() >= kSilentLooks &&
+             !planted(PlantedBug::kIgnoreDeafness);
+  }
   if (stuck) change_membership([&](auto& out) { membership_.request_new_view(out); });
 }
 
-// Without this the loss of the last frame for a while would go unnoticed. Said again at times,
-// since it may be lost as well; and whoever has gone on without this rank answers with its view.
+// Without this the loss of the last frame for a while would go unnoticed, and so would that of all
+// frames. Said again at times, since it may be lost as well; and whoever has gone on without this
+// rank answers with its view.
 void Node::report_links() {
   if (!stable()) return;
   const bool again = ++link_reports_ % kStallLooks == 0;
   for (const RankId to : view().members) {
-    const bool told = told_sequence_[to.value] == sent_sequence_[to.value];
-    if (sent_sequence_[to.value] == 0 || (told && !again)) continue;
-    told_sequence_[to.value] = sent_sequence_[to.value];
-    Membership::Message status{to, MessageKind::kLinkStatus, Buffer(std::size_t{64})};
-    Writer writer(status.payload);
+    const LinkStatus status{senders_[to.value].sent(), receivers_[to.value].heard()};
+    const bool told = status == told_[to.value];
+    if (status == LinkStatus{} || (told && !again)) continue;
+    told_[to.value] = status;
+    Membership::Message message{to, MessageKind::kLinkStatus, Buffer(std::size_t{64})};
+    Writer writer(message.payload);
     writer.put(view().epoch);
-    writer.put(sent_sequence_[to.value]);
-    send_control(status);
+    writer.put(status.sent);
+    writer.put(status.heard);
+    send_control(message);
   }
+}
+
+// False if it makes no sense.
+bool Node::hear_of_link(RankId from, const LinkStatus& status) {
+  LinkSender& sender = senders_[from.value];
+  if (status.heard > sender.sent()) return false;
+  receivers_[from.value].claim(status.sent);
+  const Nanoseconds missing = sender.acknowledge(status.heard, now_);
+  if (missing >= kStallTimeout && !planted(PlantedBug::kIgnoreDeafness)) {
+    change_membership([&](auto& out) { membership_.request_new_view(out); });
+  }
+  return true;
 }
 
 // Lets `change` change the membership, then does what follows from it.
@@ -157,8 +177,8 @@ void Node::send_control(Membership::Message& message) {
 // Links begin anew, and so does what the vector clock of each peer is known to hold.
 void Node::enter_view() {
   receivers_ = std::vector<LinkReceiver>(options_.ranks);
-  std::ranges::fill(sent_sequence_, 0);
-  std::ranges::fill(told_sequence_, 0);
+  std::ranges::fill(senders_, LinkSender{});
+  std::ranges::fill(told_, LinkStatus{});
   if (vector_ && !planted(PlantedBug::kKeepVectorBase)) vector_->resend_all();
   record(EventKind::kView, view().coordinator, view().epoch.value, view().members.size());
   service_->on_view(context_);
@@ -189,13 +209,14 @@ void Node::receive(const FrameArrived& arrived) {
     ++drops_.strangers;
     return;
   }
+  senders_[header.from.value].hear();
   if (is_control(header.kind)) return receive_control(arrived.from, *frame);
   receive_job_frame(arrived, *frame);
 }
 
 void Node::receive_job_frame(const FrameArrived& arrived, const Frame& frame) {
   const FrameHeader& header = frame.header;
-  if (header.epoch > view().epoch) return hold_for_later(arrived, frame);
+  if (header.epoch > view().epoch) return hold_for_later(arrived);
   if (header.epoch < view().epoch && !planted(PlantedBug::kDeliverOldEpoch)) {  // I6
     ++drops_.other_epochs;
     change_membership([&](auto& out) { membership_.tell(header.from, out); });
@@ -223,7 +244,7 @@ void Node::receive_job_frame(const FrameArrived& arrived, const Frame& frame) {
 }
 
 // Its sender is in a view that this rank has yet to hear of.
-void Node::hold_for_later(const FrameArrived& arrived, const Frame& frame) {
+void Node::hold_for_later(const FrameArrived& arrived) {
   if (future_frames_.size() == kFutureFramesMax) {
     ++drops_.overflows;
     return;
@@ -231,7 +252,6 @@ void Node::hold_for_later(const FrameArrived& arrived, const Frame& frame) {
   Buffer copy = pool_->take();
   copy.append(arrived.bytes);
   future_frames_.emplace_back(arrived.from, std::move(copy));
-  (void)frame;
 }
 
 void Node::receive_control(RankId from, const Frame& frame) {
@@ -245,11 +265,13 @@ void Node::receive_control(RankId from, const Frame& frame) {
   if (frame.header.kind == MessageKind::kLinkStatus) {
     Reader reader(frame.body);
     const auto epoch = reader.get<Epoch>();
-    const auto sequence = reader.get<std::uint64_t>();
+    LinkStatus status;
+    status.sent = reader.get<std::uint64_t>();
+    status.heard = reader.get<std::uint64_t>();
     if (!reader.complete()) {
       ++drops_.payloads;
     } else if (epoch == view().epoch) {
-      receivers_[from.value].claim(sequence);
+      if (!hear_of_link(from, status)) ++drops_.payloads;
     } else if (epoch < view().epoch) {
       change_membership([&](auto& out) { membership_.tell(from, out); });
     }
@@ -355,7 +377,7 @@ void Node::send_frame(Buffer frame, bool more_follows) {
                      .flags = static_cast<std::uint8_t>(more_follows ? kFlagMoreFollows : 0),
                      .from = options_.self,
                      .epoch = view().epoch,
-                     .sequence = ++sent_sequence_[begun_to_.value],
+                     .sequence = senders_[begun_to_.value].next(),
                      .lamport = lamport_.tick()};
   if (vector_) {
     vector_->tick();

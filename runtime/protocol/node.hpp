@@ -193,9 +193,12 @@ struct DropCounters {
 class Node {
  public:
   // A frame that is missing for this long will not come any more: the epoch is revoked, and the
-  // next one begins with empty links.
+  // next one begins with empty links. Whether the receiver finds that out or the sender, which
+  // takes twice as long.
   static constexpr Nanoseconds kStallTimeout = 10 * kSecond;
   static constexpr std::uint32_t kStallLooks = 10;
+  // So is the epoch of a rank that has sent something and hears nothing at all for so many looks.
+  static constexpr std::uint32_t kSilentLooks = 3 * kStallLooks;
   // Frames of a view that this rank has yet to enter.
   static constexpr std::size_t kFutureFramesMax = 4096;
 
@@ -222,6 +225,13 @@ class Node {
  private:
   friend class Context;
 
+  // What one end of the two links with a peer says of them.
+  struct LinkStatus {
+    std::uint64_t sent = 0;
+    std::uint64_t heard = 0;
+    friend bool operator==(const LinkStatus&, const LinkStatus&) = default;
+  };
+
   struct SelfMessage {
     MessageKind kind;
     Buffer payload;
@@ -231,10 +241,11 @@ class Node {
   void learn(const PeerEvidence& evidence);
   void look_for_stalls();
   void report_links();
+  bool hear_of_link(RankId from, const LinkStatus& status);
   void receive(const FrameArrived& arrived);
   void receive_job_frame(const FrameArrived& arrived, const Frame& frame);
   void receive_control(RankId from, const Frame& frame);
-  void hold_for_later(const FrameArrived& arrived, const Frame& frame);
+  void hold_for_later(const FrameArrived& arrived);
   template <class Change>
   void change_membership(Change change);
   void send_control(Membership::Message& message);
@@ -258,9 +269,9 @@ class Node {
   std::uint32_t link_reports_ = 0;
   LamportClock lamport_;
   std::optional<VectorClock> vector_;
-  std::vector<LinkReceiver> receivers_;       // by rank
-  std::vector<std::uint64_t> sent_sequence_;  // by rank: of the last frame sent
-  std::vector<std::uint64_t> told_sequence_;  // by rank: as the last link status had it
+  std::vector<LinkReceiver> receivers_;  // by rank
+  std::vector<LinkSender> senders_;      // by rank
+  std::vector<LinkStatus> told_;         // by rank: the last one sent
   std::vector<std::pair<RankId, Buffer>> future_frames_;
   std::vector<SelfMessage> self_messages_;
   std::vector<SelfMessage> self_messages_now_;

@@ -31,6 +31,7 @@ enum class PlantedBug : std::uint8_t {
   kIgnoreStamps,       // does not move the Lamport clock past what it receives
   kKeepVectorBase,     // believes vector stamps received that were lost with their epoch
   kIgnoreStalls,       // waits for ever for a frame that was lost
+  kIgnoreDeafness,     // goes on sending to a rank that hears nothing
   // scheduler
   kCommitTwice,        // takes in a result again
   kWrongValue,         // commits the values of the shards before
@@ -46,7 +47,7 @@ enum class PlantedBug : std::uint8_t {
   kSaveUsedUpState,   // saves what the result has used up
 };
 
-inline constexpr std::array<std::string_view, 26> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 27> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -62,6 +63,7 @@ inline constexpr std::array<std::string_view, 26> kPlantedBugNames{
     "ignore-stamps",
     "keep-vector-base",
     "ignore-stalls",
+    "ignore-deafness",
     "commit-twice",
     "wrong-value",
     "reuse-attempt",

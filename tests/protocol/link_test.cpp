@@ -1,5 +1,5 @@
-// LinkReceiver: exactly the frames that were sent, each once, in order, whatever the network does
-// with order and copies; bounded; and messages in parts come whole or not at all.
+// LinkReceiver and LinkSender: exactly the frames that were sent, each once, in order, whatever the
+// network does with order and copies; bounded; and messages in parts come whole or not at all.
 #include "runtime/protocol/link.hpp"
 
 #include <algorithm>
@@ -166,6 +166,46 @@ TEST(Link, PartsOfDifferentKindsAreNoMessage) {
   LinkReceiver link;
   link.assemble(MessageKind::kResults, bytes_of("a"), true);
   EXPECT_EQ(link.assemble(MessageKind::kFinish, bytes_of("b"), false), Assembly::kSpoiled);
+}
+
+// ---- the sending end ----
+
+TEST(LinkSender, AReceiverThatHasAllLacksNothing) {
+  LinkSender link;
+  EXPECT_EQ(link.acknowledge(0, 1 * kSecond), 0);
+  EXPECT_EQ(link.next(), 1u);
+  EXPECT_EQ(link.next(), 2u);
+  EXPECT_EQ(link.acknowledge(2, 2 * kSecond), 0);
+  EXPECT_EQ(link.acknowledge(2, 99 * kSecond), 0);
+}
+
+TEST(LinkSender, SaysForHowLongAFrameHasBeenLacking) {
+  LinkSender link;
+  link.next();
+  link.next();
+  EXPECT_EQ(link.acknowledge(1, 5 * kSecond), 0) << "the second may be under way";
+  EXPECT_EQ(link.acknowledge(1, 8 * kSecond), 3 * kSecond);
+  EXPECT_EQ(link.acknowledge(0, 9 * kSecond), 4 * kSecond) << "an old word, late";
+}
+
+// With traffic all the time the receiver is always behind, by other frames each time.
+TEST(LinkSender, AReceiverThatIsBehindAndMovesOnIsNotLacking) {
+  LinkSender link;
+  for (std::uint64_t time = 1; time < 100; ++time) {
+    link.next();
+    link.next();
+    EXPECT_LE(link.acknowledge(2 * time - 1, static_cast<Nanoseconds>(time) * kSecond), kSecond);
+  }
+}
+
+TEST(LinkSender, CountsSilenceOnceItHasSent) {
+  LinkSender link;
+  EXPECT_EQ(link.count_silence(), 0u);
+  link.next();
+  EXPECT_EQ(link.count_silence(), 1u);
+  EXPECT_EQ(link.count_silence(), 2u);
+  link.hear();
+  EXPECT_EQ(link.count_silence(), 1u);
 }
 
 }  // namespace

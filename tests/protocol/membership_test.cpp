@@ -368,6 +368,19 @@ TEST(Membership, AProposerThatFallsSilentIsFollowedAfterAWhile) {
   }
 }
 
+// It says again and again that it proposes, and hears no answer: that is no progress.
+TEST(Membership, AProposerThatIsDeafIsFollowedAfterAWhile) {
+  Net net(5);
+  net.lost = [](const Sent& sent) { return sent.to == RankId{0}; };
+  net.learn(0, 4, EvidenceKind::kSuspected);
+  net.learn(0, 4, EvidenceKind::kTrusted);
+  net.pass(3 * Membership::kTakeover + kSecond);
+  for (const std::uint32_t rank : {1u, 2u, 3u, 4u}) {
+    EXPECT_EQ(net.at(rank).view().members, ranks({1, 2, 3, 4})) << rank;
+    EXPECT_EQ(net.at(rank).state(), State::kStable);
+  }
+}
+
 // Whoever stood still heard nothing: that says nothing of the proposer.
 TEST(Membership, ARankThatStoodStillDoesNotTakeOver) {
   Net net(5);

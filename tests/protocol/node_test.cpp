@@ -698,6 +698,39 @@ TEST(NodeViews, TheLossOfTheLastFrameLeadsToANewEpoch) {
   }
 }
 
+// Nothing gets to rank 1 any more, so that it cannot know; but it is heard.
+TEST(NodeViews, ARankThatHearsNothingIsNoticedByThoseWhoSend) {
+  Rank rank(options_of(0));
+  rank.send(kOne, MessageKind::kLease, "lost, as are all others");
+  FrameHeader header = header_from(kOne, 0);
+  header.kind = MessageKind::kLinkStatus;
+  Buffer status;
+  status.resize(kFrameHeaderBytes);
+  Writer writer(status);
+  writer.put(Epoch{1});
+  writer.put(std::uint64_t{3});  // it has sent
+  writer.put(std::uint64_t{0});  // it has heard
+  seal_frame(status, header);
+  const auto says_so_at = [&](Nanoseconds now) {
+    rank.node->step(Tick{now}, rank.output);
+    rank.receive(kOne, status.view());
+    return rank.node->stable();
+  };
+  EXPECT_TRUE(says_so_at(kSecond));
+  EXPECT_TRUE(says_so_at(kSecond + Node::kStallTimeout - 1));
+  EXPECT_FALSE(says_so_at(kSecond + Node::kStallTimeout));
+}
+
+TEST(NodeViews, WhoSendsAndHearsNothingAtAllRevokes) {
+  Rank rank(options_of(0, 3));
+  rank.send(kOne, MessageKind::kLease, "m");
+  for (std::uint32_t look = 1; look <= Node::kSilentLooks; ++look) {
+    ASSERT_TRUE(rank.node->stable()) << look;
+    rank.node->step(Tick{look * kSecond}, rank.output);
+  }
+  EXPECT_FALSE(rank.node->stable());
+}
+
 TEST(NodeViews, LinksThatAreWholeNeedNoNewEpoch) {
   Cluster cluster(3);
   cluster.at(1).receive(kZero, cluster.at(0).send(kOne, MessageKind::kLease, "m")[0]);
@@ -735,16 +768,16 @@ TEST(NodeViews, ALinkStatusThatMakesNoSenseIsDropped) {
   rank.receive(kZero, sealed(header, "short").view());
   EXPECT_EQ(rank.node->drops().payloads, 1u);
   header.sequence = 1;
-  rank.receive(kZero, sealed(header, "0123456701234567").view());
+  rank.receive(kZero, sealed(header, "012345670123456701234567").view());
   EXPECT_EQ(rank.node->drops().payloads, 2u) << "a control message has no place on a link";
   header.sequence = 0;
   header.flags = kFlagMoreFollows;
-  rank.receive(kZero, sealed(header, "0123456701234567").view());
+  rank.receive(kZero, sealed(header, "012345670123456701234567").view());
   EXPECT_EQ(rank.node->drops().payloads, 3u);
   header.flags = 0;
   header.lamport = ~std::uint64_t{0};
   const std::uint64_t before = rank.node->lamport();
-  rank.receive(kZero, sealed(header, "0123456701234567").view());
+  rank.receive(kZero, sealed(header, "012345670123456701234567").view());
   EXPECT_EQ(rank.node->drops().payloads, 4u);
   EXPECT_EQ(rank.node->lamport(), before);
   EXPECT_FALSE(rank.node->stalled());

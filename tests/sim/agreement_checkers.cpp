@@ -222,12 +222,31 @@ void AgreementCheckers::run_ended() {
     const bool left_out = next != tokens_.end() && !next->second.members.contains(rank);
     if (epochs_[rank.value] == latest.epoch && !left_out) stuck.insert(rank);
   }
-  for (const RankId rank : stuck) {
-    if (!is_quorum(stuck, latest, confirmed_[rank.value])) continue;
-    checkers_->violated(kProgress, fmt::format("rank {} and others gave up in epoch {}, though "
-                                               "they were enough to go on",
-                                               rank.value, latest.epoch.value));
+  for (const RankSet& group : that_hear_each_other(stuck)) {
+    for (const RankId rank : group) {
+      RankSet dead = confirmed_[rank.value];
+      dead.erase_all(gave_up_);  // and before that they were in the way
+      if (!is_quorum(group, latest, dead)) continue;
+      checkers_->violated(kProgress, fmt::format("rank {} and others gave up in epoch {}, though "
+                                                 "they were enough to go on",
+                                                 rank.value, latest.epoch.value));
+    }
   }
+}
+
+std::vector<RankSet> AgreementCheckers::that_hear_each_other(const RankSet& ranks) const {
+  std::vector<RankSet> groups{ranks};
+  for (const auto& [from, to] : cut_) {
+    std::vector<RankSet> split;
+    for (const RankSet& group : groups) {
+      for (const RankSet* side : {&from, &to}) {
+        split.push_back(group);
+        split.back().erase_all(*side);
+      }
+    }
+    groups = std::move(split);
+  }
+  return groups;
 }
 
 // At least half of the members, not counting those that are known to be dead.

@@ -31,6 +31,8 @@ class AgreementCheckers {
   void after_step(RankId rank, const Node& node);
   void rank_killed(RankId rank) { gone_.insert(rank); }
   void rank_ended(RankId rank, const Outcome& outcome);
+  // From now on nothing gets from these to those, for good.
+  void cut(const RankSet& from, const RankSet& to) { cut_.emplace_back(from, to); }
   // I13: where members of the latest view gave up, they were too few to go on.
   void run_ended();
   void token_wanted(RankId rank, const Node& node, const FenceRequest& request);
@@ -66,6 +68,8 @@ class AgreementCheckers {
   void on_decide(Reader& reader);
   void promise_arrives(RankId from, Epoch epoch, Reader& reader);
   void vote_arrives(RankId from, Epoch epoch, Reader& reader);
+  // The largest groups of these in which nobody is cut off from another for good.
+  std::vector<RankSet> that_hear_each_other(const RankSet& ranks) const;
   bool is_quorum(const RankSet& answered, const View& view, const RankSet& confirmed) const;
   Proposal* own_proposal(RankId rank, Epoch epoch, Ballot ballot);
 
@@ -78,6 +82,7 @@ class AgreementCheckers {
   std::vector<Epoch> epochs_;       // by rank
   std::vector<RankSet> confirmed_;  // by rank, as of its latest step
   std::optional<Stale> stale_;      // that is being taken in
+  std::vector<std::pair<RankSet, RankSet>> cut_;
   RankSet gone_;
   RankSet gave_up_;
 };

@@ -574,8 +574,10 @@ void Checkers::derive_time_bound() {
                    failures.suspect_after + 2 * Membership::kPatience;
   }
   for (const Partition& partition : failures.partitions) {
-    time_bound_ += partition.at + partition.duration + undisturbed * options_.ranks +
-                   failures.suspect_after + 2 * Membership::kPatience;
+    // What is said of a link comes once in kStallTimeout, and is to be said for as long.
+    const Nanoseconds noticed = partition.for_good ? 4 * Node::kStallTimeout : partition.duration;
+    time_bound_ += partition.at + noticed + undisturbed * options_.ranks + failures.suspect_after +
+                   2 * Membership::kPatience;
   }
   const auto lost = std::ranges::count(failures.faults, Fault::Kind::kLoseFrame, &Fault::kind);
   time_bound_ += lost * (Node::kStallTimeout + Node::kStallTimeout / Node::kStallLooks);

@@ -15,10 +15,11 @@ namespace {
 
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
                         kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
-                        kRareStream = 18;
+                        kRareStream = 18, kDeafStream = 19;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
+constexpr Nanoseconds kTickOfLongRuns = 2 * kMillisecond;
 // In a cluster of more ranks than this every failure is told to so many that few must do.
 constexpr std::uint32_t kRanksOfStormMax = 64, kFaultsOfLargeWorld = 64, kFaultsOfHugeWorld = 6;
 
@@ -193,6 +194,15 @@ FailureOptions draw_storm(Random& random, const WorldOptions& world) {
   return failures;
 }
 
+// From some time on nothing gets through to a rank any more, from it, or over some links, although
+// everybody lives and is seen to: as where the MPI of a rank no longer hands over what arrives.
+void draw_deafness(Random& random, WorldOptions& world) {
+  Partition deaf = draw_partition(random, world.ranks, 150e6, 1e6);
+  deaf.for_good = true;
+  world.failures.partitions.push_back(std::move(deaf));
+  world.tick_period = std::max(world.tick_period, kTickOfLongRuns);
+}
+
 RarePaths draw_rare_paths(Random& random) {
   RarePaths rare;
   rare.late_control = random.pick({0.0, 0.02, 0.2});
@@ -219,6 +229,8 @@ void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
   } else if (failures.any() && storm.chance(0.3)) {
     add_partitions(storm, options, storm.between(1, 3), failures);
   }
+  Random deaf(seed, kDeafStream);
+  if (deaf.chance(0.02)) draw_deafness(deaf, options);
   Random rare(seed, kRareStream);
   if (failures.any() && rare.chance(0.3)) failures.rare = draw_rare_paths(rare);
 }

@@ -15,6 +15,8 @@ namespace {
 
 // Streams of chance.
 constexpr std::uint64_t kRanksStream = 1, kNetworkStream = 2, kFailureStream = 3, kRareStream = 4;
+// Later than any run ends.
+constexpr Nanoseconds kNever = 1'000'000 * kSecond;
 constexpr double kClockRateError = 100e-6;
 constexpr double kTickSkew = 0.2;
 
@@ -82,7 +84,10 @@ World::World(const WorldOptions& options)
     schedule({.time = fault.at, .kind = Kind::kFault, .rank = fault.rank, .fault = i});
   }
   const auto& partitions = options_.failures.partitions;
-  if (!partitions.empty()) blocked_until_.resize(std::size_t{options.ranks} * options.ranks, 0);
+  if (!partitions.empty()) {
+    blocked_until_.resize(std::size_t{options.ranks} * options.ranks, 0);
+    silent_until_.resize(blocked_until_.size(), 0);
+  }
   for (std::uint32_t i = 0; i < partitions.size(); ++i) {
     schedule({.time = partitions[i].at, .kind = Kind::kPartition, .fault = i});
   }
@@ -232,7 +237,8 @@ bool World::dies_sending(RankId id) {
 void World::part(const Partition& partition) {
   report_.probes.hit(Probe::kPartitioned);
   const FailureOptions& failures = options_.failures;
-  const Nanoseconds heals_at = now_ + partition.duration;
+  const Nanoseconds heals_at = partition.for_good ? kNever : now_ + partition.duration;
+  if (partition.for_good) agreement_.cut(partition.from, partition.to);
   const auto soon = [&](Nanoseconds at_most) {
     return static_cast<Nanoseconds>(rare_random_.below(static_cast<std::uint64_t>(at_most) + 1));
   };
@@ -241,6 +247,9 @@ void World::part(const Partition& partition) {
       if (from == to) continue;
       Nanoseconds& until = blocked_until(from, to);
       until = std::max(until, heals_at);
+      if (partition.for_good) continue;
+      Nanoseconds& silent = silent_until_[std::size_t{from.value} * options_.ranks + to.value];
+      silent = std::max(silent, heals_at);
       if (partition.duration <= failures.suspect_after) continue;
       Happening evidence{.time = now_ + failures.suspect_after + soon(failures.suspect_after / 4),
                          .kind = Kind::kEvidence,
@@ -258,9 +267,9 @@ void World::part(const Partition& partition) {
 // Whether nothing is heard of it there, so that trust is not for now.
 bool World::seems_dead(RankId about, RankId to) const {
   const Rank& rank = ranks_[about.value];
-  const bool blocked = !blocked_until_.empty() &&
-                       blocked_until_[std::size_t{about.value} * options_.ranks + to.value] > now_;
-  return rank.ended || rank.paused_until > now_ || blocked;
+  const bool silent = !silent_until_.empty() &&
+                      silent_until_[std::size_t{about.value} * options_.ranks + to.value] > now_;
+  return rank.ended || rank.paused_until > now_ || silent;
 }
 
 void World::kill(RankId id) {
@@ -438,6 +447,8 @@ void World::drain(RankId id) {
   const bool dies = dies_sending(id);
   for (OutgoingFrame& frame : output_.frames) send(id, frame);
   if (dies) {
+    if (options_.trace)
+      fmt::print("{:14.6f} rank {} dies\n", static_cast<double>(now_) / 1e6, id.value);
     kill(id);
     output_.clear();
     return;
@@ -675,9 +686,27 @@ void World::observe_events() {
   }
 }
 
+namespace {
+
+std::string to_text(const RankSet& ranks) {
+  std::string text = "ranks";
+  for (const RankId rank : ranks) text += fmt::format(" {}", rank.value);
+  return text;
+}
+
+}  // namespace
+
 void World::trace(const Happening& happening) {
-  constexpr const char* kNames[] = {"starts",   "ticks",    "frame",  "computed", "is stopped",
-                                    "befallen", "evidence", "fenced", "parted"};
+  constexpr const char* kNames[] = {"starts",     "ticks",    "frame",    "computed",
+                                    "is stopped", "befallen", "evidence", "fenced"};
+  if (happening.kind == Kind::kPartition) {
+    const Partition& parted = options_.failures.partitions[happening.fault];
+    return fmt::print(
+        "{:14.6f} nothing gets from {} to {} {}\n", static_cast<double>(now_) / 1e6,
+        to_text(parted.from), to_text(parted.to),
+        parted.for_good ? "for good, but heartbeats"
+                        : fmt::format("for {:.3f} ms", static_cast<double>(parted.duration) / 1e6));
+  }
   if (happening.kind == Kind::kTick || ranks_[happening.rank.value].paused_until > now_) return;
   fmt::print("{:14.6f} rank {} {}", static_cast<double>(now_) / 1e6, happening.rank.value,
              kNames[static_cast<std::size_t>(happening.kind)]);

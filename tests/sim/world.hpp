@@ -140,6 +140,7 @@ class World {
   std::vector<Nanoseconds> link_free_at_;  // by from and to: frames that do not overtake
   Random network_random_;
   std::vector<Nanoseconds> blocked_until_;  // by from and to; empty without partitions
+  std::vector<Nanoseconds> silent_until_;   // the same, of heartbeats
   Random failure_random_;
   Random rare_random_;
   // When who is told at the latest that whom is silent.

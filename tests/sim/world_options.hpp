@@ -49,12 +49,13 @@ struct Fault {
 
 // For a while nothing gets from some ranks to others; the other way is another partition. Frames of
 // the job are held and come when it is over, control messages are lost, and whoever hears nothing
-// for long enough suspects.
+// for long enough suspects. Or for good, and then heartbeats, which go another way, still come.
 struct Partition {
   RankSet from;
   RankSet to;
   Nanoseconds at = 0;
   Nanoseconds duration = 0;
+  bool for_good = false;  // `duration` is of no meaning then
 };
 
 // Paths that are possible and rare, made likely: how often each is taken, as a probability.
