@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <numeric>
-#include <ranges>
 #include <utility>
 
 #include <xxhash.h>
@@ -132,36 +131,14 @@ RankId HashRing::home(std::uint64_t key) const {
 }
 
 std::vector<RankId> HashRing::place(std::uint64_t key_count) const {
-  std::vector<RankId> homes(key_count);
-  deal(std::views::iota(std::uint64_t{0}, key_count), capacities(key_count), homes);
-  return homes;
-}
-
-std::vector<RankId> HashRing::place_again(std::span<const RankId> homes) const {
-  std::vector<RankId> placed(homes.begin(), homes.end());
-  std::vector<std::uint64_t> room = capacities(homes.size());
-  std::vector<std::uint64_t> homeless;
-  for (std::uint64_t key = 0; key < homes.size(); ++key) {
-    const auto at = std::ranges::lower_bound(members_, homes[key]);
-    if (at == members_.end() || *at != homes[key]) {
-      homeless.push_back(key);
-    } else if (std::uint64_t& left = room[static_cast<std::size_t>(at - members_.begin())]) {
-      --left;
-    }
-  }
-  deal(homeless, std::move(room), placed);
-  return placed;
-}
-
-template <class Keys>
-void HashRing::deal(const Keys& keys, std::vector<std::uint64_t> room,
-                    std::span<RankId> homes) const {
   struct Displaced {
     std::uint64_t key;
     std::uint32_t point;
   };
+  std::vector<RankId> homes(key_count);
+  std::vector<std::uint64_t> room = capacities(key_count);
   std::vector<Displaced> displaced;
-  for (const std::uint64_t key : keys) {
+  for (std::uint64_t key = 0; key < key_count; ++key) {
     const std::uint32_t point = first_point(key);
     const std::uint32_t member = points_[point].member;
     if (room[member] == 0) {
@@ -171,7 +148,7 @@ void HashRing::deal(const Keys& keys, std::vector<std::uint64_t> room,
     --room[member];
     homes[key] = members_[member];
   }
-  if (displaced.empty()) return;
+  if (displaced.empty()) return homes;
 
   OpenPoints open(points_.size());
   for (const Displaced& one : displaced) {
@@ -180,6 +157,7 @@ void HashRing::deal(const Keys& keys, std::vector<std::uint64_t> room,
     --room[points_[point].member];
     homes[one.key] = members_[points_[point].member];
   }
+  return homes;
 }
 
 std::vector<std::uint64_t> HashRing::capacities(std::uint64_t key_count) const {

@@ -45,12 +45,6 @@ class HashRing {
   // O(points + key_count).
   std::vector<RankId> place(std::uint64_t key_count) const;
 
-  // Homes of the keys 0 to homes.size()-1 after a change of members: keys whose home in `homes` is
-  // a member stay there; the others are placed as place() does, in the room that is left. Members
-  // that have more than their capacity (possible once members were added) keep it and get no more;
-  // after losses alone nobody has more than its capacity.
-  std::vector<RankId> place_again(std::span<const RankId> homes) const;
-
   // The most keys that place(key_count) gives to one member, which must be of the ring.
   std::uint64_t capacity(RankId member, std::uint64_t key_count) const;
 
@@ -72,8 +66,6 @@ class HashRing {
   std::uint64_t capacity_at(std::size_t member, std::uint64_t key_count) const;
   std::vector<std::uint64_t> capacities(std::uint64_t key_count) const;
   // Places each of `keys`, a range in ascending order, in the room of the members.
-  template <class Keys>
-  void deal(const Keys& keys, std::vector<std::uint64_t> room, std::span<RankId> homes) const;
 
   HashRingOptions options_;
   std::vector<RankId> members_;

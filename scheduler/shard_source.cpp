@@ -218,11 +218,6 @@ std::vector<RankId> partition_owners(std::span<const RankId> members, std::uint6
   return HashRing(members).place(partitions);
 }
 
-std::vector<RankId> partition_owners_after(std::span<const RankId> owners,
-                                           std::span<const RankId> members) {
-  return HashRing(members).place_again(owners);
-}
-
 std::unique_ptr<ShardSource> make_shard_source(const StagePlan& plan, Policy policy,
                                                std::span<const RankId> workers) {
   REGROUP_CHECK(!workers.empty(), "a stage without workers");

@@ -42,13 +42,6 @@ std::vector<RankId> computing_ranks(const View& view, const ScheduleOptions& opt
 // rank.
 std::vector<RankId> partition_owners(std::span<const RankId> members, std::uint64_t partitions);
 
-// The owners after a change of members: partitions of survivors stay where they are, and only those
-// of ranks that are gone move, dealt to the survivors by the same ring with bounded load. A rank
-// that joins gets nothing but its share of what moves. It depends on the owners before, so every
-// rank goes through the same sequence of members, or is told the owners.
-std::vector<RankId> partition_owners_after(std::span<const RankId> owners,
-                                           std::span<const RankId> members);
-
 // The source for a stage of `plan` over `workers` (ascending, at least one).
 std::unique_ptr<ShardSource> make_shard_source(const StagePlan& plan, Policy policy,
                                                std::span<const RankId> workers);

@@ -9,7 +9,6 @@ exec </dev/null
 tree="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)"
 readonly tree
 readonly folder="$1" root="$1/root"
-readonly mirror="${REGROUP_DEBIAN_MIRROR:-http://deb.debian.org/debian}"
 readonly reach_seconds_max=20 # to find out whether packages can be had
 readonly packages=(
   g++ cmake ninja-build ccache pkg-config python3
@@ -45,11 +44,21 @@ inside() {
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"' sh "${root}" "$@"
 }
 
+# own_mirror: prints where this system has its packages from, if it is a Debian.
+own_mirror() {
+  # shellcheck disable=SC2016 # apt-get expands these
+  apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+    sed -n '/security/!s/^Debian //p' | head -n 1
+}
+
 mirror_answers() {
-  if [[ -n "${http_proxy:-}" ]]; then return; fi
+  if [[ -n "${http_proxy:-}" || "${mirror}" != http://* ]]; then return; fi
   # shellcheck disable=SC2016 # the inner shell expands this
   timeout "${reach_seconds_max}" bash -c 'exec 3<>"/dev/tcp/$1/80"' sh "$(cut -d/ -f3 <<<"${mirror}")" 2>/dev/null
 }
+
+mirror="${REGROUP_DEBIAN_MIRROR:-$(own_mirror || true)}" # empty: debootstrap knows one
+readonly mirror
 
 ((EUID == 0)) || skip "making a Debian 13 root takes root"
 for program in debootstrap unshare chroot tar; do
@@ -64,7 +73,7 @@ flock 9
 if [[ ! -e "${root}/made" ]]; then
   mirror_answers || skip "no packages: ${mirror} does not answer"
   rm -rf -- "${root}"
-  step debootstrap.log debootstrap --variant=minbase trixie "${root}" "${mirror}" ||
+  step debootstrap.log debootstrap --variant=minbase trixie "${root}" ${mirror:+"${mirror}"} ||
     skip "debootstrap cannot make a Debian 13 here"
   cp -f /etc/resolv.conf "${root}/etc/resolv.conf"
   step packages.log inside sh -c 'apt-get -q update && apt-get -q -y install --no-install-recommends "$@"' \
