@@ -67,7 +67,7 @@ class Led : public LoneRank {
   // The time for the next entry has come: the messages that this brings.
   std::vector<Message> next_entry() {
     messages();
-    tick_after(kSecond);
+    tick_after(100 * kMillisecond);
     return messages();
   }
 };
