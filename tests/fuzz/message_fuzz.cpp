@@ -234,6 +234,8 @@ class FuzzedRank {
     if (table.shards() != 0) table.lease({ShardId{0}, 1 + choice % table.shards()});
     table.save(writer);
     writer.put(std::uint32_t{0});  // tables of stages that run again
+    writer.put(std::uint32_t{0});  // keys of the registry
+    writer.put(std::uint32_t{0});  // ranks that wrote to it
     writer.put(std::uint32_t{0});  // the sink
   }
 

@@ -15,10 +15,12 @@ namespace {
 
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
                         kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
-                        kRareStream = 18;
+                        kRareStream = 18, kRegistryStream = 19;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
+// How many runs use the registry, and in how many shards of a stage at most.
+constexpr double kRunsThatAsk = 0.4, kShardsThatAsk = 60;
 // In a cluster of more ranks than this every failure is told to so many that few must do.
 constexpr std::uint32_t kRanksOfStormMax = 64, kFaultsOfLargeWorld = 64, kFaultsOfHugeWorld = 6;
 
@@ -63,6 +65,11 @@ JobOptions draw_job(Random random, std::uint64_t seed, std::uint32_t ranks) {
   job.map_value_bytes = random.pick({0u, 8u});
   job.flaky = random.pick({0.0, 0.0, 0.02, 0.3});
   job.hopeless = random.pick({0.0, 0.0, 0.0, 0.01, 0.1});
+  Random registry(seed, kRegistryStream);
+  if (registry.chance(kRunsThatAsk)) {
+    const auto shards = static_cast<double>(std::max<std::uint64_t>(job.shards, 1));
+    job.registry = std::min(1.0, registry.log_uniform(2, kShardsThatAsk) / shards);
+  }
   return job;
 }
 
