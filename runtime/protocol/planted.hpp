@@ -81,8 +81,7 @@ inline constexpr std::array<std::string_view, 29> kPlantedBugNames{
     "answer-early",
     "read-alone",
 };
-static_assert(kPlantedBugNames.size() ==
-              static_cast<std::size_t>(PlantedBug::kReadAlone) + 1);
+static_assert(kPlantedBugNames.size() == static_cast<std::size_t>(PlantedBug::kReadAlone) + 1);
 
 #ifdef REGROUP_PLANTED_BUGS
 inline constexpr bool kBugsArePlanted = true;
