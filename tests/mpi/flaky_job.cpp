@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <map>
+#include <random>
 #include <stdexcept>
 #include <thread>
 
@@ -226,8 +227,8 @@ struct Sleeper : SumBag {
 };
 
 // Every shard raises one counter by one. The counter's value names, for each shard, who raised it,
-// so that a shard that runs again does not raise it twice; and a put that was refused although it
-// had been made fails its shard.
+// so that a shard that runs again does not raise it twice. Before that it writes to a key of its
+// own. A put that was refused although it had been made fails its shard.
 struct Counter : BagOptions {
   using Result = std::vector<std::uint64_t>;  // the counts that shards saw
   static constexpr std::string_view kName = "counter";
@@ -238,10 +239,22 @@ struct Counter : BagOptions {
     BagOptions::options(set);
     set.add("milliseconds", milliseconds, "how long a shard sleeps");
   }
+  static void claim(Registry& registry, const std::string& key) {
+    const std::string claimant = std::to_string(std::random_device()()) + "-of-" + key;
+    const auto made = registry.put(key, claimant, 0);
+    if (made) return;
+    if (made.error().status != RegistryStatus::kConflict) {
+      throw std::runtime_error(made.error().text());
+    }
+    const auto held = registry.get(key);
+    if (!held) throw std::runtime_error(held.error().text());
+    if (held->value == claimant) throw std::runtime_error("a put was made, and refused");
+  }
   // { u64 count, for each shard a byte: 0, or 1 + the rank that raised it }
   Result run(const ShardContext& shard) const {
     std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
     Registry& registry = shard.registry();
+    claim(registry, "shard " + std::to_string(shard.shard()));
     const char me = static_cast<char>(1 + shard.rank().value);
     for (bool refused = false;;) {
       const auto before = registry.get(kKey);

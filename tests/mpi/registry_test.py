@@ -35,14 +35,18 @@ class Registry(cli.CliTest):
                               ("kill:rank=1,at=200ms", 1), ("kill:coordinator,at=150ms,kill:rank=1,at=400ms", 2),
                               ("kill:coordinator,at=200ms,kill:rank=3,at=election", 2)):
             with self.subTest(fault=fault):
-                summary = self.count("--inject", fault)
+                summary = self.count("--inject", fault, "--max-attempts", 1)
                 self.assertEqual(summary["failures_survived"], losses)
                 self.exact(summary)
 
     def test_the_count_is_exact_when_puts_are_nearly_all_that_happens(self):
-        summary = self.count("--inject", "kill:rank=0,after-shards=100", shards=2000, milliseconds=0)
-        self.assertEqual(summary["failures_survived"], 1)
-        self.exact(summary, 2000)
+        """The time of the kill is any: in many a run a put is made then, and not yet answered."""
+        for fault in ("kill:rank=0,after-shards=100", "kill:rank=0,after-shards=200", "kill:rank=0,after-shards=300",
+                      "kill:rank=0,at=400ms"):
+            with self.subTest(fault=fault):
+                summary = self.count("--inject", fault, "--max-attempts", 1, shards=2000, milliseconds=0)
+                self.assertLessEqual(summary["failures_survived"], 1)
+                self.exact(summary, 2000)
 
     def test_a_rank_that_stood_still_counts_nothing_twice(self):
         for rank in (0, 2):

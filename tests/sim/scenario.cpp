@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
                         kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
-                        kRareStream = 18, kRegistryStream = 19;
+                        kRareStream = 18, kRegistryFaultsStream = 19,
+                        kRegistryStream = 381;  // in which no seed of regressions.txt asks
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
@@ -225,6 +226,14 @@ void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
     failures = draw_storm(storm, options);
   } else if (failures.any() && storm.chance(0.3)) {
     add_partitions(storm, options, storm.between(1, 3), failures);
+  }
+  Random registry(seed, kRegistryFaultsStream);
+  for (Fault& fault : failures.faults) {
+    const bool dies_sending = fault.kind == Fault::Kind::kKillSending && options.job.registry != 0;
+    if (!dies_sending || !registry.chance(0.5)) continue;
+    fault.sending = registry.pick({MessageKind::kRegistryRequest, MessageKind::kRegistryAnswer,
+                                   MessageKind::kRegistryAnswer, MessageKind::kLedger,
+                                   MessageKind::kLedgerHeld});
   }
   Random rare(seed, kRareStream);
   if (failures.any() && rare.chance(0.3)) failures.rare = draw_rare_paths(rare);
