@@ -126,7 +126,7 @@ bool HostLoop::make_progress() {
 // The caller may be the leader, in the middle of an order: so it looks at the network itself, often
 // at first and then less, as an idle leader does.
 RegistryReply HostLoop::call(RegistryCall call) {
-  const Nanoseconds begin = now();
+  Nanoseconds heard_at = now();
   std::unique_lock lock(mutex_);
   const std::uint64_t id = call.id = ++calls_;
   if (!outcome_) {
@@ -134,14 +134,14 @@ RegistryReply HostLoop::call(RegistryCall call) {
     node_->step(RegistryAsked{&call}, output_);
   }
   while (true) {
-    if (!outcome_) make_progress();
+    if (!outcome_ && make_progress()) heard_at = now();
     if (auto reply = take_reply(id)) return std::move(*reply);
     lock.unlock();
-    const Nanoseconds waited = now() - begin;
-    if (waited < kPatienceMax) {
+    const Nanoseconds idle = now() - heard_at;
+    if (idle < kPatienceMax) {
       sched_yield();
     } else {
-      sleep_nanoseconds(std::clamp((waited - kPatienceMax) / 4, kPauseMin, kPauseMax));
+      sleep_nanoseconds(std::clamp((idle - kPatienceMax) / 4, kPauseMin, kPauseMax));
     }
     lock.lock();
   }
