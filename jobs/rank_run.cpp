@@ -441,7 +441,9 @@ NodeOptions RankRun::node_options() const {
 int RankRun::run() {
   prepare_faults();
   connect();
-  const RankResources resources = bind();
+  Registry registry;
+  RankResources resources = bind();
+  resources.registry = &registry;
   JobExecutor executor(*request_.program, request_.options.seed, resources,
                        [this] { return write_result(); });
   std::optional<FaultyExecutor> faulty_executor;
@@ -453,6 +455,7 @@ int RankRun::run() {
   Node node(node_options(), make_service(), pool_);
   HostLoop loop(node, faulty_transport ? *faulty_transport : *transport_,
                 faulty_executor ? static_cast<Executor&>(*faulty_executor) : executor, hooks());
+  registry = Registry([&loop](RegistryCall call) { return loop.call(std::move(call)); });
   if (injector_) {
     injector_->watch([&loop] {
       View view;

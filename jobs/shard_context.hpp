@@ -1,11 +1,14 @@
 // What a job sees of the run while it computes one shard. Nothing in it depends on the rank count
-// or the schedule, but for threads() and device(), which must not change a result.
+// or the schedule, but for threads() and device(), which must not change a result, and for what
+// other shards have put into the registry.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <stdexcept>
 
 #include "kernels/random/philox.hpp"
+#include "runtime/host/registry.hpp"
 #include "runtime/protocol/ids.hpp"
 
 namespace regroup {
@@ -15,6 +18,7 @@ struct RankResources {
   RankId rank;
   std::uint32_t threads = 1;            // for OpenMP and the like
   std::optional<std::uint32_t> device;  // CUDA ordinal
+  Registry* registry = nullptr;         // outlives every shard; null: there is none
 };
 
 class ShardContext {
@@ -33,6 +37,12 @@ class ShardContext {
   RankId rank() const { return resources_->rank; }
   std::uint32_t threads() const { return resources_->threads; }
   std::optional<std::uint32_t> device() const { return resources_->device; }
+  // What all shards of the run share (runtime/host/registry.hpp). Throws std::logic_error where a
+  // shard is computed outside a run.
+  Registry& registry() const {
+    if (resources_->registry == nullptr) throw std::logic_error("no run, and so no registry");
+    return *resources_->registry;
+  }
 
  private:
   ShardId shard_;

@@ -79,6 +79,8 @@ bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Re
       return on_goodbye(context, from, reader);
     case MessageKind::kLedgerHeld:
       return on_ledger_held(context, from, reader);
+    case MessageKind::kRegistryRequest:
+      return on_registry_request(context, from, reader);
     default:
       return false;
   }
@@ -109,6 +111,7 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
     stages_ = peer.stages;
     REGROUP_CHECK(!stages_.empty(), "a job without stages");
     heir_ ? go_on(context) : begin_stage(context);
+    serve_held(context);
   } else if (state_ == RunPhase::kRunning && peer.stages == stages_) {
     top_up(context, from);
     if (all_ready_ && !was_complete) top_up_all(context);
@@ -639,7 +642,8 @@ bool Coordinator::missing_rank_fails_run(Context& context) {
 }
 
 void Coordinator::on_tick(Context& context) {
-  replicate(context, state_ == RunPhase::kClosing);
+  replicate(context, state_ == RunPhase::kClosing || registry_waits());
+  registry_.expire(context.now());
   switch (state_) {
     case RunPhase::kOpening:
       if (context.now() - state_since_ > options_.open_timeout) {

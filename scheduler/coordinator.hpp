@@ -22,6 +22,7 @@
 #include "runtime/protocol/ledger.hpp"
 #include "runtime/protocol/node.hpp"
 #include "scheduler/options.hpp"
+#include "scheduler/registry.hpp"
 #include "scheduler/shard_source.hpp"
 #include "scheduler/sink.hpp"
 #include "scheduler/task_table.hpp"
@@ -172,7 +173,7 @@ class Coordinator {
   void take_report_number(Context& context, RankId from, std::uint64_t report);
 
   // ---- the ledger (coordinator_ledger.cpp) ----
-  enum class Record : std::uint8_t { kCommit, kCharge, kQuarantine };
+  enum class Record : std::uint8_t { kCommit, kCharge, kQuarantine, kPut };
   void begin_ledger_view(Context& context);
   void replicate(Context& context, bool urgent);
   void stop_replicating(Context& context);
@@ -192,6 +193,15 @@ class Coordinator {
   bool replay_one(Reader& reader);
   std::expected<void, std::string> inherit();
   void go_on(Context& context);
+
+  // ---- the registry (coordinator_registry.cpp) ----
+  bool on_registry_request(Context& context, RankId from, Reader& reader);
+  void serve(Context& context, RankId from, const RegistryRequest& request);
+  void serve_held(Context& context);
+  void send_answers(Context& context);
+  bool registry_waits() const;
+  void record_put(RankId from, const RegistryRequest& request);
+  bool replay_put(Reader& reader);
 
   ScheduleOptions options_;
   Buffer job_description_;
@@ -231,6 +241,7 @@ class Coordinator {
     LedgerPosition position = 0;
     std::vector<std::uint64_t> reports;  // by rank
   };
+  RegistryDesk registry_;
   LedgerLeader ledger_;
   std::deque<EntryInFlight> entries_in_flight_;
   std::size_t table_bytes_ = 0;  // of the tables, as the state last had them

@@ -28,6 +28,7 @@ void Coordinator::begin_ledger_view(Context& context) {
     if (rank != context.self() && standbys.size() < options_.standbys) standbys.push_back(rank);
   }
   entries_in_flight_.clear();
+  registry_.forget();
   ledger_.begin_view(std::max(ledger_.position(), context.view().ledger), std::move(standbys));
   if (closed_at_ != 0) closed_at_ = ledger_.position() + 1;
   if (ledger_.has_standbys()) return;
@@ -40,6 +41,7 @@ void Coordinator::stop_replicating(Context& context) {
   ledger_.begin_view(ledger_.position(), {});
   for (Peer& peer : peers_) peer.safe = peer.reports;
   for (const RankId rank : context.view().members) acknowledge(context, rank);
+  send_answers(context);
 }
 
 void Coordinator::replicate(Context& context, bool urgent) {
@@ -81,6 +83,7 @@ bool Coordinator::on_ledger_held(Context& context, RankId from, Reader& reader) 
   if (!ledger_.has_standbys()) return true;  // of before it stopped replicating
   if (!ledger_.held(from, position)) return false;
   note_safe(context);
+  if (registry_.waits()) send_answers(context);
   if (state_ == RunPhase::kClosing) finish_when_safe(context);
   return true;
 }
@@ -112,7 +115,7 @@ void Coordinator::acknowledge(Context& context, RankId rank) {
 // ---- records ----
 
 std::size_t Coordinator::state_bytes() const {
-  return sink_->state_bytes() + table_bytes_;
+  return sink_->state_bytes() + table_bytes_ + registry_.store().saved_bytes();
 }
 
 void Coordinator::record_commit(ShardRange shards, std::uint32_t value_bytes,
@@ -165,7 +168,7 @@ bool Coordinator::replay(Reader& reader) {
 bool Coordinator::replay_one(Reader& reader) {
   const auto record = reader.get<Record>();
   const auto stage = reader.get<StageId>();
-  if (stage != stage_ || record > Record::kQuarantine) return false;
+  if (stage != stage_ || record > Record::kPut) return false;
   if (record == Record::kCommit) {
     const auto entry = read_result_entry(reader);
     newly_done_.clear();
@@ -173,6 +176,7 @@ bool Coordinator::replay_one(Reader& reader) {
     hand_over(stage, *entry);
     return true;
   }
+  if (record == Record::kPut) return replay_put(reader);
   const auto shard = reader.get<ShardId>();
   if (reader.failed() || !within_stage({shard, 1})) return false;
   if (record == Record::kCharge) {
@@ -221,6 +225,7 @@ void Coordinator::save_state(Writer& writer) {
     table->save(writer);
   }
   table_bytes_ = writer.buffer().size() - begin;
+  registry_.store().save(writer);
   sink_->save_state(writer);
 }
 
@@ -250,6 +255,8 @@ std::expected<void, std::string> Coordinator::load_state(Reader& reader) {
     }
     if (auto loaded = load_table(reader, stage, given_[stage]); !loaded) return loaded;
   }
+  const auto ranks = static_cast<std::uint32_t>(peers_.size());
+  if (auto loaded = registry_.store().load(reader, ranks); !loaded) return loaded;
   if (auto loaded = sink_->load_state(reader); !loaded) return loaded;
   if (!reader.complete()) return std::unexpected("it has more than a state");
   state_ = settled ? RunPhase::kFinalizing : RunPhase::kRunning;

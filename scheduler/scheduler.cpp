@@ -24,6 +24,8 @@ void Scheduler::on_view(Context& context) {
   if (!leads) coordinator_.reset();
   if (coordinator_) coordinator_->on_view(context);
   worker_.on_view(context);
+  if (!worker_.finished()) registry_.go_on();
+  if (!worker_.awaits_question()) registry_.send_all(context);
   if (!leads || coordinator_) return;
   const bool caught_up = ledger_.position() >= context.view().ledger;
   if (caught_up || planted(PlantedBug::kSkipCatchUp)) return become_coordinator(context);
@@ -82,6 +84,7 @@ bool Scheduler::on_ledger_copy(Context& context, RankId from, Reader& reader) {
 
 void Scheduler::on_tick(Context& context) {
   worker_.on_tick(context);
+  registry_.on_tick(context);
   if (coordinator_) coordinator_->on_tick(context);
 }
 
@@ -95,6 +98,7 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kReturned:
     case MessageKind::kAnnounce:
     case MessageKind::kLedgerHeld:
+    case MessageKind::kRegistryRequest:
     case MessageKind::kGoodbye:
       return coordinator_ && coordinator_->on_message(context, from, kind, reader);
     case MessageKind::kOpen:
@@ -104,7 +108,9 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kRecall:
     case MessageKind::kAcknowledge:
     case MessageKind::kFinish:
-      return from == context.view().coordinator && worker_.on_message(context, from, kind, reader);
+      return from == context.view().coordinator && to_worker(context, from, kind, reader);
+    case MessageKind::kRegistryAnswer:
+      return from == context.view().coordinator && registry_.on_answer(context, reader);
     case MessageKind::kLedger:
       return on_ledger(context, from, reader);
     case MessageKind::kLedgerWanted:
@@ -114,6 +120,20 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     default:
       return worker_.on_message(context, from, kind, reader);
   }
+}
+
+// The registry's calls go where the worker's reports go, and when.
+bool Scheduler::to_worker(Context& context, RankId from, MessageKind kind, Reader& reader) {
+  const bool awaited = worker_.awaits_question();
+  const bool taken = worker_.on_message(context, from, kind, reader);
+  if (awaited && !worker_.awaits_question()) registry_.send_all(context);
+  if (kind == MessageKind::kFinish && taken) registry_.end(context);
+  return taken;
+}
+
+void Scheduler::on_registry_call(Context& context, RegistryCall& call) {
+  using enum RegistryClient::Line;
+  registry_.ask(context, call, worker_.awaits_question() ? kClosed : kOpen);
 }
 
 void Scheduler::keep_description(std::span<const std::byte> payload) {

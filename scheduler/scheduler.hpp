@@ -11,6 +11,7 @@
 #include "runtime/protocol/node.hpp"
 #include "scheduler/coordinator.hpp"
 #include "scheduler/options.hpp"
+#include "scheduler/registry_client.hpp"
 #include "scheduler/worker.hpp"
 
 namespace regroup {
@@ -34,6 +35,7 @@ class Scheduler : public Service {
   void on_work_wanted(Context& context) override { worker_.on_work_wanted(context); }
   void on_work_finished(Context& context, WorkResult& result) override;
   void on_stop(Context& context, const std::string& reason) override;
+  void on_registry_call(Context& context, RegistryCall& call) override;
 
   // Empty on ranks that do not coordinate.
   std::optional<RunProgress> progress() const;
@@ -45,11 +47,13 @@ class Scheduler : public Service {
   bool on_ledger_copy(Context& context, RankId from, Reader& reader);
   void become_coordinator(Context& context);
   void keep_description(std::span<const std::byte> payload);
+  bool to_worker(Context& context, RankId from, MessageKind kind, Reader& reader);
 
   ScheduleOptions options_;
   ResultSink* sink_;
   Buffer job_description_;
   Worker worker_;
+  RegistryClient registry_;
   std::optional<Coordinator> coordinator_;
   LedgerCopy ledger_;    // as a standby
   Buffer sink_at_open_;  // what the sink was when nothing had been committed

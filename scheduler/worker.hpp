@@ -54,6 +54,8 @@ class Worker {
   void add_control_order(WorkOrder order) { control_orders_.push_back(std::move(order)); }
 
   bool finished() const { return finished_; }
+  // Nothing goes to the coordinator until it asks what this rank has.
+  bool awaits_question() const { return awaiting_; }
   std::uint64_t shards_queued() const { return queued_; }
 
  private:

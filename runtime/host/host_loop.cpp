@@ -121,6 +121,39 @@ bool HostLoop::make_progress() {
   return frames != 0 || spoke;
 }
 
+// ---- the registry ----
+
+// The caller may be the leader, in the middle of an order: so it looks at the network itself, often
+// at first and then less, as an idle leader does.
+RegistryReply HostLoop::call(RegistryCall call) {
+  Nanoseconds heard_at = now();
+  std::unique_lock lock(mutex_);
+  const std::uint64_t id = call.id = ++calls_;
+  if (!outcome_) {
+    node_->step(Tick{now()}, output_);
+    node_->step(RegistryAsked{&call}, output_);
+  }
+  while (true) {
+    if (!outcome_ && make_progress()) heard_at = now();
+    if (auto reply = take_reply(id)) return std::move(*reply);
+    lock.unlock();
+    const Nanoseconds idle = now() - heard_at;
+    if (idle < kPatienceMax) {
+      sched_yield();
+    } else {
+      sleep_nanoseconds(std::clamp((idle - kPatienceMax) / 4, kPauseMin, kPauseMax));
+    }
+    lock.lock();
+  }
+}
+
+// At the end of the run the rest will not be answered.
+std::optional<RegistryReply> HostLoop::take_reply(std::uint64_t id) {
+  if (auto found = replies_.extract(id)) return std::move(found.mapped());
+  if (!outcome_) return {};
+  return RegistryReply{id, RegistryStatus::kEnding, 0, {}};
+}
+
 // ---- failures ----
 
 void HostLoop::learn(const PeerEvidence& evidence) {
@@ -233,6 +266,7 @@ void HostLoop::drain() {
     REGROUP_CHECK(!order_, "an order before the last one was taken");
     order_ = std::move(order);
   }
+  for (RegistryReply& reply : output_.replies) replies_[reply.id] = std::move(reply);
   if (output_.fence) start_fence(std::move(*output_.fence));
   if (output_.outcome && !outcome_) outcome_ = std::move(output_.outcome);
   output_.clear();

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string_view>
@@ -85,6 +86,10 @@ class HostLoop {
   // Something was noticed about a peer. Any thread.
   void learn(const PeerEvidence& evidence);
 
+  // Asks the registry, and makes progress until the reply is there. For user code: any thread but
+  // one that is inside this loop. Over at the call's timeout, or when the run is.
+  RegistryReply call(RegistryCall call);
+
   // Oldest first. Any thread.
   std::vector<Recovery> recoveries() {
     const std::lock_guard lock(mutex_);
@@ -122,6 +127,7 @@ class HostLoop {
 
   bool work(WorkResult& result, std::unique_lock<std::mutex>& lock);
   void compute(WorkResult& result);
+  std::optional<RegistryReply> take_reply(std::uint64_t id);
   void busy_again();
   void pause();
   void hold_companion_off();
@@ -139,6 +145,8 @@ class HostLoop {
   Output output_;
   std::optional<WorkOrder> order_;
   std::optional<Outcome> outcome_;
+  std::uint64_t calls_ = 0;
+  std::map<std::uint64_t, RegistryReply> replies_;  // to calls, not fetched
   bool stopped_ = false;
   HostHooks hooks_;
   View view_;  // as last seen

@@ -42,6 +42,7 @@ enum class MessageKind : std::uint8_t {
   kFinish = 35,
   kAcknowledge = 36,
   kLedger = 37,
+  kRegistryAnswer = 38,
   // scheduler: workers to coordinator
   kReady = 40,
   kResults = 41,
@@ -50,6 +51,7 @@ enum class MessageKind : std::uint8_t {
   kGoodbye = 44,
   kAnnounce = 45,
   kLedgerHeld = 46,
+  kRegistryRequest = 47,
   // scheduler: a coordinator that takes over, to who has the longest ledger, and back
   kLedgerWanted = 56,
   kLedgerCopy = 57,

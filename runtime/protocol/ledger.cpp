@@ -91,8 +91,17 @@ bool LedgerLeader::takes_entries(const Standby& standby) const {
   return standby.behind ? standby.held == standby.sent : standby.sent - standby.held < kInFlightMax;
 }
 
+// A standby that had fallen behind has caught up with what it was sent, and is needed for a
+// majority.
+bool LedgerLeader::owes_state() const {
+  const auto waits = [&](const Standby& one) {
+    return one.behind && one.held == one.sent && one.held < position_;
+  };
+  return std::ranges::any_of(standbys_, waits) && committed() < position_;
+}
+
 bool LedgerLeader::due(Nanoseconds now, bool urgent) const {
-  if (!dirty_ || (now < next_at_ && !urgent)) return false;
+  if ((now < next_at_ && !urgent) || !(dirty_ || owes_state())) return false;
   return std::ranges::any_of(standbys_, [&](const Standby& one) { return takes_entries(one); });
 }
 

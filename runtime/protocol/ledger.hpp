@@ -89,7 +89,8 @@ class LedgerLeader {
   // Something changed that no record tells.
   void want_state();
 
-  // There is something to tell, somebody to tell it to, and it is time, or urgent.
+  // There is something to tell, somebody to tell it to, and it is time, or urgent. What a majority
+  // lacks is something to tell to those who had fallen behind.
   bool due(Nanoseconds now, bool urgent) const;
   // Begins the next entry: who is to be sent what. Never empty when one is due. What was recorded
   // stays in recorded_bytes() until the next entry begins.
@@ -112,6 +113,7 @@ class LedgerLeader {
     bool behind = true;  // must be sent the state
   };
   bool takes_entries(const Standby& standby) const;
+  bool owes_state() const;
 
   std::vector<RankId> ranks_;
   std::vector<Standby> standbys_;  // as ranks_

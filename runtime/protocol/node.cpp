@@ -58,17 +58,19 @@ void Node::start(Nanoseconds now, Output& output) {
 void Node::step(const Input& input, Output& output) {
   output_ = &output;
   std::visit(
-      Overloaded{[this](const FrameArrived& arrived) { receive(arrived); },
-                 [this](const WorkWanted&) { service_->on_work_wanted(context_); },
-                 [this](const WorkFinished& finished) {
-                   service_->on_work_finished(context_, *finished.result);
-                 },
-                 [this](const Tick& tick_input) { tick(tick_input); },
-                 [this](const PeerEvidence& evidence) { learn(evidence); },
-                 [this](const FenceAnswer& answer) {
-                   change_membership([&](auto& out) { membership_.fence_answered(answer, out); });
-                 },
-                 [this](const StopWanted& stop) { service_->on_stop(context_, stop.reason); }},
+      Overloaded{
+          [this](const FrameArrived& arrived) { receive(arrived); },
+          [this](const WorkWanted&) { service_->on_work_wanted(context_); },
+          [this](const WorkFinished& finished) {
+            service_->on_work_finished(context_, *finished.result);
+          },
+          [this](const Tick& tick_input) { tick(tick_input); },
+          [this](const PeerEvidence& evidence) { learn(evidence); },
+          [this](const RegistryAsked& asked) { service_->on_registry_call(context_, *asked.call); },
+          [this](const FenceAnswer& answer) {
+            change_membership([&](auto& out) { membership_.fence_answered(answer, out); });
+          },
+          [this](const StopWanted& stop) { service_->on_stop(context_, stop.reason); }},
       input);
   if (!self_messages_.empty()) run_self_messages();
   if (std::exchange(new_view_wanted_, false)) {
@@ -411,6 +413,10 @@ void Context::send() {
 
 void Context::order(WorkOrder order) {
   node_->output_->orders.push_back(std::move(order));
+}
+
+void Context::reply(RegistryReply reply) {
+  node_->output_->replies.push_back(std::move(reply));
 }
 
 void Context::event(EventKind kind, RankId peer, StageId stage, std::uint64_t a, std::uint64_t b) {

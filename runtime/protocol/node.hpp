@@ -20,6 +20,7 @@
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/link.hpp"
 #include "runtime/protocol/membership.hpp"
+#include "runtime/protocol/registry_call.hpp"
 #include "runtime/protocol/view.hpp"
 #include "runtime/protocol/work.hpp"
 
@@ -42,9 +43,13 @@ struct WorkFinished {
 struct StopWanted {
   std::string reason;
 };
+// User code asks the registry: the reply comes with a later step's output, or with this one's.
+struct RegistryAsked {
+  RegistryCall* call = nullptr;  // may be moved from; borrowed for the step
+};
 // PeerEvidence and FenceAnswer: see evidence.hpp and membership.hpp.
 using Input = std::variant<Tick, FrameArrived, WorkWanted, WorkFinished, StopWanted, PeerEvidence,
-                           FenceAnswer>;
+                           FenceAnswer, RegistryAsked>;
 
 // ---- outputs ----
 struct OutgoingFrame {
@@ -92,6 +97,7 @@ struct Output {
   std::vector<OutgoingFrame> frames;
   std::vector<WorkOrder> orders;
   std::vector<Event> events;  // only if NodeOptions::record_events
+  std::vector<RegistryReply> replies;
   std::optional<FenceRequest> fence;
   std::optional<Outcome> outcome;
 
@@ -100,6 +106,7 @@ struct Output {
     frames.clear();
     orders.clear();
     events.clear();
+    replies.clear();
     outcome.reset();
   }
 };
@@ -138,6 +145,7 @@ class Context {
   void send();
 
   void order(WorkOrder order);
+  void reply(RegistryReply reply);
   void event(EventKind kind, RankId peer, StageId stage, std::uint64_t a, std::uint64_t b);
   void finish(Outcome outcome);
   // `rank` has said its last word: that it is gone from now on is no failure.
@@ -171,6 +179,7 @@ class Service {
   virtual void on_work_wanted(Context& context) = 0;
   virtual void on_work_finished(Context& context, WorkResult& result) = 0;
   virtual void on_stop(Context& context, const std::string& reason) = 0;
+  virtual void on_registry_call(Context&, RegistryCall&) {}
 };
 
 // What was dropped, and why; nothing of it was ever believed.

@@ -45,9 +45,13 @@ enum class PlantedBug : std::uint8_t {
   kSkipCatchUp,       // takes over though another has the longer copy
   kLoseRecords,       // a standby confirms records that it does not keep
   kSaveUsedUpState,   // saves what the result has used up
+  // registry
+  kPutTwice,     // a put that comes again is made again
+  kAnswerEarly,  // puts are answered before a majority has them
+  kReadAlone,    // reads are answered before what they saw is safe
 };
 
-inline constexpr std::array<std::string_view, 27> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 30> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -75,9 +79,11 @@ inline constexpr std::array<std::string_view, 27> kPlantedBugNames{
     "skip-catch-up",
     "lose-records",
     "save-used-up-state",
+    "put-twice",
+    "answer-early",
+    "read-alone",
 };
-static_assert(kPlantedBugNames.size() ==
-              static_cast<std::size_t>(PlantedBug::kSaveUsedUpState) + 1);
+static_assert(kPlantedBugNames.size() == static_cast<std::size_t>(PlantedBug::kReadAlone) + 1);
 
 #ifdef REGROUP_PLANTED_BUGS
 inline constexpr bool kBugsArePlanted = true;

@@ -23,6 +23,8 @@ namespace {
 
 constexpr std::uint32_t kRanks = 4;
 constexpr std::size_t kActionsMax = 300;
+// Of the actions outside the job.
+constexpr std::uint8_t kRegistryChoice = 7;
 // What one step may allocate: a constant, and a constant times what came in.
 constexpr std::size_t kStepBytes = 512 * 1024;
 constexpr std::size_t kBytesPerByte = 64;
@@ -173,6 +175,7 @@ class FuzzedRank {
 
   void outside_the_job(std::uint8_t choice) {
     if (choice == 0) return raw_frame();
+    if (choice == kRegistryChoice) return registry();
     switch (choice >> 3) {
       case 0:
         return evidence();
@@ -224,6 +227,44 @@ class FuzzedRank {
     }
   }
 
+  // User code of this rank asks the registry; or another rank does, or is answered, in order.
+  void registry() {
+    const std::uint8_t what = input_->byte();
+    const std::uint64_t number = 1 + input_->byte();
+    const std::uint8_t length = input_->byte();
+    const auto key_bytes = input_->bytes(length % 4);
+    const auto value_bytes = input_->bytes(length >> 4);
+    const auto text = [](std::span<const std::byte> bytes) {
+      return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    };
+    const std::string key = text(key_bytes), value = text(value_bytes);
+    const auto operation = static_cast<RegistryOperation>((what >> 2) % 3);
+    const std::uint64_t version = (what >> 4) == 15 ? kAnyVersion : what >> 4;
+    const RankId from{static_cast<std::uint32_t>(number % kRanks)};
+    Buffer payload;
+    Writer writer(payload);
+    switch (what % 4) {
+      case 0: {
+        RegistryCall call{number, operation, key, value, version, Nanoseconds{1} << length % 40};
+        return step(RegistryAsked{&call}, key.size() + value.size());
+      }
+      case 1:
+        put_registry_answer(writer,
+                            {number, static_cast<RegistryStatus>(what >> 2 & 7), version, value});
+        return deliver(node_->view().coordinator, MessageKind::kRegistryAnswer, 0, payload.view());
+      default:
+        put_registry_request(writer, {.number = number,
+                                      .operation = operation,
+                                      .key = key,
+                                      .value = value,
+                                      .version = version,
+                                      .write = number,
+                                      .answered = number - std::min<std::uint64_t>(number, length),
+                                      .left = Nanoseconds{1} << length % 40});
+        return deliver(from, MessageKind::kRegistryRequest, 0, payload.view());
+    }
+  }
+
   // Of a coordinator that has just begun a stage, or has settled the last.
   void put_state(Writer& writer, std::uint8_t choice) {
     const auto stage = static_cast<std::uint16_t>(choice % stages_.size());
@@ -233,7 +274,14 @@ class FuzzedRank {
     TaskTable table(stages_[stage].shards);
     if (table.shards() != 0) table.lease({ShardId{0}, 1 + choice % table.shards()});
     table.save(writer);
-    writer.put(std::uint32_t{0});  // tables of stages that run again
+    writer.put(std::uint32_t{0});                    // tables of stages that run again
+    writer.put(std::uint32_t{(choice & 16u) != 0});  // keys of the registry
+    if ((choice & 16) != 0) {
+      writer.put_string("k");
+      writer.put(std::uint64_t{3});
+      writer.put_string("v");
+    }
+    writer.put(std::uint32_t{0});  // ranks that wrote to it
     writer.put(std::uint32_t{0});  // the sink
   }
 

@@ -3,6 +3,7 @@
 // waits, waits for an event, with a deadline that only a broken loop meets.
 #include "runtime/host/host_loop.hpp"
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <functional>
@@ -36,6 +37,7 @@ struct Script {
   std::function<void(Context&, RankId, MessageKind)> on_message;
   std::function<void(Context&)> on_work_wanted;
   std::function<void(Context&, WorkResult&)> on_work_finished;
+  std::function<void(Context&, RegistryCall&)> on_registry_call;
   std::function<void(WorkOrder&)> execute;
 };
 
@@ -54,6 +56,9 @@ class ScriptedService : public Service {
   void on_work_wanted(Context& context) override { call(script_->on_work_wanted, context); }
   void on_work_finished(Context& context, WorkResult& result) override {
     call(script_->on_work_finished, context, result);
+  }
+  void on_registry_call(Context& context, RegistryCall& asked) override {
+    call(script_->on_registry_call, context, asked);
   }
   void on_stop(Context& context, const std::string& reason) override {
     context.finish({3, reason});
@@ -440,6 +445,105 @@ TEST(HostLoop, LeavesOnlyOnceItsLastFramesHaveLeft) {
 
   EXPECT_EQ(rank.transport.backlog_bytes(), 0u);
   EXPECT_GE(rank.transport.polls(), kPolls);
+}
+
+// ---- the registry ----
+
+// The leader is in the middle of the order that asks, and still looks at the network.
+TEST(HostLoop, AnOrderThatAsksTheRegistryHasItsReply) {
+  MemoryNetwork network(2);
+  RegistryReply reply;
+  Rank second(network, kSecond, {.on_message = [](Context& context, RankId from, MessageKind) {
+                send(context, from, MessageKind::kResults);
+                context.finish({0, "answered"});
+              }});
+  Rank* asking = nullptr;
+  Rank first(
+      network, kFirst,
+      {.on_message =
+           [](Context& context, RankId, MessageKind) {
+             context.reply({1, RegistryStatus::kDone, 7, "value"});
+           },
+       .on_work_wanted = one_order(),
+       .on_work_finished =
+           [](Context& context, WorkResult&) {
+             context.finish({0, "done"});
+           },
+       .on_registry_call =
+           [](Context& context, RegistryCall& call) {
+             EXPECT_EQ(call.key, "key");
+             send(context, kSecond, MessageKind::kResults);
+           },
+       .execute = [&](WorkOrder&) { reply = asking->loop.call({.key = "key", .value = {}}); }});
+  asking = &first;
+  auto other = std::async(std::launch::async, [&] { return second.loop.run(); });
+
+  EXPECT_EQ(first.loop.run().message, "done");
+
+  EXPECT_EQ(other.get().message, "answered");
+  EXPECT_EQ(reply.status, RegistryStatus::kDone);
+  EXPECT_EQ(reply.version, 7u);
+  EXPECT_EQ(reply.value, "value");
+}
+
+TEST(HostLoop, ThreadsThatAskTheRegistryEachHaveTheirOwnReply) {
+  constexpr std::uint64_t kThreads = 4, kCalls = 50;
+  MemoryNetwork network(1);
+  std::vector<RegistryCall> waiting;
+  Rank* asking = nullptr;
+  std::atomic<std::uint64_t> wrong = 0;
+  Rank rank(network, kFirst,
+            {.on_tick =
+                 [&](Context& context) {  // the latest first
+                   for (; !waiting.empty(); waiting.pop_back()) {
+                     context.reply({waiting.back().id, RegistryStatus::kDone,
+                                    waiting.back().version + 1, waiting.back().key});
+                   }
+                 },
+             .on_work_wanted = one_order(),
+             .on_work_finished =
+                 [](Context& context, WorkResult&) {
+                   context.finish({0, "done"});
+                 },
+             .on_registry_call = [&](Context&,
+                                     RegistryCall& call) { waiting.push_back(std::move(call)); },
+             .execute =
+                 [&](WorkOrder&) {
+                   std::vector<std::jthread> threads;
+                   for (std::uint64_t thread = 0; thread < kThreads; ++thread) {
+                     threads.emplace_back([&, thread] {
+                       for (std::uint64_t i = 0; i < kCalls; ++i) {
+                         const std::string key = std::to_string(thread);
+                         const auto reply =
+                             asking->loop.call({.key = key, .value = {}, .version = i});
+                         if (reply.version != i + 1 || reply.value != key) ++wrong;
+                       }
+                     });
+                   }
+                 }});
+  asking = &rank;
+
+  EXPECT_EQ(rank.loop.run().message, "done");
+
+  EXPECT_EQ(wrong, 0u);
+}
+
+TEST(HostLoop, WhoAsksTheRegistryAtTheEndOfTheRunDoesNotWait) {
+  MemoryNetwork network(1);
+  Rank* asking = nullptr;
+  RegistryReply reply;
+  Rank rank(network, kFirst,
+            {.on_work_wanted = one_order(),
+             .on_registry_call =
+                 [](Context& context, RegistryCall&) {
+                   context.finish({0, "over"});
+                 },
+             .execute = [&](WorkOrder&) { reply = asking->loop.call({.key = {}, .value = {}}); }});
+  asking = &rank;
+
+  EXPECT_EQ(rank.loop.run().message, "over");
+
+  EXPECT_EQ(reply.status, RegistryStatus::kEnding);
 }
 
 }  // namespace

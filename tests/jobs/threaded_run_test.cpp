@@ -1,8 +1,11 @@
 // Whole runs in one process: a HostLoop with scheduler and job for each rank, each in a thread of
 // its own, over queues instead of MPI. What a real run does, where the thread sanitizer can see it.
+#include <algorithm>
 #include <future>
 #include <memory>
+#include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -26,22 +29,62 @@ struct ThreadedRank {
                const ScheduleOptions& schedule, Buffer description)
       : program(std::move(made)),
         transport(network, self),
-        executor(*program, 1, {.rank = self},
+        executor(*program, 1, {.rank = self, .registry = &registry},
                  [this] {
                    picture = report_of(*program);
                    return std::expected<void, std::string>();
                  }),
         node({.self = self, .ranks = network.ranks()},
              std::make_unique<Scheduler>(schedule, *program, std::move(description)), pool),
-        loop(node, transport, executor) {}
+        loop(node, transport, executor) {
+    registry = Registry([this](RegistryCall call) { return loop.call(std::move(call)); });
+  }
 
   std::unique_ptr<Program> program;
   ReportPicture picture;
   BufferPool pool;
+  Registry registry;
   test::MemoryTransport transport;
   JobExecutor executor;
   Node node;
   HostLoop loop;
+};
+
+// Every shard raises one counter by one, on several threads, and gives what it made of it.
+struct Counter {
+  using Result = std::vector<std::uint64_t>;
+  static constexpr std::string_view kName = "counter";
+  static constexpr std::string_view kSummary = "raises a counter of the registry";
+  static constexpr std::uint64_t kShards = 40;
+  static constexpr int kThreads = 2;
+
+  std::uint64_t shards() const { return kShards; }
+  static std::uint64_t raise(Registry& registry) {
+    while (true) {
+      const auto before = registry.get("counter");
+      if (!before) throw std::runtime_error(before.error().text());
+      const std::uint64_t count = before->exists() ? std::stoull(before->value) + 1 : 1;
+      const auto made = registry.put("counter", std::to_string(count), before->version);
+      if (made) return count;
+      if (made.error().status != RegistryStatus::kConflict) {
+        throw std::runtime_error(made.error().text());
+      }
+    }
+  }
+  Result run(const ShardContext& shard) const {
+    Result made(kThreads);
+    std::vector<std::jthread> threads;
+    for (auto& count : made) threads.emplace_back([&] { count = raise(shard.registry()); });
+    threads.clear();
+    return made;
+  }
+  void report(const Result& total, Report& report) const {
+    Result counts = total;
+    std::ranges::sort(counts);
+    std::uint64_t in_turn = 0;
+    for (const std::uint64_t count : counts) in_turn += count == in_turn + 1 ? 1 : 0;
+    report.value("in-turn", in_turn);
+  }
 };
 
 std::unique_ptr<Program> make(const char* name, const Options& options,
@@ -49,6 +92,7 @@ std::unique_ptr<Program> make(const char* name, const Options& options,
   JobRegistry registry;
   add_montecarlo(registry);
   add_wordcount(registry);
+  registry.add<Counter>();
   auto program = registry.make(name);
   for (const auto& [option, value] : options) (void)program->options().find(option)->set(value);
   for (const std::string& input : inputs) (void)program->options().input_list()->set(input);
@@ -107,6 +151,14 @@ TEST(ThreadedRun, AMapReduceHasTheSameBitsOnAnyRanksAndSchedule) {
   ASSERT_EQ(alone.values.at(0), (NamedValue{"words", std::uint64_t{20'000}}));
   for (const Policy policy : kPolicies) {
     EXPECT_EQ(run_threaded("wordcount", options, inputs, 3, policy), alone) << name_of(policy);
+  }
+}
+
+TEST(ThreadedRun, ShardsRaiseACounterOfTheRegistryInTurn) {
+  for (const std::uint32_t ranks : {1u, 2u, 4u}) {
+    const ReportPicture picture = run_threaded("counter", {}, {}, ranks, Policy::kDynamic);
+    EXPECT_EQ(picture.values.at(0), (NamedValue{"in-turn", Counter::kShards * Counter::kThreads}))
+        << ranks << " ranks";
   }
 }
 

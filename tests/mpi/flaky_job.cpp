@@ -2,8 +2,11 @@
 // always, results of every kind and of sizes from nothing to a megabyte, sums whose bits show the
 // order they were taken in, and a shard that sleeps. Built as a user builds a program of jobs, on
 // the public header alone.
+#include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <map>
+#include <random>
 #include <stdexcept>
 #include <thread>
 
@@ -223,11 +226,90 @@ struct Sleeper : SumBag {
   std::uint64_t milliseconds = 0;
 };
 
+// Every shard raises one counter by one. The counter's value names, for each shard, who raised it,
+// so that a shard that runs again does not raise it twice. Before that it writes to a key of its
+// own. A put that was refused although it had been made fails its shard.
+struct Counter : BagOptions {
+  using Result = std::vector<std::uint64_t>;  // the counts that shards saw
+  static constexpr std::string_view kName = "counter";
+  static constexpr std::string_view kSummary = "shards that raise a counter in the registry";
+  static constexpr std::string_view kKey = "counter";
+
+  void options(OptionSet& set) {
+    BagOptions::options(set);
+    set.add("milliseconds", milliseconds, "how long a shard sleeps");
+  }
+  static void claim(Registry& registry, const std::string& key) {
+    const std::string claimant = std::to_string(std::random_device()()) + "-of-" + key;
+    const auto made = registry.put(key, claimant, 0);
+    if (made) return;
+    if (made.error().status != RegistryStatus::kConflict) {
+      throw std::runtime_error(made.error().text());
+    }
+    const auto held = registry.get(key);
+    if (!held) throw std::runtime_error(held.error().text());
+    if (held->value == claimant) throw std::runtime_error("a put was made, and refused");
+  }
+  // { u64 count, for each shard a byte: 0, or 1 + the rank that raised it }
+  Result run(const ShardContext& shard) const {
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    Registry& registry = shard.registry();
+    claim(registry, "shard " + std::to_string(shard.shard()));
+    const char me = static_cast<char>(1 + shard.rank().value);
+    for (bool refused = false;;) {
+      const auto before = registry.get(kKey);
+      if (!before) throw std::runtime_error(before.error().text());
+      std::string value = before->value;
+      value.resize(sizeof(std::uint64_t) + count);
+      char& mine = value[sizeof(std::uint64_t) + shard.shard()];
+      std::uint64_t raised = 0;
+      std::memcpy(&raised, value.data(), sizeof raised);
+      if (mine == me && refused) throw std::runtime_error("a put was made, and refused");
+      if (mine != 0) return {raised};
+      mine = me;
+      ++raised;
+      std::memcpy(value.data(), &raised, sizeof raised);
+      const auto made = registry.put(kKey, value, before->version);
+      if (made && *made != raised) throw std::runtime_error("a version that is not the count");
+      if (made) return {raised};
+      refused = made.error().status == RegistryStatus::kConflict;
+      if (!refused) throw std::runtime_error(made.error().text());
+    }
+  }
+  void report(const Result& total, Report& report) const {
+    report.value("shards", std::uint64_t{total.size()});
+    report.value("highest", total.empty() ? 0 : *std::ranges::max_element(total));
+  }
+
+  std::uint64_t milliseconds = 0;
+};
+
+// Shard 0 passes a token on, and every other one waits for the token of the shard before it.
+struct Relay : BagOptions {
+  using Result = std::string;
+  static constexpr std::string_view kName = "relay";
+  static constexpr std::string_view kSummary = "shards that wait for each other";
+
+  Result run(const ShardContext& shard) const {
+    std::string token = "start";
+    if (shard.shard() != 0) {
+      const auto before = shard.registry().watch(std::to_string(shard.shard() - 1), 0);
+      if (!before) throw std::runtime_error(before.error().text());
+      token = before->value;
+    }
+    token += '.';
+    const auto made = shard.registry().put(std::to_string(shard.shard()), token, 0);
+    if (!made) throw std::runtime_error(made.error().text());
+    return token + ' ';
+  }
+  void report(const Result& total, Report& report) const { report.value("tokens", total); }
+};
+
 }  // namespace
 }  // namespace regroup
 
 int main(int argc, char** argv) {
   using namespace regroup;
-  return main_with_job<Flaky, Broken, Hopeless, Unmergeable, Texts, Vectors, Structs, Sums,
-                       Sleeper>(argc, argv);
+  return main_with_job<Flaky, Broken, Hopeless, Unmergeable, Texts, Vectors, Structs, Sums, Sleeper,
+                       Counter, Relay>(argc, argv);
 }

@@ -306,6 +306,27 @@ TEST(LedgerLeader, AStandbyThatIsLeftBehindGetsTheStateOnceItHasCaughtUp) {
   EXPECT_EQ(next_entry(leader), "1 records, 2 records") << "and goes on like the other";
 }
 
+// Or what waits for the majority would wait until something else was decided.
+TEST(LedgerLeader, AStandbyThatAMajorityNeedsGetsTheStateThoughThereIsNothingNew) {
+  LedgerLeader leader = leader_of({kOne, kTwo, RankId{3}});
+  EXPECT_EQ(next_entry(leader), "1 state, 2 state, 3 state");
+  for (LedgerPosition i = 1; i <= LedgerLeader::kInFlightMax; ++i) {
+    EXPECT_TRUE(leader.held(kOne, leader.position()));
+    next_entry(leader);
+  }
+  EXPECT_TRUE(leader.held(kOne, leader.position()));
+  EXPECT_FALSE(leader.due(kSecond, true)) << "the others have yet to catch up";
+  EXPECT_TRUE(leader.held(kTwo, LedgerLeader::kInFlightMax));
+  EXPECT_TRUE(leader.due(kSecond, true));
+  EXPECT_EQ(dispatched(leader), "1 records, 2 state");
+  EXPECT_FALSE(leader.due(kSecond, true)) << "it is on its way";
+  EXPECT_TRUE(leader.held(kOne, leader.position()));
+  EXPECT_TRUE(leader.held(kTwo, leader.position()));
+  EXPECT_EQ(leader.committed(), leader.position());
+  EXPECT_TRUE(leader.held(RankId{3}, LedgerLeader::kInFlightMax));
+  EXPECT_FALSE(leader.due(kSecond, true)) << "nobody waits for this one";
+}
+
 TEST(LedgerLeader, WhatNoRecordTellsIsToldByTheState) {
   LedgerLeader leader = leader_of({kOne});
   leader.begin_entry();

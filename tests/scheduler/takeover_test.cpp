@@ -106,6 +106,7 @@ Buffer saved_state(const std::vector<std::pair<SavedShards, std::uint64_t>>& run
   put_saved_head(writer, head);
   put_saved_table(writer, runs);
   writer.put(std::uint32_t{0});  // tables of stages that run again
+  put_saved_registry(writer);
   RecordingSink sink;
   std::uint64_t shard = 0;
   for (const auto& [state, count] : runs) {

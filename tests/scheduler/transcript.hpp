@@ -228,6 +228,12 @@ inline void put_saved_table(Writer& writer,
   writer.put_varint(0);  // steps of attempts
 }
 
+// Nobody has asked for anything.
+inline void put_saved_registry(Writer& writer) {
+  writer.put(std::uint32_t{0});  // keys
+  writer.put(std::uint32_t{0});  // ranks that wrote
+}
+
 inline void put_commit_record(Writer& writer, std::uint16_t stage, Shards shards) {
   writer.put(std::uint8_t{0});
   writer.put(stage);
@@ -408,6 +414,31 @@ inline std::string show(MessageKind kind, std::span<const std::byte> payload) {
     case MessageKind::kLedgerHeld:
       out << "held " << reader.get<std::uint64_t>();
       break;
+    case MessageKind::kRegistryRequest: {
+      const auto number = reader.get<std::uint64_t>();
+      constexpr const char* kOperations[] = {"get ", "put ", "watch "};
+      const auto operation = reader.get<std::uint8_t>();
+      out << "call " << number << ' ' << kOperations[operation % 3] << reader.get_string();
+      if (operation == 1) {
+        out << " write " << reader.get<std::uint64_t>();
+        out << " after " << reader.get<std::uint64_t>();
+        const auto expected = reader.get<std::uint64_t>();
+        if (expected != ~std::uint64_t{0}) out << " from " << expected;
+        out << " = " << reader.get_string();
+      } else if (operation == 2) {
+        out << " beyond " << reader.get<std::uint64_t>();
+        out << " for " << reader.get<std::int64_t>();
+      }
+      break;
+    }
+    case MessageKind::kRegistryAnswer: {
+      out << "answer " << reader.get<std::uint64_t>();
+      if (const auto status = reader.get<std::uint8_t>(); status != 0)
+        out << " status " << int{status};
+      out << " version " << reader.get<std::uint64_t>();
+      if (const auto value = reader.get_string(); !value.empty()) out << " = " << value;
+      break;
+    }
     case MessageKind::kLedgerWanted:
       out << "ledger wanted";
       break;

@@ -26,13 +26,14 @@ class AckChecker {
   void entered(const View& view);
   // What is wrong with the sink of a rank that takes over in `view`.
   std::optional<std::string> elected(const View& view, const RankSink& sink) const;
+  // Of those who kept the ledger in this epoch, in `now`.
+  bool majority_may_be_left(Epoch epoch, const View& now) const;
 
  private:
   struct Shards {
     StageId stage;
     ShardRange range;
   };
-  bool majority_may_be_left(Epoch epoch, const View& now) const;
   void acknowledged(RankId worker, std::uint64_t reports, Epoch epoch);
 
   std::uint32_t standbys_;

@@ -9,6 +9,7 @@
 #include "scheduler/coordinator.hpp"
 #include "scheduler/shard_source.hpp"
 #include "tests/sim/pretend_job.hpp"
+#include "tests/sim/registry_user.hpp"
 
 namespace regroup::sim {
 namespace {
@@ -42,6 +43,8 @@ Checkers::Checkers(const WorldOptions& options, const PretendJob& job)
       epochs_(options.ranks),
       lamport_(options.ranks, 0),
       acks_(options.ranks, options.schedule.standbys, job),
+      registry_(acks_, [this](const char* invariant,
+                              const std::string& what) { violated(invariant, what); }),
       outcomes_(options.ranks) {
   if (options.vector_clocks) {
     vectors_.assign(options.ranks, std::vector<std::uint64_t>(options.ranks, 0));
@@ -266,6 +269,7 @@ void Checkers::check_election(const Event& event) {
   coordinator_since_ = view.epoch;
   const RankSink& sink = *sinks_[event.rank.value];
   if (const auto lost = acks_.elected(view, sink)) violated("I7 acknowledged", *lost);
+  registry_.elected(view);
   for (std::uint16_t stage = 0; stage < shards_.size(); ++stage) {
     for (ShardId shard{0}; shard.value < shards_[stage].size(); ++shard.value) {
       ShardRecord& found = shards_[stage][shard.value];
@@ -430,6 +434,7 @@ void Checkers::run_ended() {
              fmt::format("exit status {} ({}), while others have {}", outcomes_[rank]->exit_status,
                          outcomes_[rank]->message, status.value_or(-1)));
   }
+  registry_.run_ended();
   if (!status) return;  // nobody was left, or nobody with a quorum
   bool any_given_up = false;
   for (std::uint16_t stage = 0; stage < shards_.size(); ++stage) {
@@ -525,6 +530,14 @@ std::vector<RankId> Checkers::workers() const {
   return computing_ranks(view, options_.schedule);
 }
 
+std::uint64_t Checkers::shards_that_ask(StageId stage) const {
+  std::uint64_t asking = 0;
+  for (ShardId shard{0}; shard.value < job_->stages()[stage.value].shards; ++shard.value) {
+    asking += job_->asks_registry(stage, shard) ? 1 : 0;
+  }
+  return asking;
+}
+
 // How long a stage takes if leases, messages and retries cost what they cost at worst, but nothing
 // waits for no reason.
 Nanoseconds Checkers::stage_time(StageId stage) const {
@@ -553,6 +566,10 @@ Nanoseconds Checkers::stage_time(StageId stage) const {
   const Nanoseconds round_trip = 2 * (options_.network.delay_max + 2 * options_.tick_period);
   const auto shards = static_cast<Nanoseconds>(plan.shards);
   Nanoseconds waiting = (shards / workers_count + 20 + tries_max) * round_trip + pauses;
+  const auto asking =
+      static_cast<Nanoseconds>(options_.job.registry == 0 ? 0 : shards_that_ask(stage) * tries_max);
+  waiting +=
+      asking * (RegistryUser::kCallsOfShardMax * 2 * round_trip + RegistryUser::kWatchTimeMax);
   if (plan.kind == StageKind::kMap) {  // owners absorb between their own shards
     waiting += (shards / workers_count + 4) *
                (longest + PretendExecutor::kAbsorbTime * workers_count) * slowness;

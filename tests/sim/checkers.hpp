@@ -19,6 +19,7 @@
 #include "tests/sim/ack_checker.hpp"
 #include "tests/sim/pretend_job.hpp"
 #include "tests/sim/rank_sink.hpp"
+#include "tests/sim/registry_checker.hpp"
 #include "tests/sim/world_options.hpp"
 
 namespace regroup::sim {
@@ -55,6 +56,9 @@ class Checkers {
 
   // Where the rank's commits go when it coordinates.
   RankSink& sink(RankId rank) { return *sinks_[rank.value]; }
+
+  // Told by the world what user code asks and hears.
+  RegistryChecker& registry() { return registry_; }
 
   // For checkers that are not of this class: the rank and time are those of at_time().
   void violated(const char* invariant, const std::string& what);
@@ -104,6 +108,7 @@ class Checkers {
   void check_message_counts();
   void derive_time_bound();
   Nanoseconds stage_time(StageId stage) const;
+  std::uint64_t shards_that_ask(StageId stage) const;
   std::vector<RankId> workers() const;
 
   WorldOptions options_;
@@ -120,6 +125,7 @@ class Checkers {
 
   std::vector<std::unique_ptr<RankSink>> sinks_;  // by rank
   AckChecker acks_;
+  RegistryChecker registry_;
   RankId coordinator_;  // the latest to be elected
   Epoch coordinator_since_;
   // In this step: its sink holds already what the step's later events tell.

@@ -9,7 +9,7 @@ namespace regroup::sim {
 namespace {
 
 // Purposes of hashes: one shard's cost, failures and value are independent of each other.
-constexpr std::uint64_t kCost = 1, kFailure = 2, kSize = 3, kValue = 4, kKeys = 5;
+constexpr std::uint64_t kCost = 1, kFailure = 2, kSize = 3, kValue = 4, kKeys = 5, kRegistry = 6;
 constexpr std::uint32_t kKeysOfShardMax = 24;
 constexpr std::uint32_t kDifferentKeys = 500;
 constexpr std::uint32_t kFlakyTriesMax = 3;
@@ -80,6 +80,10 @@ std::uint32_t PretendJob::failing_tries(StageId stage, ShardId shard) const {
     return 1 + static_cast<std::uint32_t>(drawn % kFlakyTriesMax);
   }
   return 0;
+}
+
+bool PretendJob::asks_registry(StageId stage, ShardId shard) const {
+  return unit_of(hash(stage, shard, kRegistry)) < options_.registry;
 }
 
 std::uint32_t PretendJob::value_bytes(StageId stage, ShardId shard) const {

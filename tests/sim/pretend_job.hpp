@@ -32,6 +32,7 @@ struct JobOptions {
   Nanoseconds cost = 100 * kMicrosecond;
   double flaky = 0;     // share of shards that throw on their first tries
   double hopeless = 0;  // share of shards that always throw
+  double registry = 0;  // share of shards that ask the registry
 };
 
 using Bytes = std::vector<std::byte>;
@@ -64,6 +65,7 @@ class PretendJob {
     return key % stages_[map.value + 1u].shards;
   }
   const JobOptions& options() const { return options_; }
+  bool asks_registry(StageId stage, ShardId shard) const;
 
  private:
   std::uint64_t hash(StageId stage, ShardId shard, std::uint64_t purpose) const;

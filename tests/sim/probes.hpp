@@ -68,8 +68,13 @@ enum class Probe : std::uint8_t {
   kLateTick,
   kSlowOrder,
   kManyFaults,
+  kPutConflict,
+  kPutAcrossViews,
+  kWatchSaw,
+  kRegistryTimedOut,
+  kRegistryLost,  // with a majority of those that kept it
 };
-inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kManyFaults) + 1;
+inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kRegistryLost) + 1;
 
 constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a reordered frame was held",
@@ -130,6 +135,11 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a rank looked at its clock late",
     "an order took long",
     "a run had ten faults or more",
+    "a put met another version",
+    "a put was answered in a later view",
+    "a watch saw a new version",
+    "a call of the registry had no answer in time",
+    "the registry was lost with a majority",
 };
 
 class Probes {

@@ -15,10 +15,13 @@ namespace {
 
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
                         kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
-                        kRareStream = 18, kDeafStream = 19;
+                        kRareStream = 18, kRegistryFaultsStream = 19, kDeafStream = 20,
+                        kRegistryStream = 381;  // in which no seed of regressions.txt asks
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
+// How many runs use the registry, and in how many shards of a stage at most.
+constexpr double kRunsThatAsk = 0.4, kShardsThatAsk = 60;
 constexpr Nanoseconds kTickOfLongRuns = 2 * kMillisecond;
 // In a cluster of more ranks than this every failure is told to so many that few must do.
 constexpr std::uint32_t kRanksOfStormMax = 64, kFaultsOfLargeWorld = 64, kFaultsOfHugeWorld = 6;
@@ -64,6 +67,11 @@ JobOptions draw_job(Random random, std::uint64_t seed, std::uint32_t ranks) {
   job.map_value_bytes = random.pick({0u, 8u});
   job.flaky = random.pick({0.0, 0.0, 0.02, 0.3});
   job.hopeless = random.pick({0.0, 0.0, 0.0, 0.01, 0.1});
+  Random registry(seed, kRegistryStream);
+  if (registry.chance(kRunsThatAsk)) {
+    const auto shards = static_cast<double>(std::max<std::uint64_t>(job.shards, 1));
+    job.registry = std::min(1.0, registry.log_uniform(2, kShardsThatAsk) / shards);
+  }
   return job;
 }
 
@@ -228,6 +236,14 @@ void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
     failures = draw_storm(storm, options);
   } else if (failures.any() && storm.chance(0.3)) {
     add_partitions(storm, options, storm.between(1, 3), failures);
+  }
+  Random registry(seed, kRegistryFaultsStream);
+  for (Fault& fault : failures.faults) {
+    const bool dies_sending = fault.kind == Fault::Kind::kKillSending && options.job.registry != 0;
+    if (!dies_sending || !registry.chance(0.5)) continue;
+    fault.sending = registry.pick({MessageKind::kRegistryRequest, MessageKind::kRegistryAnswer,
+                                   MessageKind::kRegistryAnswer, MessageKind::kLedger,
+                                   MessageKind::kLedgerHeld});
   }
   Random deaf(seed, kDeafStream);
   if (deaf.chance(0.02)) draw_deafness(deaf, options);

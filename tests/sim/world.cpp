@@ -72,6 +72,7 @@ World::World(const WorldOptions& options)
     const Upset upset = options.upset_rank == self ? options.upset : Upset::kNone;
     const std::uint32_t slowness = options.slow_rank == self ? options.slowness : 1;
     rank.executor = std::make_unique<PretendExecutor>(job_, self, slowness, open_time, upset);
+    rank.user = std::make_unique<RegistryUser>(job_, self);
     make_rank(self);
     schedule({.time = start, .kind = Kind::kStart, .rank = self});
   }
@@ -133,6 +134,7 @@ Report World::run() {
   }
   if (!checkers_.violation()) checkers_.run_ended();
   if (!checkers_.violation()) agreement_.run_ended();
+  report_.probes.add(checkers_.registry().probes());
   report_.violation = checkers_.violation();
   report_.virtual_time = now_;
   report_.time_bound = time_bound;
@@ -183,6 +185,8 @@ void World::happen(const Happening& happening) {
       return fenced(happening.rank);
     case Kind::kPartition:
       return part(options_.failures.partitions[happening.fault]);
+    case Kind::kAsk:
+      return ask_registry(happening.rank);
   }
 }
 
@@ -436,7 +440,39 @@ void World::want_work(RankId id) {
     report_.probes.hit(Probe::kSlowOrder);
     rank.result.elapsed += static_cast<Nanoseconds>(rare_random_.log_uniform(1e5, 50e6));
   }
-  schedule({.time = now_ + rank.result.elapsed, .kind = Kind::kComputed, .rank = id});
+  rank.computing_since = now_;
+  rank.user->begin(order);
+  ask_registry(id);
+}
+
+// The shards of an order ask the registry, one call after the other, and then compute.
+void World::ask_registry(RankId id) {
+  Rank& rank = ranks_[id.value];
+  if (rank.ended) return;
+  std::optional<RegistryCall> call = rank.user->next();
+  if (!call) {
+    const Nanoseconds computing = rank.result.elapsed;
+    rank.result.elapsed += now_ - rank.computing_since;
+    return schedule({.time = now_ + computing, .kind = Kind::kComputed, .rank = id});
+  }
+  step(id, Tick{local_time(rank)});
+  if (rank.ended) return;
+  checkers_.registry().asked(id, rank.node->view().epoch, *call);
+  rank.waits_for_reply = true;
+  step(id, RegistryAsked{&*call});
+}
+
+void World::take_replies(RankId id) {
+  Rank& rank = ranks_[id.value];
+  for (const RegistryReply& reply : output_.replies) {
+    checkers_.registry().replied(id, rank.node->view().epoch, reply);
+    rank.user->replied(reply);
+    if (!std::exchange(rank.waits_for_reply, false)) continue;
+    const Nanoseconds think =
+        1 + static_cast<Nanoseconds>(scatter(reply.id) %
+                                     static_cast<std::uint64_t>(RegistryUser::kThinkTime));
+    schedule({.time = now_ + think, .kind = Kind::kAsk, .rank = id});
+  }
 }
 
 void World::drain(RankId id) {
@@ -454,6 +490,7 @@ void World::drain(RankId id) {
     return;
   }
   for (WorkOrder& order : output_.orders) rank.order = std::move(order);
+  take_replies(id);
   if (output_.fence) agreement_.token_wanted(id, *rank.node, *output_.fence);
   if (output_.fence) ask_fence(id, std::move(*output_.fence));
   if (output_.outcome) end_rank(id);
@@ -697,8 +734,8 @@ std::string to_text(const RankSet& ranks) {
 }  // namespace
 
 void World::trace(const Happening& happening) {
-  constexpr const char* kNames[] = {"starts",     "ticks",    "frame",    "computed",
-                                    "is stopped", "befallen", "evidence", "fenced"};
+  constexpr const char* kNames[] = {"starts",   "ticks",    "frame",  "computed", "is stopped",
+                                    "befallen", "evidence", "fenced", "parted",   "asks"};
   if (happening.kind == Kind::kPartition) {
     const Partition& parted = options_.failures.partitions[happening.fault];
     return fmt::print(

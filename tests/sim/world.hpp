@@ -18,6 +18,7 @@
 #include "tests/sim/checkers.hpp"
 #include "tests/sim/pretend_job.hpp"
 #include "tests/sim/probes.hpp"
+#include "tests/sim/registry_user.hpp"
 #include "tests/sim/world_options.hpp"
 
 namespace regroup::sim {
@@ -52,7 +53,8 @@ class World {
     kFault,
     kEvidence,
     kFenced,
-    kPartition
+    kPartition,
+    kAsk
   };
   struct Happening {
     Nanoseconds time = 0;
@@ -81,10 +83,13 @@ class World {
     std::uint32_t frames_to_lose = 0;
     bool open = false;
     bool computing = false;
+    Nanoseconds computing_since = 0;
+    bool waits_for_reply = false;
     std::uint64_t damaged_frames = 0;
     StageId asked_in_stage;  // its latest steal request
     std::vector<Happening> before_start;
     std::unique_ptr<PretendExecutor> executor;
+    std::unique_ptr<RegistryUser> user;
     std::unique_ptr<Node> node;
     WorkResult result;
     std::optional<WorkOrder> order;
@@ -99,6 +104,8 @@ class World {
   void tick(RankId id);
   void frame_arrives(const Happening& happening);
   void computed(RankId id);
+  void ask_registry(RankId id);
+  void take_replies(RankId id);
   void befall(const Fault& fault);
   void kill(RankId id);
   bool dies_sending(RankId id);
