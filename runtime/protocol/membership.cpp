@@ -449,7 +449,10 @@ void Membership::adopt(const View& view, Output& output) {
   joining_.clear();
   doubted_.clear();
   if (!view.members.contains(options_.self)) {
-    if (state_ != State::kExcluded) revoked_since_ = now_;
+    if (state_ != State::kExcluded) {
+      revoked_since_ = now_;
+      put_off_rejoining();
+    }
     state_ = State::kExcluded;
     excluded_by_ = view;
     join_at_ = now_;
@@ -459,6 +462,7 @@ void Membership::adopt(const View& view, Output& output) {
   }
   excluded_by_.reset();
   view_ = view;
+  member_since_ = now_;
   state_ = State::kStable;
   output.installed = true;
   suspected_.erase_all(view.members);  // they took part
@@ -473,6 +477,14 @@ void Membership::adopt(const View& view, Output& output) {
 
 // ---- coming back ----
 
+// Whom the others let in but cannot reach they leave out again, and each time all of them stop: so
+// it comes back later each time.
+void Membership::put_off_rejoining() {
+  if (now_ - member_since_ >= kRejoinForgotten) rejoin_after_ = 0;
+  rejoin_at_ = now_ + rejoin_after_;
+  rejoin_after_ = std::clamp(4 * rejoin_after_, kRejoinMin, kRejoinMax);
+}
+
 // Every other time the coordinator; in between one rank of the run after the other, for whoever
 // knows a later view tells it: those who went on without this rank may have been followed by
 // others.
@@ -480,7 +492,8 @@ void Membership::ask_to_join(Output& output) {
   join_at_ = now_ + 2 * kTellAgain;
   const std::uint32_t turn = join_turn_++;
   const RankId to = turn % 2 == 0 ? excluded_by_->coordinator : RankId{turn / 2 % options_.ranks};
-  if (to == options_.self || confirmed_.contains(to)) return;
+  const bool too_soon = to == excluded_by_->coordinator && now_ < rejoin_at_;
+  if (too_soon || to == options_.self || confirmed_.contains(to)) return;
   Writer writer = begin(to, MessageKind::kJoin, output);
   writer.put(excluded_by_->epoch);
 }

@@ -69,6 +69,11 @@ class Membership {
   static constexpr Nanoseconds kSecondChance = 500 * kMillisecond;
   // A rank that was not ticked for so long stood still itself: that is no silence of others.
   static constexpr Nanoseconds kOwnStall = 100 * kMillisecond;
+  // A rank that was left out asks to come back at once the first time, then after so long, four
+  // times as long, and so on; at once again if it has been a member for so long.
+  static constexpr Nanoseconds kRejoinMin = kSecond;
+  static constexpr Nanoseconds kRejoinMax = 60 * kSecond;
+  static constexpr Nanoseconds kRejoinForgotten = 600 * kSecond;
   // A rank of an older epoch is told of the newer one no more often than this.
   static constexpr Nanoseconds kTellAgain = 20 * kMillisecond;
 
@@ -160,6 +165,7 @@ class Membership {
   void take_fence(Output& output);
   void decide(const View& view, Output& output);
   void adopt(const View& view, Output& output);
+  void put_off_rejoining();
   void ask_to_join(Output& output);
   void end_second_chance(Output& output);
   void excuse_own_stall(Nanoseconds stall);
@@ -188,6 +194,9 @@ class Membership {
   std::optional<Proposal> proposal_;
 
   std::optional<View> excluded_by_;  // the view that this rank is not in
+  Nanoseconds member_since_ = 0;
+  Nanoseconds rejoin_after_ = 0;  // the next time it is left out
+  Nanoseconds rejoin_at_ = 0;
   Nanoseconds join_at_ = 0;
   std::uint32_t join_turn_ = 0;
   std::vector<Nanoseconds> told_at_;  // by rank
