@@ -50,7 +50,7 @@ Outcome HostLoop::run() {
     node_->start(now(), output_);
     view_ = node_->view();
     drain();
-    transport_->flush();
+    flush();
   }
   set_companion_timer(kIdlePeriod, kIdlePeriod);
   std::thread companion_thread([this] {
@@ -94,18 +94,14 @@ bool HostLoop::work(WorkResult& result, std::unique_lock<std::mutex>& lock) {
     drain();
     worked = true;
   }
-  if (!worked) transport_->flush();
+  if (!worked) flush();
   return worked;
 }
 
 bool HostLoop::make_progress() {
   stop_if_asked();
   if (has_news_.load(std::memory_order_relaxed)) take_evidence();
-  const std::size_t frames = transport_->poll(
-      [this](RankId from, std::span<const std::byte> bytes) {
-        node_->step(FrameArrived{from, bytes}, output_);
-      },
-      kFramesMax);
+  const std::size_t frames = poll();
   while (const auto dead = transport_->take_death()) {
     if (hooks_.on_death) {
       hooks_.on_death(*dead);
@@ -117,8 +113,22 @@ bool HostLoop::make_progress() {
   const bool spoke = !output_.frames.empty();
   follow_view();
   drain();
-  transport_->flush();
+  flush();
   return frames != 0 || spoke;
+}
+
+std::size_t HostLoop::poll() {
+  WatchedCall call(transport_calls_);
+  return transport_->poll(
+      [&](RankId from, std::span<const std::byte> bytes) {
+        call.outside([&] { node_->step(FrameArrived{from, bytes}, output_); });
+      },
+      kFramesMax);
+}
+
+void HostLoop::flush() {
+  const WatchedCall call(transport_calls_);
+  transport_->flush();
 }
 
 // ---- failures ----
@@ -170,9 +180,12 @@ void HostLoop::follow_view() {
 }
 
 void HostLoop::enter_view() {
-  for (const RankId rank : node_->membership().confirmed()) transport_->abandon(rank);
   const View before = std::exchange(view_, node_->view());
-  transport_->enter(view_);
+  {
+    const WatchedCall call(transport_calls_);
+    for (const RankId rank : node_->membership().confirmed()) transport_->abandon(rank);
+    transport_->enter(view_);
+  }
   remember_entry(before);
   if (hooks_.on_view) hooks_.on_view(view_);
 }
@@ -228,7 +241,10 @@ void HostLoop::stop_if_asked() {
 }
 
 void HostLoop::drain() {
-  for (OutgoingFrame& frame : output_.frames) transport_->send(frame.to, std::move(frame.bytes));
+  for (OutgoingFrame& frame : output_.frames) {
+    const WatchedCall call(transport_calls_);
+    transport_->send(frame.to, std::move(frame.bytes));
+  }
   for (WorkOrder& order : output_.orders) {
     REGROUP_CHECK(!order_, "an order before the last one was taken");
     order_ = std::move(order);
@@ -328,6 +344,7 @@ void HostLoop::leave() {
   const std::lock_guard lock(mutex_);
   const Nanoseconds deadline = now() + kLeaveTimeout;
   while (transport_->backlog_bytes() != 0 && now() < deadline) {
+    const WatchedCall call(transport_calls_);
     transport_->poll([](RankId, std::span<const std::byte>) {}, kFramesMax);
   }
 }

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/host/call_watch.hpp"
 #include "runtime/host/recovery.hpp"
 #include "runtime/host/transport.hpp"
 #include "runtime/protocol/node.hpp"
@@ -85,6 +86,10 @@ class HostLoop {
   // Something was noticed about a peer. Any thread.
   void learn(const PeerEvidence& evidence);
 
+  // For whoever looks whether the transport is stuck in a call. It then holds the loop's lock, and
+  // no other method but learn() and request_stop() would return.
+  CallWatch& transport_calls() { return transport_calls_; }
+
   // Oldest first. Any thread.
   std::vector<Recovery> recoveries() {
     const std::lock_guard lock(mutex_);
@@ -110,6 +115,8 @@ class HostLoop {
   }
   // These hold the lock.
   bool make_progress();
+  std::size_t poll();
+  void flush();
   void drain();
   bool take_order();
   void take_evidence();
@@ -136,6 +143,7 @@ class HostLoop {
   Clock::time_point start_ = Clock::now();
 
   std::mutex mutex_;  // of the Node, the transport and what follows
+  CallWatch transport_calls_;
   Output output_;
   std::optional<WorkOrder> order_;
   std::optional<Outcome> outcome_;
