@@ -168,7 +168,6 @@ class RankRun {
   std::filesystem::path run_directory_;  // absolute
   std::optional<FencingTokens> tokens_;
   std::optional<FailureDetector> detector_;
-  RankSet members_;                          // under the loop's lock
   std::atomic<std::uint64_t> failures_ = 0;  // ranks lost so far
   std::atomic<Epoch> epoch_ = Epoch{1};
 
@@ -245,7 +244,10 @@ HostHooks RankRun::hooks() {
   hooks.on_revoked = [this](const View& view) {
     if (injector_) injector_->reached(FaultPoint::kAgreement, view);
   };
-  hooks.on_view = [this](const View& view) { enter_view(view); };
+  hooks.on_view = [this](const View& view, const RankSet& lost) {
+    failures_ += lost.size();
+    enter_view(view);
+  };
   hooks.on_death = [this](RankId rank) {
     if (detector_) detector_->confirm(rank);  // it knows who has left
   };
@@ -254,8 +256,6 @@ HostHooks RankRun::hooks() {
 
 void RankRun::enter_view(const View& view) {
   epoch_ = view.epoch;
-  const RankSet before = std::exchange(members_, view.members);
-  for (const RankId rank : before) failures_ += view.members.contains(rank) ? 0 : 1;
   if (detector_) detector_->set_members(view.members.list());
   if (!injector_) return;
   injector_->reached(FaultPoint::kElection, view);
@@ -263,7 +263,6 @@ void RankRun::enter_view(const View& view) {
 }
 
 void RankRun::watch_peers(HostLoop& loop) {
-  for (std::uint32_t rank = 0; rank < transport_->ranks(); ++rank) members_.insert(RankId{rank});
   if (!heartbeats_ || transport_->ranks() == 1) return;
   const Nanoseconds wedge_timeout = request_.options.wedge_timeout_seconds * kSecond;
   detector_.emplace(

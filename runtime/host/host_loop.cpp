@@ -137,7 +137,9 @@ void HostLoop::learn(const PeerEvidence& evidence) {
   {
     const std::lock_guard lock(news_mutex_);
     news_.emplace_back(evidence);
-    if (evidence.kind != EvidenceKind::kTrusted) {
+    if (evidence.kind == EvidenceKind::kLeft) {
+      left_.insert(evidence.rank);
+    } else if (evidence.kind != EvidenceKind::kTrusted) {
       if (!noticed_) noticed_ = {evidence, monotonic()};
     } else if (noticed_ && noticed_->evidence.rank == evidence.rank) {
       noticed_.reset();
@@ -186,11 +188,12 @@ void HostLoop::enter_view() {
     for (const RankId rank : node_->membership().confirmed()) transport_->abandon(rank);
     transport_->enter(view_);
   }
-  remember_entry(before);
-  if (hooks_.on_view) hooks_.on_view(view_);
+  const RankSet lost = remember_entry(before);
+  if (hooks_.on_view) hooks_.on_view(view_, lost);
 }
 
-void HostLoop::remember_entry(const View& before) {
+// Returns who was lost.
+RankSet HostLoop::remember_entry(const View& before) {
   Recovery recovery{.epoch = view_.epoch, .lost = before.members, .joined = view_.joined};
   recovery.lost.erase_all(view_.members);
   recovery.entered = monotonic();
@@ -198,6 +201,7 @@ void HostLoop::remember_entry(const View& before) {
   recovery.detected = recovery.revoked = revoked != 0 ? revoked : recovery.entered;
   {
     const std::lock_guard lock(news_mutex_);
+    recovery.lost.erase_all(left_);
     if (noticed_ && before.members.contains(noticed_->evidence.rank)) {
       recovery.evidence = noticed_->evidence.kind;
       recovery.detected = std::min(noticed_->at, recovery.revoked);
@@ -207,7 +211,9 @@ void HostLoop::remember_entry(const View& before) {
                               noticed_->evidence.kind == EvidenceKind::kConfirmed;
     if (!of_this_view) noticed_.reset();
   }
+  RankSet lost = recovery.lost;
   if (recoveries_.size() < kRecoveriesMax) recoveries_.push_back(std::move(recovery));
+  return lost;
 }
 
 // An order for shards has been taken.

@@ -32,7 +32,8 @@ inline constexpr std::string_view kStoppedBySignal = "stopped by signal ";
 struct HostHooks {
   std::function<FenceAnswer(const FenceRequest&)> take_fence;
   std::function<void(const View&)> on_revoked;  // of the view that ends
-  std::function<void(const View&)> on_view;     // entered just now
+  // Entered just now; `lost`: see Recovery.
+  std::function<void(const View&, const RankSet& lost)> on_view;
   std::function<void()> on_thread;              // on each thread that the loop starts, first of all
   // The transport has found a rank dead. Whoever knows which ranks have left says whether that was
   // a failure, and calls learn(); without this hook it is one.
@@ -122,7 +123,7 @@ class HostLoop {
   void take_evidence();
   void follow_view();
   void enter_view();
-  void remember_entry(const View& before);
+  RankSet remember_entry(const View& before);
   void remember_work();
   void start_fence(FenceRequest request);
   void stop_if_asked();
@@ -163,6 +164,7 @@ class HostLoop {
     Nanoseconds at = 0;
   };
   std::optional<Noticed> noticed_;  // first, against a member of the view
+  RankSet left_;                    // have said their last word
   std::atomic<bool> has_news_ = false;
   std::atomic<bool> recovering_ = false;
 

@@ -430,6 +430,31 @@ TEST(HostLoop, RemembersARecoveryAndBeginsItsThreadsAsAsked) {
   EXPECT_FALSE(threads.contains(std::this_thread::get_id()));
 }
 
+TEST(HostLoop, WhoHasSaidItsLastWordIsNotLost) {
+  constexpr RankId kThird{2};
+  MemoryNetwork network(3);
+  RankSet lost;
+  HostHooks hooks;
+  hooks.take_fence = [](const FenceRequest& request) {
+    return FenceAnswer{request.epoch, Buffer(request.content.view())};
+  };
+  hooks.on_view = [&](const View&, const RankSet& ranks) { lost = ranks; };
+  Rank rank(network, kFirst, {.on_tick = [](Context& context) {
+              if (context.view().epoch == Epoch{2}) context.finish({0, ""});
+            }},
+            std::move(hooks));
+
+  rank.loop.learn({kThird, EvidenceKind::kLeft});
+  rank.loop.learn({kThird, EvidenceKind::kConfirmed});
+  rank.loop.learn({kSecond, EvidenceKind::kConfirmed});
+  EXPECT_EQ(rank.loop.run().exit_status, 0);
+
+  ASSERT_EQ(rank.loop.recoveries().size(), 1u);
+  EXPECT_EQ(rank.loop.recoveries().front().lost, RankSet{kSecond});
+  EXPECT_EQ(rank.loop.recoveries().front().evidence, EvidenceKind::kConfirmed);
+  EXPECT_EQ(lost, RankSet{kSecond});
+}
+
 TEST(HostLoop, ACallOfTheTransportThatDoesNotReturnIsSeen) {
   MemoryNetwork network(1);
   std::promise<void> entered;
