@@ -197,6 +197,16 @@ class Wedge(Inject):
         self.ended_itself(ended, 3)
         self.survived(ended, 2)
 
+    def test_one_that_the_end_waits_for(self):
+        """The others have done all the work by then, and one has gone; it is not lost with the stuck one."""
+        ended = self.inject("kill:rank=0,at=200ms,wedge:rank=2,at=election", shards=100,
+                            more=("--wedge-timeout", 3))
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        status = self.status_of("run")
+        self.assertEqual(status["failures_survived"], 2, ended)
+        self.assertEqual([recovery["lost"] for recovery in status["recoveries"]], [[0], [2]])
+        self.assertEqual([recovery["evidence"] for recovery in status["recoveries"]], ["dead", "dead"])
+
     def test_all(self):
         ended = self.wedge("wedge:all-but=0,at=200ms,wedge:rank=0,at=200ms")
         self.ended_itself(ended, *range(RANKS))
