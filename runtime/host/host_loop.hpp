@@ -34,7 +34,7 @@ struct HostHooks {
   std::function<void(const View&)> on_revoked;  // of the view that ends
   // Entered just now; `lost`: see Recovery.
   std::function<void(const View&, const RankSet& lost)> on_view;
-  std::function<void()> on_thread;              // on each thread that the loop starts, first of all
+  std::function<void()> on_thread;  // on each thread that the loop starts, first of all
   // The transport has found a rank dead. Whoever knows which ranks have left says whether that was
   // a failure, and calls learn(); without this hook it is one.
   std::function<void(RankId)> on_death;

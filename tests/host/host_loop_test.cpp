@@ -439,9 +439,11 @@ TEST(HostLoop, WhoHasSaidItsLastWordIsNotLost) {
     return FenceAnswer{request.epoch, Buffer(request.content.view())};
   };
   hooks.on_view = [&](const View&, const RankSet& ranks) { lost = ranks; };
-  Rank rank(network, kFirst, {.on_tick = [](Context& context) {
-              if (context.view().epoch == Epoch{2}) context.finish({0, ""});
-            }},
+  Rank rank(network, kFirst,
+            {.on_tick =
+                 [](Context& context) {
+                   if (context.view().epoch == Epoch{2}) context.finish({0, ""});
+                 }},
             std::move(hooks));
 
   rank.loop.learn({kThird, EvidenceKind::kLeft});
