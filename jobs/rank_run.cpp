@@ -19,6 +19,7 @@
 #include "jobs/recovery_report.hpp"
 #include "jobs/report.hpp"
 #include "jobs/version.hpp"
+#include "runtime/host/deadline.hpp"
 #include "runtime/host/device.hpp"
 #include "runtime/host/failure_detector.hpp"
 #include "runtime/host/fault_injector.hpp"
@@ -37,6 +38,14 @@ namespace {
 
 constexpr auto kDisplayPeriod = std::chrono::milliseconds(100);
 constexpr auto kStatusPeriod = std::chrono::seconds(1);
+
+// A rank may come late, from a slow file system or an operator's queue, but the others must not
+// wait for one that never comes.
+constexpr auto kStartTimeout = std::chrono::seconds(300);
+// To give back what MPI holds when all have said goodbye.
+constexpr auto kReleaseTimeout = std::chrono::seconds(10);
+
+constexpr int kExitNotRecovered = 3;
 
 // Set, it has every rank say at its end when it did what in each recovery.
 constexpr const char* kStampsVariable = "REGROUP_RECOVERY_STAMPS";
@@ -119,16 +128,21 @@ class RankRun {
   bool is_first() const { return transport_->self() == RankId{0}; }
   double seconds() const { return std::chrono::duration<double>(Clock::now() - started_).count(); }
 
+  RankResources start();
   void connect();
   void prepare_faults();
   std::string agree_on(std::string text);
   HostHooks hooks();
   void watch_peers(HostLoop& loop);
+  std::function<void()> wedge_look(HostLoop& loop) const;
   void enter_view(const View& view);
   void bear_witness(const View& view, const Outcome& outcome);
   bool superseded() const { return tokens_ && tokens_->superseded(epoch_); }
   void begin_watching();
+  // Of a process that ends by itself: another status than 0 has some launchers end the other ranks.
+  int lone_status(int exit_status) const { return request_.supervised ? 0 : exit_status; }
   [[noreturn]] void leave_at_once(const Outcome& outcome);
+  void release_transport(const Outcome& outcome);
   NodeOptions node_options() const;
   RankResources bind();
   std::unique_ptr<Service> make_service();
@@ -154,7 +168,6 @@ class RankRun {
   std::filesystem::path run_directory_;  // absolute
   std::optional<FencingTokens> tokens_;
   std::optional<FailureDetector> detector_;
-  RankSet members_;                          // under the loop's lock
   std::atomic<std::uint64_t> failures_ = 0;  // ranks lost so far
   std::atomic<Epoch> epoch_ = Epoch{1};
 
@@ -177,6 +190,19 @@ void RankRun::prepare_faults() {
   if (request_.directory != nullptr) directory = request_.directory->path();
   injector_->ask_first(
       [directory](std::size_t fault) { return leave_mark(strike_mark(directory, fault)); });
+}
+
+// All that is collective, where a rank that dies or never comes would hold up the others for ever.
+RankResources RankRun::start() {
+  std::optional<Deadline> deadline;
+  if (request_.launched) {
+    deadline.emplace(kStartTimeout,
+                     fmt::format("rank {} has waited {} s for the other ranks to start: it ends",
+                                 request_.launched->rank, kStartTimeout.count()),
+                     kExitNotRecovered);
+  }
+  connect();
+  return bind();
 }
 
 void RankRun::connect() {
@@ -218,7 +244,10 @@ HostHooks RankRun::hooks() {
   hooks.on_revoked = [this](const View& view) {
     if (injector_) injector_->reached(FaultPoint::kAgreement, view);
   };
-  hooks.on_view = [this](const View& view) { enter_view(view); };
+  hooks.on_view = [this](const View& view, const RankSet& lost) {
+    failures_ += lost.size();
+    enter_view(view);
+  };
   hooks.on_death = [this](RankId rank) {
     if (detector_) detector_->confirm(rank);  // it knows who has left
   };
@@ -227,8 +256,6 @@ HostHooks RankRun::hooks() {
 
 void RankRun::enter_view(const View& view) {
   epoch_ = view.epoch;
-  const RankSet before = std::exchange(members_, view.members);
-  for (const RankId rank : before) failures_ += view.members.contains(rank) ? 0 : 1;
   if (detector_) detector_->set_members(view.members.list());
   if (!injector_) return;
   injector_->reached(FaultPoint::kElection, view);
@@ -236,16 +263,31 @@ void RankRun::enter_view(const View& view) {
 }
 
 void RankRun::watch_peers(HostLoop& loop) {
-  for (std::uint32_t rank = 0; rank < transport_->ranks(); ++rank) members_.insert(RankId{rank});
   if (!heartbeats_ || transport_->ranks() == 1) return;
+  const Nanoseconds wedge_timeout = request_.options.wedge_timeout_seconds * kSecond;
   detector_.emplace(
       FailureDetectorOptions{.self = transport_->self(),
                              .period = request_.options.heartbeat_ms * kMillisecond,
                              .suspect_after = request_.options.suspect_after_ms * kMillisecond,
                              .secret = heartbeats_->secret,
-                             .on_thread = [this] { launch_affinity_.apply(); }},
+                             .on_thread = [this] { launch_affinity_.apply(); },
+                             .look_period = CallWatch::look_period(wedge_timeout),
+                             .look = wedge_look(loop)},
       std::move(heartbeats_->socket), heartbeats_->peers,
       [&loop](PeerEvidence evidence) { loop.learn(evidence); });
+}
+
+// Ends this rank if it is stuck inside MPI, where it hears nobody and keeps what the others wait
+// for. The stuck thread may hold any lock, so the line is made beforehand, and nothing is flushed.
+std::function<void()> RankRun::wedge_look(HostLoop& loop) const {
+  const std::string line = fmt::format(
+      "regroup: rank {} has been stuck inside MPI for {} s: it ends, so that the others go on\n",
+      transport_->self().value, request_.options.wedge_timeout_seconds);
+  return [line, &calls = loop.transport_calls(), status = lone_status(kExitNotRecovered)] {
+    if (!calls.look()) return;
+    (void)!write(STDERR_FILENO, line.data(), line.size());
+    _exit(status);
+  };
 }
 
 // A rank that ends alone says so for the run, unless others go on with it or have ended it.
@@ -267,8 +309,17 @@ void RankRun::bear_witness(const View& view, const Outcome& outcome) {
 // MPI would wait for the dead in MPI_Finalize, or with a rank that ends alone the others would.
 void RankRun::leave_at_once(const Outcome& outcome) {
   std::fflush(nullptr);
-  // Another status than 0 has some launchers end the other ranks.
-  _exit(request_.supervised ? 0 : outcome.exit_status);
+  _exit(lone_status(outcome.exit_status));
+}
+
+// MPI is asked to give back what the transport lent it, while others may die that had said goodbye.
+void RankRun::release_transport(const Outcome& outcome) {
+  std::optional<Deadline> deadline;
+  if (session_) {
+    deadline.emplace(kReleaseTimeout, "MPI does not give back its buffers; leaving without them",
+                     outcome.exit_status);
+  }
+  transport_.reset();
 }
 
 // Pins this rank to its share of the node. A machine that cannot be read or bound is no reason not
@@ -440,9 +491,8 @@ NodeOptions RankRun::node_options() const {
 
 int RankRun::run() {
   prepare_faults();
-  connect();
   Registry registry;
-  RankResources resources = bind();
+  RankResources resources = start();
   resources.registry = &registry;
   JobExecutor executor(*request_.program, request_.options.seed, resources,
                        [this] { return write_result(); });
@@ -492,7 +542,7 @@ int RankRun::run() {
   // losses, but is in a later view as well.
   if (outcome.alone || epoch_.load() != Epoch{1}) leave_at_once(outcome);
   detector_.reset();
-  transport_.reset();
+  release_transport(outcome);
   if (session_) session_->finish(outcome.exit_status);
   return outcome.exit_status;
 }

@@ -30,7 +30,8 @@ constexpr const char* kSources =
     "TOML file that --config names, where the job's own options stand in a table of its name.";
 constexpr const char* kFaults =
     "--inject makes the run fail where you want it to, to see what happens. A fault is kill, stop, "
-    "slow, duplicate-results or late-results; then, after ':', whom it strikes: rank=N, all-but=N, "
+    "wedge, slow, duplicate-results or late-results; then, after ':', whom it strikes: rank=N, "
+    "all-but=N, "
     "coordinator or successor; and when: after-shards=N, at=2s, at=start, at=end, at=election, "
     "at=agreement or at=shrink. stop takes for=3s too, slow takes factor=10, late-results takes "
     "by=200ms. More faults follow after a comma, or in another --inject.";

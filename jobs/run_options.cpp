@@ -11,6 +11,7 @@ constexpr double kAttemptsMax = 1'000'000;
 constexpr double kStandbysMax = 100;
 constexpr double kHeartbeatMsMax = 60'000;
 constexpr double kSuspectAfterMsMax = 3'600'000;
+constexpr double kWedgeTimeoutSecondsMax = 86'400;
 }  // namespace
 
 void RunOptions::declare(OptionSet& set) {
@@ -50,6 +51,11 @@ void RunOptions::declare(OptionSet& set) {
       .at_least(2)
       .at_most(kSuspectAfterMsMax)
       .value_name("MS");
+  set.add("wedge-timeout", wedge_timeout_seconds,
+          "seconds after which a rank that is stuck inside MPI ends itself, so that the others go "
+          "on; 0: never")
+      .at_most(kWedgeTimeoutSecondsMax)
+      .value_name("SECONDS");
   declare_recovery(set);
   set.add("inject", inject, "faults for rehearsal, such as kill:rank=2,at=2s; see below")
       .value_name("SPEC");

@@ -32,6 +32,7 @@ struct RunOptions {
   std::string format = "text";
   std::uint32_t heartbeat_ms = 100;
   std::uint32_t suspect_after_ms = 5000;
+  std::uint32_t wedge_timeout_seconds = 10;
   std::string recovery = "auto";
   std::vector<std::string> inject;
   std::string config;

@@ -1,5 +1,6 @@
 #include "runtime/host/failure_detector.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -115,6 +116,8 @@ class FailureDetector::Implementation {
       : detector_(detector_options(options, peers.size())),
         ranks_(peers.size()),
         on_evidence_(std::move(on_evidence)),
+        look_(options.look),
+        look_period_(options.look_period),
         leave_timeout_(detector_options(options, 1).leave_timeout),
         socket_(std::move(socket)),
         epoll_(checked(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")),
@@ -221,12 +224,20 @@ class FailureDetector::Implementation {
     detector_.start(now(), std::move(everybody), output_);
     take_mail();
     deliver();
+    if (look_period_ != 0) look_at_ = now() + look_period_;
     while (!stopping_) {
       set_timer();
       wait();
       detector_.tick(now(), output_);
       deliver();
+      look_if_due();
     }
+  }
+
+  void look_if_due() {
+    if (now() < look_at_) return;
+    look_();
+    look_at_ = now() + look_period_;
   }
 
   // What has been said is heard before anything else is believed: the last words of a process that
@@ -280,7 +291,7 @@ class FailureDetector::Implementation {
   }
 
   void set_timer() {
-    const Nanoseconds next = detector_.next_tick();
+    const Nanoseconds next = std::min(detector_.next_tick(), look_at_);
     if (next == timer_at_) return;
     timer_at_ = next;
     itimerspec setting{};  // all zero: off
@@ -301,6 +312,8 @@ class FailureDetector::Implementation {
   Detector detector_;
   std::size_t ranks_;
   EvidenceHandler on_evidence_;
+  std::function<void()> look_;
+  Nanoseconds look_period_;  // 0: nothing to look at
   Nanoseconds leave_timeout_;
   HeartbeatSocket socket_;
   FileDescriptor epoll_;
@@ -312,6 +325,7 @@ class FailureDetector::Implementation {
   const Clock::time_point start_ = Clock::now();
   DetectorOutput output_;
   Nanoseconds timer_at_ = Detector::kNever;
+  Nanoseconds look_at_ = Detector::kNever;
   std::uint64_t wakeups_ = 0;
   bool stopping_ = false;
 

@@ -40,6 +40,10 @@ struct FailureDetectorOptions {
   RunSecret secret{};
   std::function<int(std::int32_t pid)> pidfd = open_pidfd;
   std::function<void()> on_thread;  // on the detector's thread, first of all; optional
+  // Something of this rank's own that the detector's thread looks at about every look_period, never
+  // sooner after the last look, until the detector is destroyed; 0: nothing. Must be quick, too.
+  Nanoseconds look_period = 0;
+  std::function<void()> look;
 };
 // Why it cannot work with these times, on one line; empty when it can.
 std::optional<std::string> problem_with(const FailureDetectorOptions& options);

@@ -184,6 +184,11 @@ void FaultInjector::strike(const Fault& fault) {
     kill(getpid(), SIGKILL);
     pause();
   }
+  if (fault.action == FaultAction::kWedge) {
+    say(self_, "wedged " + when(fault));
+    stuck_.store(true, std::memory_order_relaxed);
+    return;
+  }
   REGROUP_CHECK(fault.action == FaultAction::kStop && stop_helper_, "a fault that cannot strike");
   say(self_, fmt::format("stopped {} for {}", when(fault), time_text(fault.duration)));
   stop_helper_->stop_this_process(fault.duration);
@@ -275,6 +280,11 @@ Nanoseconds FaultInjector::sends_late() const {
   return late;
 }
 
+// As a call of MPI's that waits for a peer that is dead.
+void FaultInjector::enter_transport() const {
+  while (stuck_.load(std::memory_order_relaxed)) pause();
+}
+
 void FaultyExecutor::execute(WorkOrder& order, WorkResult& result) {
   if (!std::exchange(begun_, true)) injector_->begin();
   const auto started = std::chrono::steady_clock::now();
@@ -311,6 +321,7 @@ void FaultyTransport::pass(RankId to, Buffer frame) {
 }
 
 void FaultyTransport::send(RankId to, Buffer frame) {
+  injector_->enter_transport();
   if (late_ == 0) {
     pass(to, std::move(frame));
     return;
@@ -331,11 +342,13 @@ void FaultyTransport::let_go() {
 }
 
 void FaultyTransport::flush() {
+  injector_->enter_transport();
   let_go();
   inner_->flush();
 }
 
 std::size_t FaultyTransport::poll(const FrameHandler& handler, std::size_t frames_max) {
+  injector_->enter_transport();
   let_go();
   return inner_->poll(handler, frames_max);
 }

@@ -1,10 +1,11 @@
-// Carries out a rank's share of a FaultPlan: the rank kills or stops itself, computes slowly, or
-// sends twice or late. It stands between the host loop and the rank's executor and transport, has a
-// thread of its own for what happens at a time, and is told of the protocol's points by whoever
-// reaches them. A line on standard error says what strikes, before it does. Without a plan nothing
-// of this is made.
+// Carries out a rank's share of a FaultPlan: the rank kills or stops itself, gets stuck in its
+// transport, computes slowly, or sends twice or late. It stands between the host loop and the
+// rank's executor and transport, has a thread of its own for what happens at a time, and is told of
+// the protocol's points by whoever reaches them. A line on standard error says what strikes, before
+// it does. Without a plan nothing of this is made.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -85,6 +86,8 @@ class FaultInjector {
   // What this rank sends to others: all of it twice; held back by so much.
   bool sends_twice() const;
   Nanoseconds sends_late() const;
+  // Returns unless this rank is to be stuck.
+  void enter_transport() const;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -105,6 +108,7 @@ class FaultInjector {
   std::mutex mutex_;
   std::vector<bool> over_;  // by fault: its chance on this rank is gone
   std::mutex strike_mutex_;
+  std::atomic<bool> stuck_ = false;
 
   std::mutex timer_mutex_;
   std::condition_variable timer_wake_;
@@ -128,12 +132,16 @@ class FaultyExecutor : public Executor {
   bool begun_ = false;
 };
 
-// Sends frames twice, or holds them back, as the plan has it for this rank.
+// Sends frames twice, holds them back, or never returns from a call, as the plan has it for this
+// rank.
 class FaultyTransport : public Transport {
  public:
   // Both outlive it.
   FaultyTransport(Transport& inner, const FaultInjector& injector)
-      : inner_(&inner), twice_(injector.sends_twice()), late_(injector.sends_late()) {}
+      : inner_(&inner),
+        injector_(&injector),
+        twice_(injector.sends_twice()),
+        late_(injector.sends_late()) {}
 
   RankId self() const override { return inner_->self(); }
   std::uint32_t ranks() const override { return inner_->ranks(); }
@@ -157,6 +165,7 @@ class FaultyTransport : public Transport {
   void pass(RankId to, Buffer frame);
 
   Transport* inner_;
+  const FaultInjector* injector_;
   bool twice_;
   Nanoseconds late_;
   std::deque<Held> held_;  // in order of time

@@ -19,6 +19,7 @@ struct ActionName {
 };
 constexpr ActionName kActions[] = {{"kill", FaultAction::kKill},
                                    {"stop", FaultAction::kStop},
+                                   {"wedge", FaultAction::kWedge},
                                    {"slow", FaultAction::kSlow},
                                    {"duplicate-results", FaultAction::kDuplicateResults},
                                    {"late-results", FaultAction::kLateResults}};
@@ -50,7 +51,8 @@ std::string action_list() {
 }
 
 bool strikes_once(FaultAction action) {
-  return action == FaultAction::kKill || action == FaultAction::kStop;
+  return action == FaultAction::kKill || action == FaultAction::kStop ||
+         action == FaultAction::kWedge;
 }
 
 template <class Number>
@@ -122,6 +124,7 @@ std::string_view FaultParser::measure() const {
     case FaultAction::kLateResults:
       return "by";
     case FaultAction::kKill:
+    case FaultAction::kWedge:
     case FaultAction::kDuplicateResults:
       break;
   }
@@ -237,6 +240,9 @@ std::expected<Fault, std::string> FaultParser::finish() const {
     return missing(fmt::format("{} is for a rank that is known; name it with rank=N or all-but=N",
                                fault_.point == FaultPoint::kAfterShards ? "after-shards=" : name_));
   }
+  if (fault_.action == FaultAction::kWedge && fault_.point == FaultPoint::kEnd) {
+    return missing("a rank that is about to leave calls MPI no more; wedge it at another time");
+  }
   if (!measure().empty() && !has_measure_) {
     return missing(
         fault_.action == FaultAction::kSlow
@@ -313,6 +319,10 @@ std::expected<FaultPlan, std::string> parse_fault_plan(const std::vector<std::st
 
 std::expected<void, std::string> check_ranks(const FaultPlan& plan, std::uint32_t ranks) {
   for (const Fault& fault : plan.faults) {
+    if (fault.action == FaultAction::kWedge && ranks == 1) {
+      return std::unexpected(fmt::format(
+          "'{}': the only rank of a run is wedged in no call to others; start more", fault.text));
+    }
     if (fault.is_floating() || fault.rank.value < ranks) continue;
     return std::unexpected(fmt::format("'{}': there is no rank {}; {}", fault.text,
                                        fault.rank.value,

@@ -5,7 +5,7 @@
 //
 //   SPEC   = FAULT { "," FAULT }            a word with ':' begins the next fault
 //   FAULT  = ACTION ":" WORD { "," WORD }   words in any order
-//   ACTION = kill | stop | slow | duplicate-results | late-results
+//   ACTION = kill | stop | wedge | slow | duplicate-results | late-results
 //   who    = rank=N | all-but=N | coordinator | successor
 //   when   = after-shards=N | at=TIME | at=start | at=end | at=election | at=agreement | at=shrink
 //   more   = for=TIME (stop) | factor=X (slow) | by=TIME (late-results)
@@ -26,6 +26,7 @@ namespace regroup {
 enum class FaultAction : std::uint8_t {
   kKill,              // SIGKILL
   kStop,              // SIGSTOP, and SIGCONT later
+  kWedge,             // the next call of the transport never returns
   kSlow,              // each order takes so many times longer
   kDuplicateResults,  // what the rank sends to others is sent twice
   kLateResults,       // what the rank sends to others is held back
@@ -86,7 +87,8 @@ struct FaultPlan {
 // All the texts together are one plan.
 std::expected<FaultPlan, std::string> parse_fault_plan(const std::vector<std::string>& texts);
 
-// The error if a rank is named that a run of so many ranks does not have.
+// The error if a rank is named that a run of so many ranks does not have, or if a rank without
+// others is to be wedged: it has no transport that could be.
 std::expected<void, std::string> check_ranks(const FaultPlan& plan, std::uint32_t ranks);
 
 // "2 s", "250 ms", for people.

@@ -50,7 +50,7 @@ Outcome HostLoop::run() {
     node_->start(now(), output_);
     view_ = node_->view();
     drain();
-    transport_->flush();
+    flush();
   }
   set_companion_timer(kIdlePeriod, kIdlePeriod);
   std::thread companion_thread([this] {
@@ -94,18 +94,14 @@ bool HostLoop::work(WorkResult& result, std::unique_lock<std::mutex>& lock) {
     drain();
     worked = true;
   }
-  if (!worked) transport_->flush();
+  if (!worked) flush();
   return worked;
 }
 
 bool HostLoop::make_progress() {
   stop_if_asked();
   if (has_news_.load(std::memory_order_relaxed)) take_evidence();
-  const std::size_t frames = transport_->poll(
-      [this](RankId from, std::span<const std::byte> bytes) {
-        node_->step(FrameArrived{from, bytes}, output_);
-      },
-      kFramesMax);
+  const std::size_t frames = poll();
   while (const auto dead = transport_->take_death()) {
     if (hooks_.on_death) {
       hooks_.on_death(*dead);
@@ -117,7 +113,7 @@ bool HostLoop::make_progress() {
   const bool spoke = !output_.frames.empty();
   follow_view();
   drain();
-  transport_->flush();
+  flush();
   return frames != 0 || spoke;
 }
 
@@ -154,13 +150,31 @@ std::optional<RegistryReply> HostLoop::take_reply(std::uint64_t id) {
   return RegistryReply{id, RegistryStatus::kEnding, 0, {}};
 }
 
+// ---- the transport ----
+
+std::size_t HostLoop::poll() {
+  WatchedCall call(transport_calls_);
+  return transport_->poll(
+      [&](RankId from, std::span<const std::byte> bytes) {
+        call.outside([&] { node_->step(FrameArrived{from, bytes}, output_); });
+      },
+      kFramesMax);
+}
+
+void HostLoop::flush() {
+  const WatchedCall call(transport_calls_);
+  transport_->flush();
+}
+
 // ---- failures ----
 
 void HostLoop::learn(const PeerEvidence& evidence) {
   {
     const std::lock_guard lock(news_mutex_);
     news_.emplace_back(evidence);
-    if (evidence.kind != EvidenceKind::kTrusted) {
+    if (evidence.kind == EvidenceKind::kLeft) {
+      left_.insert(evidence.rank);
+    } else if (evidence.kind != EvidenceKind::kTrusted) {
       if (!noticed_) noticed_ = {evidence, monotonic()};
     } else if (noticed_ && noticed_->evidence.rank == evidence.rank) {
       noticed_.reset();
@@ -203,14 +217,18 @@ void HostLoop::follow_view() {
 }
 
 void HostLoop::enter_view() {
-  for (const RankId rank : node_->membership().confirmed()) transport_->abandon(rank);
   const View before = std::exchange(view_, node_->view());
-  transport_->enter(view_);
-  remember_entry(before);
-  if (hooks_.on_view) hooks_.on_view(view_);
+  {
+    const WatchedCall call(transport_calls_);
+    for (const RankId rank : node_->membership().confirmed()) transport_->abandon(rank);
+    transport_->enter(view_);
+  }
+  const RankSet lost = remember_entry(before);
+  if (hooks_.on_view) hooks_.on_view(view_, lost);
 }
 
-void HostLoop::remember_entry(const View& before) {
+// Returns who was lost.
+RankSet HostLoop::remember_entry(const View& before) {
   Recovery recovery{.epoch = view_.epoch, .lost = before.members, .joined = view_.joined};
   recovery.lost.erase_all(view_.members);
   recovery.entered = monotonic();
@@ -218,6 +236,7 @@ void HostLoop::remember_entry(const View& before) {
   recovery.detected = recovery.revoked = revoked != 0 ? revoked : recovery.entered;
   {
     const std::lock_guard lock(news_mutex_);
+    recovery.lost.erase_all(left_);
     if (noticed_ && before.members.contains(noticed_->evidence.rank)) {
       recovery.evidence = noticed_->evidence.kind;
       recovery.detected = std::min(noticed_->at, recovery.revoked);
@@ -227,7 +246,9 @@ void HostLoop::remember_entry(const View& before) {
                               noticed_->evidence.kind == EvidenceKind::kConfirmed;
     if (!of_this_view) noticed_.reset();
   }
+  RankSet lost = recovery.lost;
   if (recoveries_.size() < kRecoveriesMax) recoveries_.push_back(std::move(recovery));
+  return lost;
 }
 
 // An order for shards has been taken.
@@ -261,7 +282,10 @@ void HostLoop::stop_if_asked() {
 }
 
 void HostLoop::drain() {
-  for (OutgoingFrame& frame : output_.frames) transport_->send(frame.to, std::move(frame.bytes));
+  for (OutgoingFrame& frame : output_.frames) {
+    const WatchedCall call(transport_calls_);
+    transport_->send(frame.to, std::move(frame.bytes));
+  }
   for (WorkOrder& order : output_.orders) {
     REGROUP_CHECK(!order_, "an order before the last one was taken");
     order_ = std::move(order);
@@ -362,6 +386,7 @@ void HostLoop::leave() {
   const std::lock_guard lock(mutex_);
   const Nanoseconds deadline = now() + kLeaveTimeout;
   while (transport_->backlog_bytes() != 0 && now() < deadline) {
+    const WatchedCall call(transport_calls_);
     transport_->poll([](RankId, std::span<const std::byte>) {}, kFramesMax);
   }
 }

@@ -18,6 +18,7 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/host/call_watch.hpp"
 #include "runtime/host/recovery.hpp"
 #include "runtime/host/transport.hpp"
 #include "runtime/protocol/node.hpp"
@@ -32,8 +33,9 @@ inline constexpr std::string_view kStoppedBySignal = "stopped by signal ";
 struct HostHooks {
   std::function<FenceAnswer(const FenceRequest&)> take_fence;
   std::function<void(const View&)> on_revoked;  // of the view that ends
-  std::function<void(const View&)> on_view;     // entered just now
-  std::function<void()> on_thread;              // on each thread that the loop starts, first of all
+  // Entered just now; `lost`: see Recovery.
+  std::function<void(const View&, const RankSet& lost)> on_view;
+  std::function<void()> on_thread;  // on each thread that the loop starts, first of all
   // The transport has found a rank dead. Whoever knows which ranks have left says whether that was
   // a failure, and calls learn(); without this hook it is one.
   std::function<void(RankId)> on_death;
@@ -90,6 +92,10 @@ class HostLoop {
   // one that is inside this loop. Over at the call's timeout, or when the run is.
   RegistryReply call(RegistryCall call);
 
+  // For whoever looks whether the transport is stuck in a call. It then holds the loop's lock, and
+  // no other method but learn() and request_stop() would return.
+  CallWatch& transport_calls() { return transport_calls_; }
+
   // Oldest first. Any thread.
   std::vector<Recovery> recoveries() {
     const std::lock_guard lock(mutex_);
@@ -115,12 +121,14 @@ class HostLoop {
   }
   // These hold the lock.
   bool make_progress();
+  std::size_t poll();
+  void flush();
   void drain();
   bool take_order();
   void take_evidence();
   void follow_view();
   void enter_view();
-  void remember_entry(const View& before);
+  RankSet remember_entry(const View& before);
   void remember_work();
   void start_fence(FenceRequest request);
   void stop_if_asked();
@@ -142,6 +150,7 @@ class HostLoop {
   Clock::time_point start_ = Clock::now();
 
   std::mutex mutex_;  // of the Node, the transport and what follows
+  CallWatch transport_calls_;
   Output output_;
   std::optional<WorkOrder> order_;
   std::optional<Outcome> outcome_;
@@ -163,6 +172,7 @@ class HostLoop {
     Nanoseconds at = 0;
   };
   std::optional<Noticed> noticed_;  // first, against a member of the view
+  RankSet left_;                    // have said their last word
   std::atomic<bool> has_news_ = false;
   std::atomic<bool> recovering_ = false;
 

@@ -1,16 +1,14 @@
 // MPI session: starting, numbering and ending.
 #include <chrono>
-#include <condition_variable>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
 #include <string_view>
-#include <thread>
 
 #include <unistd.h>
 
+#include "runtime/host/deadline.hpp"
 #include "runtime/host/mpi_wrapper.hpp"
 
 namespace regroup {
@@ -138,24 +136,11 @@ void MpiSession::finish(int exit_status) {
   using mpi::check;
   if (finished_) return;
   finished_ = true;
-  std::mutex mutex;
-  std::condition_variable changed;
-  bool finalized = false;
-  std::thread watchdog([&] {
-    std::unique_lock lock(mutex);
-    if (changed.wait_for(lock, kFinalizeTimeout, [&] { return finalized; })) return;
-    std::fprintf(stderr, "regroup: MPI_Finalize does not return; leaving without it\n");
-    _exit(exit_status);
-  });
+  const Deadline deadline(kFinalizeTimeout, "MPI_Finalize does not return; leaving without it",
+                          exit_status);
   check(MPI_Comm_free(&handles_->node), "MPI_Comm_free");
   check(MPI_Comm_free(&handles_->all), "MPI_Comm_free");
   check(MPI_Finalize(), "MPI_Finalize");
-  {
-    const std::lock_guard lock(mutex);
-    finalized = true;
-  }
-  changed.notify_one();
-  watchdog.join();
 }
 
 std::string mpi_description() {

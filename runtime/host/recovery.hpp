@@ -11,8 +11,8 @@ namespace regroup {
 
 // All times are CLOCK_MONOTONIC's, which the ranks of one machine share.
 struct Recovery {
-  Epoch epoch;  // of the view that was entered
-  RankSet lost;
+  Epoch epoch;   // of the view that was entered
+  RankSet lost;  // but not those that had said their last word
   RankSet joined;
   // This rank's own evidence against the first rank that it had any against; none: it was told.
   std::optional<EvidenceKind> evidence;

@@ -327,6 +327,29 @@ TEST_F(FailureDetectorAlone, LeavingIsBoundedAndCanBeRepeated) {
   detector_->set_members({RankId{0}});
 }
 
+TEST_F(FailureDetectorAlone, LooksAtSomethingElseInItsOwnTime) {
+  constexpr Nanoseconds kPeriod = 5 * kMillisecond;
+  std::mutex mutex;
+  std::vector<Nanoseconds> looks;
+  options_.look_period = kPeriod;
+  options_.look = [&] {
+    const std::lock_guard lock(mutex);
+    looks.push_back(monotonic_now());
+  };
+  const auto looked = [&] {
+    const std::lock_guard lock(mutex);
+    return looks.size();
+  };
+  start();
+  ASSERT_TRUE(eventually([&] { return looked() >= 5; }));
+  detector_->set_members({RankId{0}});  // nobody is left to be watched
+  detector_->leave();
+  const std::size_t before = looked();
+  ASSERT_TRUE(eventually([&] { return looked() >= before + 5; }));
+  detector_.reset();
+  for (std::size_t i = 1; i < looks.size(); ++i) EXPECT_GE(looks[i] - looks[i - 1], kPeriod);
+}
+
 TEST_F(FailureDetectorAlone, ItsThreadHasANameAndNoSignals) {
   start();
   const auto status_of_thread = [] {

@@ -6,12 +6,14 @@
 #include <csignal>
 #include <functional>
 #include <string>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/host/call_watch.hpp"
 #include "tests/host/memory_transport.hpp"
 
 namespace regroup {
@@ -319,6 +321,36 @@ std::vector<std::string> arrived(MemoryNetwork& network, RankId rank) {
     texts.emplace_back(reinterpret_cast<const char*>(frame.data()), frame.size());
   }
   return texts;
+}
+
+// The thread inside never comes back, so the child ends while it sleeps there.
+TEST(FaultyTransport, NeverReturnsOnceItIsWedged) {
+  for (const int call : {0, 1, 2}) {
+    const Child child = in_child([call] {
+      MemoryNetwork network(2);
+      MemoryTransport wire(network, RankId{0});
+      FaultInjector injector(plan_of("wedge:rank=0,after-shards=3"), RankId{0});
+      FaultyTransport transport(wire, injector);
+      const auto ignore = [](RankId, std::span<const std::byte>) {};
+      injector.computed(2);
+      if (transport.poll(ignore, 10) != 0 || wire.polls() != 1) return 1;
+      injector.computed(1);
+      std::atomic<pid_t> caller = 0;
+      std::thread([&] {
+        caller = gettid();
+        if (call == 0) transport.poll(ignore, 10);
+        if (call == 1) transport.flush();
+        if (call == 2) transport.send(RankId{1}, frame_of("a"));
+        _exit(2);
+      }).detach();
+      for (auto thread = activity_of(caller); !thread || thread->is_ready;) {
+        thread = activity_of(caller);
+      }
+      _exit(wire.polls() == 1 ? 7 : 3);
+    });
+    EXPECT_TRUE(went_on(child)) << call << ": " << child.status;
+    EXPECT_EQ(child.said, "regroup: injected: rank 0 wedged after 3 shards\n");
+  }
 }
 
 TEST(FaultyTransport, SendsTwice) {

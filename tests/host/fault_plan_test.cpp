@@ -49,6 +49,22 @@ TEST(FaultPlan, StopsForATime) {
   EXPECT_EQ(fault.duration, 3 * kSecond);
 }
 
+TEST(FaultPlan, WedgesOnce) {
+  const Fault fault = only("wedge:rank=2,after-shards=5");
+  EXPECT_EQ(fault.action, FaultAction::kWedge);
+  EXPECT_EQ(fault.point, FaultPoint::kAfterShards);
+  EXPECT_TRUE(fault.is_single());
+  EXPECT_TRUE(parse_fault_plan({"wedge:coordinator,at=1s"})->needs_run_directory());
+}
+
+TEST(FaultPlan, ARankAloneHasNothingToBeWedgedIn) {
+  const auto plan = parse_fault_plan({"wedge:rank=0,at=1s"});
+  EXPECT_TRUE(check_ranks(*plan, 2));
+  const auto alone = check_ranks(*plan, 1);
+  ASSERT_FALSE(alone);
+  EXPECT_THAT(alone.error(), HasSubstr("start more"));
+}
+
 TEST(FaultPlan, SlowsAndMeddlesWithMessagesFromTheStartOn) {
   const Fault slow = only("slow:rank=1,factor=2.5");
   EXPECT_EQ(slow.action, FaultAction::kSlow);
@@ -113,7 +129,7 @@ TEST(FaultPlan, RefusesWhatMakesNoSenseOnOneLine) {
       {"", {"''", "kill:rank=2", "choose kill, stop"}},
       {"kill", {"'kill'", "':'"}},
       {"rank=1,kill:at=1s", {"does not begin with a fault"}},
-      {"explode:rank=1", {"unknown fault 'explode'", "kill, stop, slow", "or late-results"}},
+      {"explode:rank=1", {"unknown fault 'explode'", "kill, stop, wedge, slow", "or late-results"}},
       {"gpu-error:rank=0", {"this version cannot inject 'gpu-error'", "choose kill"}},
       {"disk-full:after=3", {"this version cannot inject 'disk-full'", "choose kill"}},
       {"kill:", {"''", "rank=N"}},
@@ -144,6 +160,10 @@ TEST(FaultPlan, RefusesWhatMakesNoSenseOnOneLine) {
       {"stop:rank=1,at=1s", {"how long", "for=2s"}},
       {"stop:rank=1,at=1s,for=2", {"for=", "'2'"}},
       {"stop:rank=1,at=1s,for=2s,for=3s", {"for= is given twice"}},
+      {"wedge:rank=1", {"when", "after-shards=N"}},
+      {"wedge:rank=1,at=1s,for=2s", {"'for=2s'", "wedge"}},
+      {"wedge:rank=1,at=end", {"calls MPI no more"}},
+      {"wedge:coordinator,after-shards=3", {"after-shards=", "rank=N"}},
       {"slow:rank=1", {"how slow", "factor=10"}},
       {"slow:rank=1,factor=0.5", {"factor=", "'0.5'"}},
       {"slow:rank=1,factor=inf", {"'inf'"}},

@@ -431,8 +431,87 @@ TEST(HostLoop, RemembersARecoveryAndBeginsItsThreadsAsAsked) {
   EXPECT_LE(recovery.detected, recovery.revoked);
   EXPECT_LE(recovery.revoked, recovery.entered);
   EXPECT_LE(recovery.entered, recovery.resumed.value());
-  EXPECT_EQ(threads.size(), 2u);  // the companion, and the one that takes the fence
+  EXPECT_GE(threads.size(), 2u);  // the companion, and each that takes the fence
   EXPECT_FALSE(threads.contains(std::this_thread::get_id()));
+}
+
+TEST(HostLoop, WhoHasSaidItsLastWordIsNotLost) {
+  constexpr RankId kThird{2};
+  MemoryNetwork network(3);
+  RankSet lost;
+  HostHooks hooks;
+  hooks.take_fence = [](const FenceRequest& request) {
+    return FenceAnswer{request.epoch, Buffer(request.content.view())};
+  };
+  hooks.on_view = [&](const View&, const RankSet& ranks) { lost = ranks; };
+  Rank rank(network, kFirst,
+            {.on_tick =
+                 [](Context& context) {
+                   if (context.view().epoch == Epoch{2}) context.finish({0, ""});
+                 }},
+            std::move(hooks));
+
+  rank.loop.learn({kThird, EvidenceKind::kLeft});
+  rank.loop.learn({kThird, EvidenceKind::kConfirmed});
+  rank.loop.learn({kSecond, EvidenceKind::kConfirmed});
+  EXPECT_EQ(rank.loop.run().exit_status, 0);
+
+  ASSERT_EQ(rank.loop.recoveries().size(), 1u);
+  EXPECT_EQ(rank.loop.recoveries().front().lost, RankSet{kSecond});
+  EXPECT_EQ(rank.loop.recoveries().front().evidence, EvidenceKind::kConfirmed);
+  EXPECT_EQ(lost, RankSet{kSecond});
+}
+
+TEST(HostLoop, ACallOfTheTransportThatDoesNotReturnIsSeen) {
+  MemoryNetwork network(1);
+  std::promise<void> entered;
+  std::promise<void> let_go;
+  Rank rank(network, kFirst, {.on_tick = [](Context& context) { context.finish({0, ""}); }});
+  rank.transport.during_poll = [&, first = true]() mutable {
+    if (!std::exchange(first, false)) return;
+    entered.set_value();
+    let_go.get_future().wait();
+  };
+
+  std::future<Outcome> outcome = std::async(std::launch::async, [&] { return rank.loop.run(); });
+  wait_for(entered.get_future());
+  for (int i = 0; i < CallWatch::kLooks; ++i) EXPECT_FALSE(rank.loop.transport_calls().look());
+  const auto until = std::chrono::steady_clock::now() + kDeadline;
+  bool seen = false;
+  while (!seen && std::chrono::steady_clock::now() < until) {
+    seen = rank.loop.transport_calls().look();
+  }
+  let_go.set_value();
+
+  EXPECT_TRUE(seen);
+  EXPECT_EQ(outcome.get().exit_status, 0);
+  EXPECT_FALSE(rank.loop.transport_calls().look());
+}
+
+// It holds the lock as well, but MPI has no part in it.
+TEST(HostLoop, WhatAMessageSetsOffIsNoCallOfTheTransport) {
+  MemoryNetwork network(2);
+  std::promise<void> entered;
+  std::promise<void> let_go;
+  const auto finish = [](Context& context, WorkResult&) { context.finish({0, ""}); };
+  Rank slow(network, kFirst, {.on_message = [&](Context& context, RankId, MessageKind) {
+              entered.set_value();
+              let_go.get_future().wait();
+              context.finish({0, ""});
+            }});
+  Rank other(network, kSecond,
+             {.on_start = [](Context& context) { send(context, kFirst, MessageKind::kLease); },
+              .on_work_wanted = one_order(),
+              .on_work_finished = finish});
+
+  std::future<Outcome> outcome = std::async(std::launch::async, [&] { return slow.loop.run(); });
+  EXPECT_EQ(other.loop.run().exit_status, 0);
+  wait_for(entered.get_future());
+  for (int i = 0; i < 10 * CallWatch::kLooks; ++i) {
+    EXPECT_FALSE(slow.loop.transport_calls().look());
+  }
+  let_go.set_value();
+  EXPECT_EQ(outcome.get().exit_status, 0);
 }
 
 TEST(HostLoop, LeavesOnlyOnceItsLastFramesHaveLeft) {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -54,6 +55,7 @@ class MemoryTransport : public Transport {
   void flush() override {}
   std::size_t poll(const FrameHandler& handler, std::size_t frames_max) override {
     ++polls_;
+    if (during_poll) during_poll();
     if (polls_ >= backlog_leaves_at_poll_) backlog_bytes_ = 0;
     const auto frames = network_->take(self_, frames_max);
     for (const auto& [from, frame] : frames) handler(from, frame.view());
@@ -67,6 +69,8 @@ class MemoryTransport : public Transport {
     backlog_leaves_at_poll_ = polls;
   }
   std::uint64_t polls() const { return polls_; }
+
+  std::function<void()> during_poll;  // may be empty
 
   // Finds the rank dead when it is asked next.
   void pretend_death(RankId rank) { death_ = rank; }

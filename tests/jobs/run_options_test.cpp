@@ -57,6 +57,19 @@ TEST(RunOptions, ReachTheSchedulerAndTheBinding) {
   EXPECT_TRUE(options->json());
 }
 
+TEST(RunOptions, TheWedgeTimeoutIsInWholeSecondsAndMayBeNever) {
+  EXPECT_EQ(parse({})->wedge_timeout_seconds, 10u);
+  EXPECT_EQ(parse({"--wedge-timeout", "0"})->wedge_timeout_seconds, 0u);
+  EXPECT_EQ(parse({"--wedge-timeout", "86400"})->wedge_timeout_seconds, 86400u);
+  for (const char* text : {"-1", "0.5", "10s", "86401", ""}) {
+    const auto options = parse({"--wedge-timeout", text});
+    ASSERT_FALSE(options) << text;
+    EXPECT_NE(options.error().find("--wedge-timeout takes a whole number from 0 to 86400"),
+              std::string::npos)
+        << options.error();
+  }
+}
+
 TEST(RunOptions, EveryPolicyAndBindingThatIsOfferedIsTaken) {
   for (const char* policy : {"dynamic", "affinity", "static", "peer"}) {
     EXPECT_TRUE(parse({"--schedule", policy})->schedule_options()) << policy;

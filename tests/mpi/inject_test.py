@@ -169,6 +169,64 @@ class Kill(Inject):
             self.lost(ended)
 
 
+class Wedge(Inject):
+    """A rank's MPI never returns, its detector notices and ends it, and the others go on as after a death."""
+
+    def wedge(self, fault, *more, **settings):
+        return self.inject(fault, more=("--wedge-timeout", 1, *more), **settings)
+
+    def ended_itself(self, ended, *ranks):
+        lines = [f"regroup: rank {rank} has been stuck inside MPI for 1 s: it ends, so that the others go on"
+                 for rank in ranks]
+        self.assertEqual(sorted(line for line in ended.own_lines() if "stuck" in line), lines, ended)
+
+    def test_a_worker_and_the_coordinator(self):
+        for rank in (2, 0):
+            with self.subTest(rank=rank):
+                directory = self.new_dir()
+                ended = self.wedge(f"wedge:rank={rank},after-shards=10", dir=directory)
+                self.assertEqual(self.struck(ended), [f"rank {rank} wedged after 10 shards"], ended)
+                self.ended_itself(ended, rank)
+                self.survived(ended, 1, directory)
+                self.assertEqual([(recovery["lost"], recovery["evidence"])
+                                  for recovery in self.status_of(directory)["recoveries"]], [([rank], "dead")])
+
+    def test_one_whose_peer_has_died(self):
+        """As it happens: MPI does not return because of a peer's death."""
+        ended = self.wedge("kill:rank=1,at=200ms,wedge:rank=3,at=agreement")
+        self.ended_itself(ended, 3)
+        self.survived(ended, 2)
+
+    def test_one_that_the_end_waits_for(self):
+        """The others have done all the work by then, and one has gone; it is not lost with the stuck one."""
+        ended = self.inject("kill:rank=0,at=200ms,wedge:rank=2,at=election", shards=100,
+                            more=("--wedge-timeout", 3))
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        status = self.status_of("run")
+        self.assertEqual(status["failures_survived"], 2, ended)
+        self.assertEqual([recovery["lost"] for recovery in status["recoveries"]], [[0], [2]])
+        self.assertEqual([recovery["evidence"] for recovery in status["recoveries"]], ["dead", "dead"])
+
+    def test_all(self):
+        ended = self.wedge("wedge:all-but=0,at=200ms,wedge:rank=0,at=200ms")
+        self.ended_itself(ended, *range(RANKS))
+        self.lost(ended)
+
+    def test_a_stopped_rank_is_not_stuck(self):
+        """Whatever it was about when it was stopped, and for however long."""
+        ended = self.wedge("stop:rank=1,at=100ms,for=3s", shards=1000)
+        self.ended_itself(ended)
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertEqual(self.status_of("run")["failures_survived"], 0)
+
+    def test_under_mpirun(self):
+        """Without the supervisor's options mpirun ends all, and says so by its status."""
+        ended = self.wedge("wedge:rank=2,after-shards=10", direct=True, shards=SHARDS_FOR_LONG)
+        self.ended_itself(ended, 2)
+        self.assertNotEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertNotEqual(self.status_of("run")["state"], "done")
+
+
 class Survivable(Inject):
     def test_what_does_not_kill_changes_nothing(self):
         plain = self.summary(*self.words()[1:-4], "--progress", "none", ranks=RANKS,
@@ -205,7 +263,7 @@ class Refused(Inject):
         for fault, *names in (
                 ("explode:rank=1", "explode", "kill"), ("kill:rank=1", "when", "at=TIME"),
                 ("kill:rank=4,at=1s", "rank 4", "0 to 3"), ("gpu-error:rank=0", "gpu-error"),
-                ("", "''")):
+                ("wedge:rank=1,at=end", "MPI"), ("", "''")):
             for direct in (False, True):
                 with self.subTest(fault=fault, direct=direct):
                     before = self.listing()
