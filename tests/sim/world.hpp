@@ -22,6 +22,14 @@
 
 namespace regroup::sim {
 
+// Control messages of one rank from the first death on, without those on the state of links.
+struct ControlTraffic {
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;
+  std::uint64_t revokes = 0;  // of both
+  std::uint64_t bytes = 0;    // of both
+};
+
 struct Report {
   std::optional<std::string> violation;
   std::uint64_t trace_hash = 0;  // of every event and frame, in order (I14)
@@ -30,7 +38,10 @@ struct Report {
   std::uint64_t frames = 0;
   std::size_t frames_in_flight_max = 0;
   Nanoseconds time_bound = 0;
-  int exit_status = -1;  // of rank 0; -1: it was killed
+  int exit_status = -1;                 // of rank 0; -1: it was killed
+  std::vector<ControlTraffic> control;  // by rank
+  std::optional<Nanoseconds> first_death;
+  Nanoseconds last_view = 0;  // when a rank last entered one
   Probes probes;
 };
 
@@ -62,6 +73,7 @@ class World {
     RankId from;             // kFrame
     std::uint32_t slot = 0;  // kFrame: where its bytes are
     bool damaged = false;
+    bool handled = false;     // kFrame: its receiver has found the time for it
     EvidenceKind evidence{};  // kEvidence, about `from`
     std::uint32_t fault = 0;  // kFault, kPartition: its number
   };
@@ -77,6 +89,7 @@ class World {
     bool started = false;
     bool ended = false;
     Nanoseconds paused_until = 0;
+    Nanoseconds handles_until = 0;  // frames that it sends or that have come
     const Fault* dies_sending = nullptr;
     std::uint32_t frames_to_lose = 0;
     bool open = false;
@@ -97,6 +110,7 @@ class World {
   void happen(const Happening& happening);
   void start(RankId id);
   void tick(RankId id);
+  bool finds_time(const Happening& happening);
   void frame_arrives(const Happening& happening);
   void computed(RankId id);
   void befall(const Fault& fault);
@@ -124,6 +138,7 @@ class World {
 
   void observe_options();
   void observe_sent(RankId to, const Frame& frame);
+  void count_control(RankId rank, const Frame& frame, std::uint64_t ControlTraffic::*way);
   void observe_events();
   void trace(const Happening& happening);
   void note(std::uint64_t value) { report_.trace_hash = scatter(report_.trace_hash ^ value); }
