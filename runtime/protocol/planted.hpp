@@ -23,6 +23,8 @@ enum class PlantedBug : std::uint8_t {
   kQuorumTooSmall,    // goes on with one answer less than a quorum
   kSuspicionIsDeath,  // counts who is silent as dead
   kAdoptOldView,      // enters views that it has left behind
+  kAnswerForOthers,   // answers for ranks in its charge that it has not heard
+  kForgetMerged,      // merged answers do not say what others had accepted before
   // node and link
   kDeliverOldEpoch,    // hands on frames of an epoch that has ended
   kDeliverRevoked,     // hands on frames of an epoch that is coming to its end
@@ -46,7 +48,7 @@ enum class PlantedBug : std::uint8_t {
   kSaveUsedUpState,   // saves what the result has used up
 };
 
-inline constexpr std::array<std::string_view, 26> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 28> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -55,6 +57,8 @@ inline constexpr std::array<std::string_view, 26> kPlantedBugNames{
     "quorum-too-small",
     "suspicion-is-death",
     "adopt-old-view",
+    "answer-for-others",
+    "forget-merged",
     "deliver-old-epoch",
     "deliver-revoked",
     "deliver-duplicates",

@@ -23,6 +23,7 @@ struct Arguments {
   double handling_us = 2;
   double token_us = 0.002;
   bool all_see_it = false;
+  TreeOptions tree;
 };
 
 constexpr double kNanosecondsEach = 1e3;  // microsecond
@@ -40,6 +41,7 @@ WorldOptions world(std::uint32_t ranks, const Arguments& arguments) {
   options.seed = ranks;
   options.ranks = ranks;
   options.vector_clocks = false;
+  options.tree = arguments.tree;
   options.network.delay = nanoseconds(arguments.delay_us);
   options.network.handling = nanoseconds(arguments.handling_us);
   options.network.reorders = true;
@@ -88,6 +90,9 @@ int main(int argc, char** argv) {
   app.add_option("--handling-us", arguments.handling_us, "Of a message, at each end");
   app.add_option("--token-us", arguments.token_us, "To take the fencing token");
   app.add_flag("--all-see-it", arguments.all_see_it, "Every rank sees the death itself");
+  app.add_option("--star-ranks-max", arguments.tree.star_ranks_max,
+                 "Views of which no tree is made");
+  app.add_option("--fanout", arguments.tree.fanout, "Of the tree")->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   fmt::print("{:>6} {:>9} {:>9} {:>9} {:>10} {:>9} {:>9} {:>10} {:>10}\n", "ranks", "sent",
              "received", "revokes", "kB", "all", "w/o rev.", "all kB", "us");

@@ -35,7 +35,8 @@ constexpr Planted kPlanted[] = {
     {PlantedBug::kKeepLeases, "I9 "},        {PlantedBug::kKeepOldParts, "I7 "},
     {PlantedBug::kReportBeforeParts, "I8 "}, {PlantedBug::kAcknowledgeEarly, "I7 "},
     {PlantedBug::kSkipCatchUp, "I7 "},       {PlantedBug::kLoseRecords, "I7 "},
-    {PlantedBug::kSaveUsedUpState, "I8 "},
+    {PlantedBug::kSaveUsedUpState, "I8 "},   {PlantedBug::kAnswerForOthers, "I2 "},
+    {PlantedBug::kForgetMerged, "I2 "},
 };
 static_assert(std::size(kPlanted) == kPlantedBugNames.size() - 1, "a bug without a line here");
 

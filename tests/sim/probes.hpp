@@ -68,8 +68,12 @@ enum class Probe : std::uint8_t {
   kLateTick,
   kSlowOrder,
   kManyFaults,
+  kRequestPassedOn,
+  kAnswersMerged,
+  kDecisionPassedOn,
+  kKilledInTree,  // between asking others and answering
 };
-inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kManyFaults) + 1;
+inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kKilledInTree) + 1;
 
 constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a reordered frame was held",
@@ -130,6 +134,10 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a rank looked at its clock late",
     "an order took long",
     "a run had ten faults or more",
+    "a rank asked others on behalf of a proposer",
+    "a rank answered for others",
+    "a decision went through others",
+    "a rank that had asked others was killed before it answered",
 };
 
 class Probes {

@@ -33,6 +33,16 @@ NetworkOptions draw_network(Random random) {
   return network;
 }
 
+// In half of the worlds few ranks agree as many would.
+TreeOptions draw_tree(Random& random, std::uint32_t ranks) {
+  TreeOptions tree;
+  const bool small = random.chance(0.5);
+  const std::uint32_t star_ranks_max = random.pick({0u, 0u, 4u});
+  const std::uint32_t fanout = random.pick({1u, 2u, 2u, 3u});
+  if (!small || ranks > kRanksOfStormMax) return tree;
+  return {star_ranks_max, fanout};
+}
+
 ScheduleOptions draw_schedule(Random random) {
   ScheduleOptions schedule;
   schedule.policy =
@@ -258,6 +268,7 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
   if (cluster.chance(0.25)) {
     options.slow_rank = RankId{static_cast<std::uint32_t>(cluster.below(options.ranks))};
   }
+  options.tree = draw_tree(cluster, options.ranks);
   options.schedule = draw_schedule(Random(seed, kScheduleStream));
   if (overrides.policy) options.schedule.policy = *overrides.policy;
   options.network = draw_network(Random(seed, kNetworkStream));

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "runtime/protocol/agreement.hpp"
 #include "runtime/protocol/check.hpp"
 #include "runtime/protocol/wire.hpp"
 
@@ -95,7 +96,8 @@ void World::make_rank(RankId self) {
                                  .ranks = options_.ranks,
                                  .vector_clocks = options_.vector_clocks,
                                  .record_events = true,
-                                 .give_up_after = options_.failures.give_up_after};
+                                 .give_up_after = options_.failures.give_up_after,
+                                 .tree = options_.tree};
   Buffer description;
   if (self == RankId{0}) description = Buffer(std::as_bytes(std::span(kDescription)));
   auto service =
@@ -269,6 +271,7 @@ void World::kill(RankId id) {
   agreement_.rank_killed(id);
   if (!report_.first_death) report_.first_death = now_;
   Rank& rank = ranks_[id.value];
+  if (rank.asks_for_another) report_.probes.hit(Probe::kKilledInTree);
   rank.ended = true;
   --ranks_running_;
   checkers_.rank_killed(id);
@@ -622,6 +625,7 @@ void World::observe_sent(RankId to, const Frame& frame) {
   Probes& probes = report_.probes;
   if (frame.header.flags & kFlagMoreFollows) probes.hit(Probe::kMessageFragmented);
   Reader reader(frame.body);
+  observe_agreement(frame);
   switch (frame.header.kind) {
     case MessageKind::kRecall:
       probes.hit(Probe::kRecall);
@@ -657,6 +661,38 @@ void World::observe_sent(RankId to, const Frame& frame) {
     case MessageKind::kAnnounce:
       reader.get<StageId>();
       if (reader.get_range().count != 0) probes.hit(Probe::kRunningAnnounced);
+      return;
+    default:
+      return;
+  }
+}
+
+// What is carried by a tree.
+void World::observe_agreement(const Frame& frame) {
+  Probes& probes = report_.probes;
+  Rank& rank = ranks_[frame.header.from.value];
+  Reader reader(frame.body);
+  const auto last = [&] { return get_other_ranks(reader, options_.ranks).value_or(RankSet()); };
+  switch (frame.header.kind) {
+    case MessageKind::kPrepare:
+    case MessageKind::kAccept:
+      reader.get<Epoch>();
+      rank.asks_for_another = proposer_of(reader.get<Ballot>()) != frame.header.from;
+      if (rank.asks_for_another) probes.hit(Probe::kRequestPassedOn);
+      return;
+    case MessageKind::kPromise:
+      rank.asks_for_another = false;
+      return;
+    case MessageKind::kAccepted:
+      rank.asks_for_another = false;
+      reader.get<Epoch>();
+      reader.get<Ballot>();
+      if (!last().empty()) probes.hit(Probe::kAnswersMerged);
+      return;
+    case MessageKind::kDecide:
+      rank.asks_for_another = false;
+      (void)get_view(reader, options_.ranks);
+      if (!last().empty()) probes.hit(Probe::kDecisionPassedOn);
       return;
     default:
       return;

@@ -95,7 +95,8 @@ class World {
     bool open = false;
     bool computing = false;
     std::uint64_t damaged_frames = 0;
-    StageId asked_in_stage;  // its latest steal request
+    bool asks_for_another = false;  // has passed a ballot on, and not yet answered
+    StageId asked_in_stage;         // its latest steal request
     std::vector<Happening> before_start;
     std::unique_ptr<PretendExecutor> executor;
     std::unique_ptr<Node> node;
@@ -138,6 +139,7 @@ class World {
 
   void observe_options();
   void observe_sent(RankId to, const Frame& frame);
+  void observe_agreement(const Frame& frame);
   void count_control(RankId rank, const Frame& frame, std::uint64_t ControlTraffic::*way);
   void observe_events();
   void trace(const Happening& happening);

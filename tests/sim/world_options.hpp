@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/protocol/agreement.hpp"
 #include "runtime/protocol/frame.hpp"
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/rank_set.hpp"
@@ -112,6 +113,7 @@ struct WorldOptions {
   NetworkOptions network;
   JobOptions job;
   bool vector_clocks = true;
+  TreeOptions tree;  // of the agreement on views
 
   // A rank looks at its clock this often, give or take 20 %.
   Nanoseconds tick_period = 100 * kMicrosecond;
