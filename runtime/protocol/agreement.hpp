@@ -34,7 +34,7 @@ struct TreeOptions {
   // each way.
   std::uint32_t star_ranks_max = 16;
   // Else each asks so many, who ask the others. At least 1.
-  std::uint32_t fanout = 4;
+  std::uint32_t fanout = 8;
 };
 
 // What some ranks answer to one phase of a ballot.

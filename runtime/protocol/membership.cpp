@@ -612,9 +612,14 @@ bool Membership::on_decide(Reader& reader, Output& output) {
   if (view->epoch > known || (planted(PlantedBug::kAdoptOldView) && view->epoch < known)) {
     adopt(*view, output);
   }
+  // Whatever it has known before: those in its charge may not. Once: a copy of the message that was
+  // passed on again by each would be multiplied from rank to rank.
+  const View& latest = excluded_by_ ? *excluded_by_ : view_;
+  if (std::exchange(passed_on_epoch_, latest.epoch) != latest.epoch) passed_on_.clear();
   charge->erase(options_.self);
-  // Whatever it has known before: those in its charge may not.
-  pass_on_view(excluded_by_ ? *excluded_by_ : view_, std::move(*charge), {}, output);
+  charge->erase_all(passed_on_);
+  passed_on_.insert_all(*charge);
+  pass_on_view(latest, std::move(*charge), {}, output);
   return true;
 }
 

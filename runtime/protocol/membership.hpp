@@ -210,6 +210,8 @@ class Membership {
   std::optional<Proposal> proposal_;
   std::optional<Relay> relay_;
 
+  Epoch passed_on_epoch_;
+  RankSet passed_on_;                // who were told the view of that epoch for another rank
   std::optional<View> excluded_by_;  // the view that this rank is not in
   Nanoseconds join_at_ = 0;
   std::uint32_t join_turn_ = 0;

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
                         kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
-                        kRareStream = 18;
+                        kRareStream = 18, kTreeStream = 19;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
@@ -214,6 +214,39 @@ RarePaths draw_rare_paths(Random& random) {
   return rare;
 }
 
+// A death, and more while the rest agrees on it. Those that are to die when they have others
+// promise, vote or enter a view are many, for most never do.
+FailureOptions draw_deaths_in_tree(Random random, WorldOptions& world) {
+  using Kind = Fault::Kind;
+  world.tree = {.star_ranks_max = 0, .fanout = random.pick({1u, 2u, 3u, 4u, 8u})};
+  if (world.ranks > kRanksOfStormMax) world.tree.fanout = std::max(2u, world.tree.fanout);
+  FailureOptions failures;
+  failures.witnesses = random.pick({1.0, 0.1, 0.0});
+  failures.evidence_delay_max = static_cast<Nanoseconds>(random.log_uniform(10e3, 20e6));
+  failures.suspect_after = static_cast<Nanoseconds>(random.log_uniform(5e6, 50e6));
+  failures.control_loss = random.pick({0.0, 0.0, 0.0, 0.02});
+  const auto any_rank = [&] {
+    return RankId{static_cast<std::uint32_t>(random.below(world.ranks))};
+  };
+  const auto first = static_cast<Nanoseconds>(random.log_uniform(100e3, 50e6));
+  failures.faults.push_back({.kind = Kind::kKill, .rank = any_rank(), .at = first});
+  for (std::uint32_t armed = world.ranks / 3; armed != 0; --armed) {
+    const MessageKind sending =
+        random.pick({MessageKind::kPrepare, MessageKind::kPrepare, MessageKind::kAccept,
+                     MessageKind::kAccept, MessageKind::kDecide});
+    failures.faults.push_back(
+        {.kind = Kind::kKillSending, .rank = any_rank(), .at = first, .sending = sending});
+  }
+  for (std::uint64_t more = random.below(4); more != 0; --more) {
+    const auto at = first + static_cast<Nanoseconds>(random.log_uniform(10e3, 30e6));
+    failures.faults.push_back({.kind = random.pick({Kind::kKill, Kind::kPause}),
+                               .rank = any_rank(),
+                               .at = at,
+                               .duration = static_cast<Nanoseconds>(random.log_uniform(1e6, 1e9))});
+  }
+  return failures;
+}
+
 // What goes wrong beyond draw_failures, on streams of its own.
 void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
   if (options.ranks == 1) return;
@@ -278,6 +311,10 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
     options.failures = draw_failures(Random(seed, kFailuresStream), options);
     draw_more_failures(seed, options);
   }
+  if (overrides.deaths_in_tree && options.ranks > 1) {
+    options.upset = Upset::kNone;
+    options.failures = draw_deaths_in_tree(Random(seed, kTreeStream), options);
+  }
   return options;
 }
 
@@ -287,6 +324,7 @@ std::string reproduce(std::uint64_t seed, const Overrides& overrides) {
   command += fmt::format(" --seed {}", seed);
   if (overrides.ranks) command += fmt::format(" --ranks {}", *overrides.ranks);
   if (overrides.policy) command += fmt::format(" --policy {}", name_of(*overrides.policy));
+  if (overrides.deaths_in_tree) command += " --deaths-in-tree";
   return command + " --trace";
 }
 
