@@ -644,6 +644,8 @@ void Membership::adopt(const View& view, Output& output) {
     return;
   }
   excluded_by_.reset();
+  // The others went on without its copy, which is not told of again, be it in the next moment.
+  if (view.joined.contains(options_.self)) ledger_ = 0;
   view_ = view;
   state_ = State::kStable;
   output.installed = true;
