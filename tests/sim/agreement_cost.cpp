@@ -23,6 +23,7 @@ struct Arguments {
   double handling_us = 2;
   double token_us = 0.002;
   bool all_see_it = false;
+  double second_after_us = 0;
   TreeOptions tree;
 };
 
@@ -51,6 +52,11 @@ WorldOptions world(std::uint32_t ranks, const Arguments& arguments) {
                  .cost = PretendJob::kCostMax};
   options.failures.faults = {
       {.kind = Fault::Kind::kKill, .rank = RankId{ranks / 2}, .at = kDiesAt}};
+  if (arguments.second_after_us != 0) {
+    options.failures.faults.push_back({.kind = Fault::Kind::kKill,
+                                       .rank = RankId{1},
+                                       .at = kDiesAt + nanoseconds(arguments.second_after_us)});
+  }
   options.failures.evidence_delay_max = 0;
   options.failures.disk_delay = nanoseconds(arguments.token_us);
   if (!arguments.all_see_it) options.failures.only_witness = RankId{ranks / 2 + 1};
@@ -90,6 +96,8 @@ int main(int argc, char** argv) {
   app.add_option("--handling-us", arguments.handling_us, "Of a message, at each end");
   app.add_option("--token-us", arguments.token_us, "To take the fencing token");
   app.add_flag("--all-see-it", arguments.all_see_it, "Every rank sees the death itself");
+  app.add_option("--second-after-us", arguments.second_after_us,
+                 "Rank 1, which has others agree, dies so long after the first");
   app.add_option("--star-ranks-max", arguments.tree.star_ranks_max,
                  "Views of which no tree is made");
   app.add_option("--fanout", arguments.tree.fanout, "Of the tree")->check(CLI::PositiveNumber);

@@ -230,12 +230,19 @@ FailureOptions draw_deaths_in_tree(Random random, WorldOptions& world) {
   };
   const auto first = static_cast<Nanoseconds>(random.log_uniform(100e3, 50e6));
   failures.faults.push_back({.kind = Kind::kKill, .rank = any_rank(), .at = first});
-  for (std::uint32_t armed = world.ranks / 3; armed != 0; --armed) {
+  // Of many ranks, the heads of the largest branches and those just after them.
+  const bool many = world.ranks > kRanksOfStormMax;
+  const std::uint32_t armed = many ? kFaultsOfHugeWorld : world.ranks / 3;
+  for (std::uint32_t i = 0; i < armed; ++i) {
     const MessageKind sending =
         random.pick({MessageKind::kPrepare, MessageKind::kPrepare, MessageKind::kAccept,
                      MessageKind::kAccept, MessageKind::kDecide});
-    failures.faults.push_back(
-        {.kind = Kind::kKillSending, .rank = any_rank(), .at = first, .sending = sending});
+    const std::uint64_t branch = random.below(world.tree.fanout) * world.ranks / world.tree.fanout;
+    const RankId head{static_cast<std::uint32_t>(branch + random.below(3))};
+    failures.faults.push_back({.kind = Kind::kKillSending,
+                               .rank = many ? head : any_rank(),
+                               .at = first,
+                               .sending = sending});
   }
   for (std::uint64_t more = random.below(4); more != 0; --more) {
     const auto at = first + static_cast<Nanoseconds>(random.log_uniform(10e3, 30e6));
