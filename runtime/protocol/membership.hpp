@@ -9,10 +9,14 @@
 //   excluded --lets in by the coordinator--> stable          revoked, excluded --too long--> given
 //   up
 //
-// Revoke: whoever learns of a failure tells its neighbours in a binomial graph over the members,
-// who tell theirs (Bosilca et al., EuroMPI 2016), with what is known of deaths and suspicions.
+// Revoke: whoever learns of a failure tells its neighbours in a binomial graph over the members
+// (Angskun, Bosilca and Dongarra, ISPA 2007), who tell theirs (Bosilca et al., EuroMPI 2016), with
+// what is known of deaths and suspicions.
 // Agree: single-decree Paxos (Lamport, TOCS 16(2), 1998) an epoch, whose decision is the next view.
 // The lowest rank that seems alive proposes at once, the others later, so any proposer may die.
+// Many members are asked, answer and are told through a tree (agreement.hpp): its inner ranks
+// promise and vote for nobody but themselves, and pass on what others have said. The proposer goes
+// round those that are silent, so that a tree is never needed to go on.
 // A quorum is at least half of the members that are not confirmed dead; since such quorums need not
 // meet (the dead cannot answer), no decision counts before it is the content of the next epoch's
 // fencing token, which is made by one atomic create: the file system breaks every tie, and both

@@ -119,8 +119,7 @@ TEST_F(Tree, TheLongestLedgerIsNamedWhereverItIs) {
 // It may have been decided, and only a leaf knows (I5).
 TEST_F(Tree, AProposerTakesUpWhatALeafHasAccepted) {
   prepare();
-  deliver(MessageKind::kAccept, 0, 1);
-  deliver(MessageKind::kAccept, 1, 3);
+  deliver(MessageKind::kAccept, 0, 4);  // whom rank 2 is to ask through rank 3
   net.drop_all();
   net.kill(0);
   net.kill(1);
@@ -190,6 +189,15 @@ TEST_F(Tree, WhoseHeadSeemsSilentIsAskedByAnother) {
   EXPECT_TRUE(net.go_on(kNext, all_but(7, {1, 6}), RankId{0}));
 }
 
+TEST(AgreementTree, WhoSeemsSilentAsksNobody) {
+  Net net(7, kGiveUpAfter, {.star_ranks_max = 0, .fanout = 2});
+  net.lost = [](const Sent& sent) { return sent.to == RankId{1} || sent.from == RankId{1}; };
+  net.learn(0, 1, EvidenceKind::kSuspected);
+  EXPECT_EQ(net.count(MessageKind::kPrepare), 3u) << "to the heads of two branches, and to rank 1";
+  net.settle();  // no time passes
+  EXPECT_TRUE(net.go_on(kNext, all_but(7, {1}), RankId{0}));
+}
+
 // Nobody knows that it is dead: the proposer goes round it, and waits for it alone.
 TEST_F(Tree, OneThatFallsSilentInTheTreeIsGoneRound) {
   net.kill(1);
@@ -247,7 +255,9 @@ TEST_F(Tree, ADecisionThatOneKeepsToItselfIsAskedFor) {
   net.drop(is(MessageKind::kDecide, 0, 1));
   net.settle();
   for (const std::uint32_t rank : {1u, 2u, 3u}) ASSERT_EQ(net.at(rank).view().epoch, Epoch{1});
-  net.pass(Membership::kAskAfter + 2 * kMillisecond, kMillisecond);
+  net.pass(Membership::kAskAfter - kMillisecond, kMillisecond);
+  for (const std::uint32_t rank : {1u, 2u, 3u}) EXPECT_EQ(net.at(rank).view().epoch, Epoch{1});
+  net.pass(2 * kMillisecond, kMillisecond);
   EXPECT_TRUE(net.go_on(kNext, all_but(7, {6}), RankId{0}));
 }
 
