@@ -7,11 +7,6 @@
 #include "runtime/protocol/planted.hpp"
 
 namespace regroup {
-namespace {
-
-constexpr unsigned kRoundShift = 32;
-
-}  // namespace
 
 Membership::Membership(const MembershipOptions& options)
     : options_(options), told_at_(options.ranks, -kTellAgain) {}
@@ -117,7 +112,7 @@ bool Membership::receive(RankId from, MessageKind kind, std::span<const std::byt
     case MessageKind::kAccepted:
       return on_accepted(from, reader, output);
     case MessageKind::kRefuse:
-      return on_refuse(reader);
+      return on_refuse(reader, output);
     default:
       return false;
   }
@@ -126,7 +121,7 @@ bool Membership::receive(RankId from, MessageKind kind, std::span<const std::byt
 void Membership::tell(RankId from, Output& output) {
   if (confirmed_.contains(from) || now_ - told_at_[from.value] < kTellAgain) return;
   told_at_[from.value] = now_;
-  send_view(from, excluded_by_ ? *excluded_by_ : view_, output);
+  send_view(from, excluded_by_ ? *excluded_by_ : view_, {}, output);
 }
 
 // ---- revoke ----
@@ -214,63 +209,213 @@ std::optional<View> Membership::get_next_view(Reader& reader) const {
 bool Membership::on_prepare(RankId from, Reader& reader, Output& output) {
   const auto ballot = reader.get<Ballot>();
   const auto heard = get_knowledge(reader);
-  if (!heard || !reader.complete()) return false;
+  auto charge = get_charge(reader);
+  if (!heard || !charge || !reader.complete()) return false;
   merge(*heard);
   revoke();
-  if (ballot < promised_) {
-    begin(from, MessageKind::kRefuse, output).put(promised_);
-    return true;
-  }
-  promised_ = ballot;
-  if (proposal_ && proposal_->ballot < ballot) proposal_.reset();
-  Writer writer = begin(from, MessageKind::kPromise, output);
-  writer.put(ballot);
-  put_knowledge(writer);
-  writer.put(ledger_);
-  const bool tells = accepted_.has_value() && !planted(PlantedBug::kForgetAccepted);
-  writer.put(tells ? accepted_ballot_ : Ballot{});
-  writer.put(static_cast<std::uint8_t>(tells));
-  if (tells) put_view(writer, *accepted_);
+  if (has_promised_more(from, ballot, output)) return true;
+  take_part(from, {.phase = Phase::kPrepare, .ballot = ballot}, std::move(*charge), output);
   return true;
 }
 
 bool Membership::on_accept(RankId from, Reader& reader, Output& output) {
   const auto ballot = reader.get<Ballot>();
-  const auto value = get_next_view(reader);
-  if (!value || !reader.complete()) return false;
+  auto value = get_next_view(reader);
+  auto charge = get_charge(reader);
+  if (!value || !charge || !reader.complete()) return false;
   revoke();
-  if (ballot < promised_ && !planted(PlantedBug::kVoteTwice)) {
-    begin(from, MessageKind::kRefuse, output).put(promised_);
-    return true;
-  }
+  if (!planted(PlantedBug::kVoteTwice) && has_promised_more(from, ballot, output)) return true;
   if (ballot != accepted_ballot_) progressed_at_ = now_;
-  promised_ = ballot;
-  if (proposal_ && proposal_->ballot < ballot) proposal_.reset();
   accepted_ballot_ = ballot;
   accepted_ = *value;
-  begin(from, MessageKind::kAccepted, output).put(ballot);
+  nag_at_ = now_ + kAskAfter;
+  take_part(from, {.phase = Phase::kAccept, .ballot = ballot, .value = std::move(value)},
+            std::move(*charge), output);
   return true;
+}
+
+bool Membership::has_promised_more(RankId from, Ballot ballot, Output& output) {
+  if (ballot >= promised_) return false;
+  begin(from, MessageKind::kRefuse, output).put(promised_);
+  return true;
+}
+
+// ---- agree: passing it on ----
+
+std::optional<RankSet> Membership::get_charge(Reader& reader) const {
+  auto charge = get_other_ranks(reader, options_.ranks);
+  if (charge && !view_.members.contains_all(*charge)) charge.reset();
+  return charge;
+}
+
+// Answers for itself what it is asked, and asks those in its charge.
+void Membership::take_part(RankId from, Round round, RankSet charge, Output& output) {
+  promised_ = round.ballot;
+  if (proposal_ && proposal_->ballot < round.ballot) proposal_.reset();
+  const bool same = relay_ && relay_->ballot == round.ballot;
+  if (same && relay_->phase > round.phase) return;  // nobody waits for it any more
+  if (!same || relay_->phase < round.phase) {
+    abandon_relay(output);
+    Relay& relay = relay_.emplace();
+    static_cast<Round&>(relay) = std::move(round);
+    relay.answers.ranks.insert(options_.self);
+    if (ledger_ != 0) relay.answers.ledgers.emplace_back(options_.self, ledger_);
+    if (accepted_ && !planted(PlantedBug::kForgetAccepted)) {
+      relay.answers.best_ballot = accepted_ballot_;
+      relay.answers.value = accepted_;
+    }
+    if (planted(PlantedBug::kAnswerForOthers)) relay.answers.ranks.insert_all(charge);
+  }
+  auto asker = std::ranges::find(relay_->askers, from, &Relay::Asker::rank);
+  if (asker == relay_->askers.end()) asker = relay_->askers.insert(asker, {.rank = from});
+  asker->told = 0;
+  if (charge.empty()) {  // one that goes round those who should have been asked by others
+    asker->told = relay_->answers.ranks.size();
+    return send_answer(from, output);
+  }
+  charge.erase(options_.self);
+  charge.erase_all(relay_->charge);
+  if (relay_->charge.insert_all(charge)) relay_->since = now_;
+  ask(*relay_, std::move(charge), {}, output);
+  answer_askers(output);
+}
+
+std::uint32_t Membership::fanout(std::size_t members) const {
+  const bool star = members <= options_.tree.star_ranks_max;
+  return star ? static_cast<std::uint32_t>(members) : options_.tree.fanout;
+}
+
+RankSet Membership::lost_or_silent() const {
+  RankSet set = confirmed_;
+  set.insert_all(suspected_);
+  return set;
+}
+
+// Nobody is to depend on those that seem silent: they are asked, and ask nobody.
+void Membership::ask(Round& round, RankSet ranks, const RankSet& silent, Output& output) {
+  ranks.erase_all(confirmed_);
+  RankSet able = ranks;
+  able.erase_all(suspected_);
+  able.erase_all(silent);
+  ranks.erase_all(able);
+  for (Branch& branch : make_branches(able, fanout(view_.members.size()))) {
+    send_request(round, branch, output);
+    if (!branch.charge.empty()) round.branches.push_back(std::move(branch));
+  }
+  for (const RankId rank : ranks) send_request(round, {rank, {}}, output);
+}
+
+// Takes over whom a rank was to ask that is lost, or seems so.
+void Membership::mend(Round& round, const RankSet& silent, Output& output) {
+  if (round.branches.empty()) return;
+  RankSet orphans = round.take_orphans(lost_or_silent());
+  if (!orphans.empty()) ask(round, std::move(orphans), silent, output);
+}
+
+void Membership::send_request(const Round& round, const Branch& branch, Output& output) const {
+  const bool prepare = round.phase == Phase::kPrepare;
+  Writer writer =
+      begin(branch.head, prepare ? MessageKind::kPrepare : MessageKind::kAccept, output);
+  writer.put(round.ballot);
+  if (prepare) {
+    put_knowledge(writer);
+  } else {
+    put_view(writer, *round.value);
+  }
+  put_other_ranks(writer, branch.charge);
+}
+
+// Its own answer, and those that it has gathered.
+void Membership::send_answer(RankId to, Output& output) const {
+  const Answers& answers = relay_->answers;
+  RankSet others = answers.ranks;
+  others.erase(options_.self);
+  const bool prepare = relay_->phase == Phase::kPrepare;
+  Writer writer = begin(to, prepare ? MessageKind::kPromise : MessageKind::kAccepted, output);
+  writer.put(relay_->ballot);
+  if (!prepare) return put_other_ranks(writer, others);
+  put_knowledge(writer);
+  LedgerPosition own = 0;
+  for (const auto& [rank, ledger] : answers.ledgers) {
+    if (rank == options_.self) own = ledger;
+  }
+  writer.put(own);
+  writer.put(answers.best_ballot);
+  writer.put(static_cast<std::uint8_t>(answers.value.has_value()));
+  if (answers.value) put_view(writer, *answers.value);
+  if (others.empty()) return;
+  put_rank_runs(writer, others);
+  const std::size_t ledgers = answers.ledgers.size() - (own != 0 ? 1 : 0);
+  writer.put(static_cast<std::uint32_t>(ledgers));
+  for (const auto& [rank, ledger] : answers.ledgers) {
+    if (rank == options_.self) continue;
+    writer.put(rank);
+    writer.put(ledger);
+  }
+}
+
+// When all in its charge that seem alive have answered, or after a while; what comes later, at
+// once.
+void Membership::answer_askers(Output& output) {
+  RankSet waited = relay_->charge;
+  waited.erase_all(lost_or_silent());
+  const bool all = relay_->answers.ranks.contains_all(waited);
+  if (!all && now_ - relay_->since < kGatherPatience) return;
+  const std::size_t count = relay_->answers.ranks.size();
+  for (Relay::Asker& asker : relay_->askers) {
+    if (std::exchange(asker.told, count) != count) send_answer(asker.rank, output);
+  }
+}
+
+// For the sake of a higher ballot: who waits for an answer need not.
+void Membership::abandon_relay(Output& output) {
+  if (!relay_) return;
+  for (const Relay::Asker& asker : relay_->askers) {
+    if (asker.told == 0 && relay_->ballot < promised_) {
+      begin(asker.rank, MessageKind::kRefuse, output).put(promised_);
+    }
+  }
+  relay_.reset();
+}
+
+void Membership::collect(Phase phase, Ballot ballot, Answers answers, Output& output) {
+  const auto is_meant = [&](const auto& round) {
+    return round && round->ballot == ballot && round->phase == phase;
+  };
+  if (is_meant(proposal_)) {
+    suspected_.erase_all(answers.ranks);
+    if (planted(PlantedBug::kIgnoreAccepted)) answers.value.reset();
+    proposal_->answers.add(answers);
+  } else if (is_meant(relay_)) {
+    if (planted(PlantedBug::kForgetMerged)) answers.value.reset();
+    relay_->answers.add(answers);
+  } else {
+    return;
+  }
+  advance(output);
 }
 
 // ---- agree: proposer ----
 
 void Membership::propose(Output& output) {
-  const std::uint64_t round = (promised_.value >> kRoundShift) + 1;
+  const std::uint64_t round = (promised_.value >> kBallotRoundShift) + 1;
   proposal_.emplace();
-  proposal_->ballot = Ballot{round << kRoundShift | options_.self.value};
+  proposal_->ballot = Ballot{round << kBallotRoundShift | options_.self.value};
   proposal_->since = now_;
-  proposal_->ledgers.emplace_back(options_.self, ledger_);
+  proposal_->answers.ranks.insert(options_.self);
+  if (ledger_ != 0) proposal_->answers.ledgers.emplace_back(options_.self, ledger_);
   promised_ = proposal_->ballot;
   if (accepted_) {
-    proposal_->best_ballot = accepted_ballot_;
-    proposal_->value = accepted_;
+    proposal_->answers.best_ballot = accepted_ballot_;
+    proposal_->answers.value = accepted_;
   }
-  proposal_->answered.insert(options_.self);
+  abandon_relay(output);
   send_phase(output);
   advance(output);
 }
 
-// To every member that may be alive and has not answered in this phase.
+// To every member that may be alive and has not answered in this phase: through each other at
+// first, later each by itself.
 void Membership::send_phase(Output& output) {
   Proposal& proposal = *proposal_;
   proposal.resend_at = now_ + proposal.resend_after;
@@ -282,78 +427,90 @@ void Membership::send_phase(Output& output) {
     output.fence = FenceRequest{proposal.value->epoch, std::move(content)};
     return;
   }
-  for (const RankId to : view_.members) {
-    if (confirmed_.contains(to) || proposal.answered.contains(to)) continue;
-    if (proposal.phase == Phase::kPrepare) {
-      Writer writer = begin(to, MessageKind::kPrepare, output);
-      writer.put(proposal.ballot);
-      put_knowledge(writer);
-    } else {
-      Writer writer = begin(to, MessageKind::kAccept, output);
-      writer.put(proposal.ballot);
-      put_view(writer, *proposal.value);
-    }
+  RankSet to = view_.members;
+  to.erase_all(confirmed_);
+  to.erase_all(proposal.answers.ranks);
+  if (!std::exchange(proposal.asked, true)) {
+    return ask(proposal, std::move(to), proposal.silent, output);
   }
+  for (const RankId rank : to) send_request(proposal, {rank, {}}, output);
 }
 
 bool Membership::on_promise(RankId from, Reader& reader, Output& output) {
   const auto ballot = reader.get<Ballot>();
   const auto heard = get_knowledge(reader);
+  Answers answers{.ranks = {from}, .ledgers = {}, .best_ballot = {}, .value = {}};
   const auto ledger = reader.get<LedgerPosition>();
-  const auto accepted_ballot = reader.get<Ballot>();
-  const auto has_accepted = reader.get<std::uint8_t>();
-  std::optional<View> accepted;
-  if (has_accepted != 0) {
-    accepted = get_next_view(reader);
-    if (!accepted) return false;
+  answers.best_ballot = reader.get<Ballot>();
+  if (reader.get<std::uint8_t>() != 0) {
+    answers.value = get_next_view(reader);
+    if (!answers.value) return false;
   }
-  if (!heard || !reader.complete()) return false;
+  if (ledger != 0) answers.ledgers.emplace_back(from, ledger);
+  if (!heard || !get_other_promises(reader, answers) || !reader.complete()) return false;
   if (merge(*heard)) flood_revoke(output);
-  if (!proposal_ || proposal_->ballot != ballot || proposal_->phase != Phase::kPrepare) return true;
-  if (proposal_->answered.insert(from)) proposal_->ledgers.emplace_back(from, ledger);
-  if (accepted && accepted_ballot > proposal_->best_ballot &&
-      !planted(PlantedBug::kIgnoreAccepted)) {
-    proposal_->best_ballot = accepted_ballot;
-    proposal_->value = std::move(accepted);
+  collect(Phase::kPrepare, ballot, std::move(answers), output);
+  return true;
+}
+
+// Of those who promise through the sender; none if nothing follows.
+bool Membership::get_other_promises(Reader& reader, Answers& answers) const {
+  const auto others = get_charge(reader);
+  if (!others) return false;
+  if (others->empty()) return true;
+  answers.ranks.insert_all(*others);
+  for (auto left = reader.get_count(sizeof(RankId::rep) + sizeof(LedgerPosition)); left != 0;
+       --left) {
+    const auto rank = reader.get<RankId>();
+    const auto ledger = reader.get<LedgerPosition>();
+    if (!others->contains(rank)) return false;
+    answers.ledgers.emplace_back(rank, ledger);
   }
-  advance(output);
   return true;
 }
 
 bool Membership::on_accepted(RankId from, Reader& reader, Output& output) {
   const auto ballot = reader.get<Ballot>();
-  if (!reader.complete()) return false;
-  if (!proposal_ || proposal_->ballot != ballot || proposal_->phase != Phase::kAccept) return true;
-  proposal_->answered.insert(from);
-  advance(output);
+  const auto others = get_charge(reader);
+  if (!others || !reader.complete()) return false;
+  Answers answers{.ranks = *others, .ledgers = {}, .best_ballot = {}, .value = {}};
+  answers.ranks.insert(from);
+  collect(Phase::kAccept, ballot, std::move(answers), output);
   return true;
 }
 
 // Somebody promised a later ballot: its proposer is left to it.
-bool Membership::on_refuse(Reader& reader) {
+bool Membership::on_refuse(Reader& reader, Output& output) {
   const auto promised = reader.get<Ballot>();
   if (!reader.complete()) return false;
   promised_ = std::max(promised_, promised);
-  if (proposal_ && proposal_->ballot < promised && proposal_->phase != Phase::kFence) {
-    proposal_.reset();
-    progressed_at_ = now_;
-  }
+  const bool of_relay = relay_ && relay_->ballot < promised;
+  if (of_relay) abandon_relay(output);
+  const bool of_proposal =
+      proposal_ && proposal_->ballot < promised && proposal_->phase != Phase::kFence;
+  if (of_proposal) proposal_.reset();
+  if (of_relay || of_proposal) progressed_at_ = now_;
   return true;
 }
 
 // Goes on when all those that seem alive have answered; without some of them only after a while.
 void Membership::advance(Output& output) {
   if (state_ != State::kRevoked) return;
+  if (relay_) {
+    mend(*relay_, {}, output);
+    answer_askers(output);
+  }
   if (!proposal_) {
     const RankSet able = alive();
-    const RankId proposer{static_cast<std::uint32_t>(promised_.value)};
-    const bool led = promised_ != Ballot{} && able.contains(proposer);
+    const bool led = promised_ != Ballot{} && able.contains(proposer_of(promised_));
     if (!led && !able.empty() && able.front() == options_.self) propose(output);
     return;
   }
   Proposal& proposal = *proposal_;
-  if (proposal.phase == Phase::kFence || !has_quorum(proposal.answered)) return;
-  const bool all = proposal.answered.contains_all(alive());
+  if (proposal.phase == Phase::kFence) return;
+  mend(proposal, proposal.silent, output);
+  if (!has_quorum(proposal.answers.ranks)) return;
+  const bool all = proposal.answers.ranks.contains_all(alive());
   if (!all && now_ - proposal.since < kPatience) return;
   if (proposal.phase == Phase::kPrepare) {
     begin_accept(output);
@@ -365,7 +522,7 @@ void Membership::advance(Output& output) {
 View Membership::next_view() const {
   const Proposal& proposal = *proposal_;
   View next{.epoch = Epoch{view_.epoch.value + 1},
-            .members = proposal.answered,
+            .members = proposal.answers.ranks,
             .coordinator = view_.coordinator,
             .joined = joining_,
             .ledger_holder = {},
@@ -373,7 +530,7 @@ View Membership::next_view() const {
   next.members.erase_all(confirmed_);
   if (!next.members.contains(next.coordinator)) next.coordinator = next.members.front();
   next.ledger_holder = next.coordinator;
-  for (const auto& [rank, ledger] : proposal.ledgers) {
+  for (const auto& [rank, ledger] : proposal.answers.ledgers) {
     const bool own = rank == next.coordinator && ledger == next.ledger;  // nothing to fetch then
     if (!next.members.contains(rank) || (ledger <= next.ledger && !own)) continue;
     next.ledger_holder = rank;
@@ -386,9 +543,13 @@ View Membership::next_view() const {
 
 void Membership::begin_accept(Output& output) {
   Proposal& proposal = *proposal_;
-  if (!proposal.value) proposal.value = next_view();
+  proposal.value = proposal.answers.value ? proposal.answers.value : next_view();
   proposal.phase = Phase::kAccept;
-  proposal.answered = RankSet{options_.self};
+  proposal.silent = view_.members;
+  proposal.silent.erase_all(proposal.answers.ranks);
+  proposal.answers = {.ranks = {options_.self}, .ledgers = {}, .best_ballot = {}, .value = {}};
+  proposal.branches.clear();
+  proposal.asked = false;
   proposal.since = now_;
   proposal.resend_after = kResendMin;
   accepted_ballot_ = proposal.ballot;
@@ -421,20 +582,43 @@ void Membership::fence_answered(const FenceAnswer& answer, Output& output) {
 void Membership::decide(const View& view, Output& output) {
   RankSet to = view_.members;
   to.insert_all(view.members);
-  to.erase_all(confirmed_);
   to.erase(options_.self);
-  for (const RankId rank : to) send_view(rank, view, output);
+  RankSet silent = to;
+  silent.erase_all(proposal_->answers.ranks);
+  pass_on_view(view, std::move(to), silent, output);
   adopt(view, output);
+}
+
+void Membership::pass_on_view(const View& view, RankSet to, const RankSet& silent,
+                              Output& output) const {
+  to.erase_all(confirmed_);
+  RankSet able = to;
+  able.erase_all(suspected_);
+  able.erase_all(silent);
+  to.erase_all(able);
+  for (const Branch& branch : make_branches(able, fanout(view.members.size()))) {
+    send_view(branch.head, view, branch.charge, output);
+  }
+  for (const RankId rank : to) send_view(rank, view, {}, output);
 }
 
 bool Membership::on_decide(Reader& reader, Output& output) {
   const auto view = get_view(reader, options_.ranks);
-  if (!view || !reader.complete()) return false;
+  auto charge = get_other_ranks(reader, options_.ranks);
+  if (!view || !charge || !reader.complete()) return false;
   if (state_ == State::kGivenUp) return true;
   const Epoch known = excluded_by_ ? excluded_by_->epoch : view_.epoch;
   if (view->epoch > known || (planted(PlantedBug::kAdoptOldView) && view->epoch < known)) {
     adopt(*view, output);
   }
+  // Whatever it has known before: those in its charge may not. Once: a copy of the message that was
+  // passed on again by each would be multiplied from rank to rank.
+  const View& latest = excluded_by_ ? *excluded_by_ : view_;
+  if (std::exchange(passed_on_epoch_, latest.epoch) != latest.epoch) passed_on_.clear();
+  charge->erase(options_.self);
+  charge->erase_all(passed_on_);
+  passed_on_.insert_all(*charge);
+  pass_on_view(latest, std::move(*charge), {}, output);
   return true;
 }
 
@@ -443,6 +627,7 @@ void Membership::adopt(const View& view, Output& output) {
   REGROUP_CHECK(view.epoch > view_.epoch || planted(PlantedBug::kAdoptOldView),
                 "an epoch that does not grow");
   proposal_.reset();
+  relay_.reset();
   accepted_.reset();
   accepted_ballot_ = {};
   promised_ = {};
@@ -461,6 +646,8 @@ void Membership::adopt(const View& view, Output& output) {
     return;
   }
   excluded_by_.reset();
+  // The others went on without its copy, which is not told of again, be it in the next moment.
+  if (view.joined.contains(options_.self)) ledger_ = 0;
   view_ = view;
   member_since_ = now_;
   state_ = State::kStable;
@@ -559,6 +746,7 @@ void Membership::excuse_own_stall(Nanoseconds stall) {
   progressed_at_ += stall;
   second_chance_ends_ += stall;
   if (proposal_) proposal_->since += stall;
+  if (relay_) relay_->since += stall;
 }
 
 void Membership::end_second_chance(Output& output) {
@@ -583,10 +771,12 @@ Writer Membership::begin(RankId to, MessageKind kind, Output& output) const {
   return writer;
 }
 
-void Membership::send_view(RankId to, const View& view, Output& output) const {
+void Membership::send_view(RankId to, const View& view, const RankSet& charge,
+                           Output& output) const {
   output.messages.push_back({to, MessageKind::kDecide, Buffer(std::size_t{256})});
   Writer writer(output.messages.back().payload);
   put_view(writer, view);
+  put_other_ranks(writer, charge);
 }
 
 }  // namespace regroup

@@ -9,10 +9,14 @@
 //   excluded --lets in by the coordinator--> stable          revoked, excluded --too long--> given
 //   up
 //
-// Revoke: whoever learns of a failure tells its neighbours in a binomial graph over the members,
-// who tell theirs (Bosilca et al., EuroMPI 2016), with what is known of deaths and suspicions.
+// Revoke: whoever learns of a failure tells its neighbours in a binomial graph over the members
+// (Angskun, Bosilca and Dongarra, ISPA 2007), who tell theirs (Bosilca et al., EuroMPI 2016), with
+// what is known of deaths and suspicions.
 // Agree: single-decree Paxos (Lamport, TOCS 16(2), 1998) an epoch, whose decision is the next view.
 // The lowest rank that seems alive proposes at once, the others later, so any proposer may die.
+// Many members are asked, answer and are told through a tree (agreement.hpp): its inner ranks
+// promise and vote for nobody but themselves, and pass on what others have said. The proposer goes
+// round those that are silent, so that a tree is never needed to go on.
 // A quorum is at least half of the members that are not confirmed dead; since such quorums need not
 // meet (the dead cannot answer), no decision counts before it is the content of the next epoch's
 // fencing token, which is made by one atomic create: the file system breaks every tie, and both
@@ -26,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/protocol/agreement.hpp"
 #include "runtime/protocol/buffer.hpp"
 #include "runtime/protocol/evidence.hpp"
 #include "runtime/protocol/frame.hpp"
@@ -50,6 +55,7 @@ struct MembershipOptions {
   std::uint32_t ranks = 1;
   // Without a next view for so long, a rank gives up.
   Nanoseconds give_up_after = 60 * kSecond;
+  TreeOptions tree = {};
 };
 
 class Membership {
@@ -57,6 +63,12 @@ class Membership {
   // Between sendings of what was not answered: doubled each time.
   static constexpr Nanoseconds kResendMin = 10 * kMillisecond;
   static constexpr Nanoseconds kResendMax = 320 * kMillisecond;
+  // Who asks others on behalf of the proposer waits so long for all of them before it passes on
+  // what it has, and then what comes. Shorter than kResendMin, after which the proposer asks those
+  // itself of whom it has not heard.
+  static constexpr Nanoseconds kGatherPatience = 4 * kMillisecond;
+  // Who has voted and not heard what was decided asks its neighbours.
+  static constexpr Nanoseconds kAskAfter = 40 * kMillisecond;
   // A proposer waits so long for members that nobody suspects before it goes on without them.
   static constexpr Nanoseconds kPatience = 3 * kSecond;
   // The n-th member alive proposes when no proposer has come so far that this rank was to accept
@@ -117,19 +129,20 @@ class Membership {
   bool has_quorum(const RankSet& answered) const;
 
  private:
-  // Ballots are ordered by round, then by who proposes.
-  using Ballot = Id<struct BallotTag, std::uint64_t>;
-  enum class Phase : std::uint8_t { kPrepare, kAccept, kFence };
-  struct Proposal {
-    Phase phase = Phase::kPrepare;
-    Ballot ballot;
-    RankSet answered;  // in this phase
-    Ballot best_ballot;
-    std::optional<View> value;  // what was accepted in best_ballot, later what is proposed
-    std::vector<std::pair<RankId, LedgerPosition>> ledgers;  // of those who answered
-    Nanoseconds since = 0;                                   // the phase
+  struct Proposal : Round {
+    bool asked = false;  // all of them, once
+    RankSet silent;      // did not answer in the phase before
     Nanoseconds resend_at = 0;
     Nanoseconds resend_after = kResendMin;
+  };
+  // Of another's ballot: this rank has answered, and asks others.
+  struct Relay : Round {
+    struct Asker {
+      RankId rank;
+      std::size_t told = 0;  // of how many ranks
+    };
+    RankSet charge;  // whom it is to ask
+    std::vector<Asker> askers;
   };
   // What ranks tell each other with every message about who can take part.
   struct Knowledge {
@@ -142,10 +155,26 @@ class Membership {
   bool on_prepare(RankId from, Reader& reader, Output& output);
   bool on_promise(RankId from, Reader& reader, Output& output);
   bool on_accept(RankId from, Reader& reader, Output& output);
+  bool get_other_promises(Reader& reader, Answers& answers) const;
   bool on_accepted(RankId from, Reader& reader, Output& output);
-  bool on_refuse(Reader& reader);
+  bool on_refuse(Reader& reader, Output& output);
   bool on_decide(Reader& reader, Output& output);
   bool on_join(RankId from, Reader& reader, Output& output);
+
+  // Of a request, whoever it came from.
+  bool has_promised_more(RankId from, Ballot ballot, Output& output);
+  void take_part(RankId from, Round round, RankSet charge, Output& output);
+  std::optional<RankSet> get_charge(Reader& reader) const;
+  void ask(Round& round, RankSet ranks, const RankSet& silent, Output& output);
+  void mend(Round& round, const RankSet& silent, Output& output);
+  void send_request(const Round& round, const Branch& branch, Output& output) const;
+  void send_answer(RankId to, Output& output) const;
+  void answer_askers(Output& output);
+  void abandon_relay(Output& output);
+  void collect(Phase phase, Ballot ballot, Answers answers, Output& output);
+  std::uint32_t fanout(std::size_t members) const;
+  RankSet lost_or_silent() const;
+  void pass_on_view(const View& view, RankSet to, const RankSet& silent, Output& output) const;
 
   void revoke();
   void flood_revoke(Output& output);
@@ -157,8 +186,6 @@ class Membership {
   std::optional<View> get_next_view(Reader& reader) const;
   void propose(Output& output);
   void send_phase(Output& output);
-  void promise_self(Output& output);
-  void accept_self(Output& output);
   void advance(Output& output);
   View next_view() const;
   void begin_accept(Output& output);
@@ -171,7 +198,7 @@ class Membership {
   void excuse_own_stall(Nanoseconds stall);
 
   Writer begin(RankId to, MessageKind kind, Output& output) const;
-  void send_view(RankId to, const View& view, Output& output) const;
+  void send_view(RankId to, const View& view, const RankSet& charge, Output& output) const;
 
   MembershipOptions options_;
   Nanoseconds now_ = 0;
@@ -192,7 +219,10 @@ class Membership {
   Ballot accepted_ballot_;
   std::optional<View> accepted_;
   std::optional<Proposal> proposal_;
+  std::optional<Relay> relay_;
 
+  Epoch passed_on_epoch_;
+  RankSet passed_on_;                // who were told the view of that epoch for another rank
   std::optional<View> excluded_by_;  // the view that this rank is not in
   Nanoseconds member_since_ = 0;
   Nanoseconds rejoin_after_ = 0;  // the next time it is left out

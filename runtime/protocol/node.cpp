@@ -33,8 +33,10 @@ Node::Node(const NodeOptions& options, std::unique_ptr<Service> service, BufferP
       service_(std::move(service)),
       pool_(&pool),
       context_(*this),
-      membership_(
-          {.self = options.self, .ranks = options.ranks, .give_up_after = options.give_up_after}),
+      membership_({.self = options.self,
+                   .ranks = options.ranks,
+                   .give_up_after = options.give_up_after,
+                   .tree = options.tree}),
       receivers_(options.ranks),
       senders_(options.ranks),
       told_(options.ranks) {

@@ -118,6 +118,7 @@ struct NodeOptions {
   bool record_events = false;
   // Without a majority in reach for so long, the rank ends with exit status 75.
   Nanoseconds give_up_after = 60 * kSecond;
+  TreeOptions tree = {};  // of the agreement on views
 };
 
 // Vector stamps cost memory and time a rank; above this many ranks they are off unless asked for.

@@ -23,6 +23,8 @@ enum class PlantedBug : std::uint8_t {
   kQuorumTooSmall,    // goes on with one answer less than a quorum
   kSuspicionIsDeath,  // counts who is silent as dead
   kAdoptOldView,      // enters views that it has left behind
+  kAnswerForOthers,   // answers for ranks in its charge that it has not heard
+  kForgetMerged,      // merged answers do not say what others had accepted before
   // node and link
   kDeliverOldEpoch,    // hands on frames of an epoch that has ended
   kDeliverRevoked,     // hands on frames of an epoch that is coming to its end
@@ -51,7 +53,7 @@ enum class PlantedBug : std::uint8_t {
   kReadAlone,    // reads are answered before what they saw is safe
 };
 
-inline constexpr std::array<std::string_view, 30> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 32> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -60,6 +62,8 @@ inline constexpr std::array<std::string_view, 30> kPlantedBugNames{
     "quorum-too-small",
     "suspicion-is-death",
     "adopt-old-view",
+    "answer-for-others",
+    "forget-merged",
     "deliver-old-epoch",
     "deliver-revoked",
     "deliver-duplicates",

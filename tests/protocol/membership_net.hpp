@@ -38,11 +38,11 @@ class Net {
   bool tokens_answer = true;
   bool tokens_fail = false;
 
-  explicit Net(std::uint32_t ranks, Nanoseconds give_up_after = 60 * kSecond)
+  explicit Net(std::uint32_t ranks, Nanoseconds give_up_after = 60 * kSecond, TreeOptions tree = {})
       : alive_(ranks, true) {
     for (std::uint32_t i = 0; i < ranks; ++i) {
-      ranks_.emplace_back(
-          MembershipOptions{.self = RankId{i}, .ranks = ranks, .give_up_after = give_up_after});
+      ranks_.emplace_back(MembershipOptions{
+          .self = RankId{i}, .ranks = ranks, .give_up_after = give_up_after, .tree = tree});
       ranks_.back().start(0);
     }
     fence_wanted_.resize(ranks);

@@ -747,6 +747,29 @@ TEST(Membership, AnExcludedRankFindsThoseWhoCameBackBeforeIt) {
   EXPECT_TRUE(net.go_on(epoch, ranks({1, 2}), RankId{1}));
 }
 
+// Rank 0 lets 1 in and dies: 1 proposes at once, before anybody could tell it that its copy is
+// void.
+TEST(Membership, OneThatComesBackHasNoLedger) {
+  Net net(3);
+  net.at(1).set_ledger(90);
+  net.at(2).set_ledger(50);
+  View view{.epoch = kNext, .members = ranks({0, 1, 2}), .coordinator = RankId{0}};
+  view.joined = ranks({1});
+  Buffer bytes;
+  Writer writer(bytes);
+  put_view(writer, view);
+  net.tokens[kNext] = {bytes.view().begin(), bytes.view().end()};
+  net.kill(0);
+  net.at(1).has_left(RankId{0});  // known, and no failure in the view that it is in
+  for (const std::uint32_t rank : {2u, 1u}) {
+    net.receive(rank, {RankId{0}, RankId{rank}, MessageKind::kDecide, net.tokens[kNext]});
+  }
+  net.settle();
+  ASSERT_TRUE(net.go_on(kThird, ranks({1, 2}), RankId{1}));
+  EXPECT_EQ(net.at(1).view().ledger_holder, RankId{2});
+  EXPECT_EQ(net.at(1).view().ledger, 50u);
+}
+
 TEST(Membership, TheDeadAreNotLetIn) {
   Net net(3);
   net.lost = cut_off(ranks({2}));
@@ -1084,8 +1107,8 @@ TEST(Membership, AStrangerToTheViewIsNotHeard) {
 // it is safe all the while; in the calm all that live come together.
 class Storm {
  public:
-  explicit Storm(std::uint64_t seed)
-      : random_(seed), net_(2 + static_cast<std::uint32_t>(random_() % 6), 1000 * kSecond) {
+  explicit Storm(std::uint64_t seed, TreeOptions tree = {})
+      : random_(seed), net_(2 + static_cast<std::uint32_t>(random_() % 6), 1000 * kSecond, tree) {
     loss_ = static_cast<double>(random_() % 4) / 10;
     kills_left_ = random_() % net_.size();
     net_.lost = [this](const Sent& sent) {
@@ -1227,6 +1250,16 @@ TEST(Membership, IsSafeInAStormAndComesTogetherInTheCalm) {
   for (std::uint64_t seed = 1; seed <= kSeeds && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Storm(seed).run();
+  }
+  EXPECT_GT(Storm::came_together, static_cast<int>(kSeeds / 2));
+}
+
+TEST(Membership, IsSafeInAStormThroughTreesAsWell) {
+  constexpr std::uint64_t kSeeds = 1000;
+  Storm::came_together = 0;
+  for (std::uint64_t seed = 1; seed <= kSeeds && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Storm(seed, {.star_ranks_max = 0, .fanout = static_cast<std::uint32_t>(1 + seed % 3)}).run();
   }
   EXPECT_GT(Storm::came_together, static_cast<int>(kSeeds / 2));
 }

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "runtime/protocol/agreement.hpp"
 #include "runtime/protocol/wire.hpp"
 
 namespace regroup::sim {
@@ -51,21 +52,41 @@ void AgreementCheckers::sent(RankId from, const Frame& frame) {
   }
 }
 
-// A proposer promises itself the ballot that it asks for.
-void AgreementCheckers::on_prepare(RankId from, Epoch epoch, Reader& reader) {
-  const auto ballot = reader.get<Ballot>();
-  Voter& voter = voters_[{epoch, from}];
-  if (proposer_of(ballot) != from) checkers_->violated(kOneVote, "a ballot of another's");
+void AgreementCheckers::promises(RankId rank, Epoch epoch, Ballot ballot) {
+  Voter& voter = voters_[{epoch, rank}];
   if (ballot < voter.promised) {
-    checkers_->violated(kOneVote, "asks for a ballot below one that it has promised");
+    checkers_->violated(kOneVote, "promises a ballot below one that it has promised");
   }
   voter.promised = ballot;
+  proposals_[{epoch, ballot}].promised.try_emplace(rank, Promise{voter.accepted, voter.value});
+}
+
+void AgreementCheckers::votes(RankId rank, Epoch epoch, Ballot ballot) {
+  Voter& voter = voters_[{epoch, rank}];
+  if (ballot < voter.promised) {
+    checkers_->violated(kOneVote, "votes below the ballot that it has promised");
+  }
   Proposal& proposal = proposals_[{epoch, ballot}];
+  voter = {ballot, ballot, proposal.value};
+  proposal.voted.insert(rank);
+}
+
+// A proposer promises itself the ballot that it asks for; whoever passes it on has promised it.
+void AgreementCheckers::on_prepare(RankId from, Epoch epoch, Reader& reader) {
+  const auto ballot = reader.get<Ballot>();
+  promises(from, epoch, ballot);
+  Proposal& proposal = proposals_[{epoch, ballot}];
+  if (proposer_of(ballot) != from) {
+    if (proposal.promises.empty()) checkers_->violated(kOneVote, "a ballot of another's");
+    return;
+  }
   if (!proposal.promises.insert(from)) return;
+  const Voter& voter = voters_[{epoch, from}];
   proposal.best = voter.accepted;
   proposal.best_value = voter.value;
 }
 
+// Of itself and those that it has heard: the highest vote of all.
 void AgreementCheckers::on_promise(RankId from, Epoch epoch, Reader& reader) {
   const auto ballot = reader.get<Ballot>();
   skip_knowledge(reader, ranks_);
@@ -73,16 +94,23 @@ void AgreementCheckers::on_promise(RankId from, Epoch epoch, Reader& reader) {
   const auto accepted = reader.get<Ballot>();
   std::optional<View> value;
   if (reader.get<std::uint8_t>() != 0) value = get_view(reader, ranks_);
+  const auto others = get_other_ranks(reader, ranks_);
   Voter& voter = voters_[{epoch, from}];
-  if (ballot < voter.promised) {
-    checkers_->violated(kOneVote, "promises a ballot below one that it has promised");
-  }
-  voter.promised = ballot;
   if (accepted > voter.accepted && proposer_of(accepted) == from) {  // it had nobody to tell
     voter.accepted = accepted;
     voter.value = value;
   }
-  if (accepted != voter.accepted || value != voter.value) {
+  promises(from, epoch, ballot);
+  const Proposal& proposal = proposals_[{epoch, ballot}];
+  Promise best = proposal.promised.at(from);
+  for (const RankId other : others.value_or(RankSet())) {
+    const auto promised = proposal.promised.find(other);
+    if (promised == proposal.promised.end()) {
+      return checkers_->violated(kOneVote, "promises for one that has not promised");
+    }
+    if (promised->second.accepted > best.accepted) best = promised->second;
+  }
+  if (accepted != best.accepted || value != best.value) {
     checkers_->violated(kOneVote, "a promise does not say what its voter has voted for");
   }
 }
@@ -90,19 +118,19 @@ void AgreementCheckers::on_promise(RankId from, Epoch epoch, Reader& reader) {
 void AgreementCheckers::on_accept(RankId from, Epoch epoch, Reader& reader) {
   const auto ballot = reader.get<Ballot>();
   const auto value = get_view(reader, ranks_);
-  Voter& voter = voters_[{epoch, from}];
-  if (proposer_of(ballot) != from || ballot < voter.promised) {
-    checkers_->violated(kOneVote, "votes below the ballot that it has promised");
-  }
-  voter = {ballot, ballot, value};
   Proposal& proposal = proposals_[{epoch, ballot}];
-  proposal.votes.insert(from);
-  if (proposal.value) {
-    if (proposal.value != value) checkers_->violated(kAgreement, "one ballot with two values");
-    return;
+  const bool passed_on = proposer_of(ballot) != from;
+  if (passed_on && !proposal.value) {
+    return checkers_->violated(kOneVote, "a ballot of another's");
   }
-  proposal.promises.insert(from);  // a lone member asks nobody
+  if (proposal.value && proposal.value != value) {
+    checkers_->violated(kAgreement, "one ballot with two values");
+  }
+  if (proposal.value) return votes(from, epoch, ballot);
   proposal.value = value;
+  votes(from, epoch, ballot);
+  proposal.votes.insert(from);
+  proposal.promises.insert(from);  // a lone member asks nobody
   if (proposal.best_value && proposal.best_value != value) {
     checkers_->violated(kAgreement, "proposes another value than the one it was told of");
   }
@@ -114,11 +142,11 @@ void AgreementCheckers::on_accept(RankId from, Epoch epoch, Reader& reader) {
 
 void AgreementCheckers::on_accepted(RankId from, Epoch epoch, Reader& reader) {
   const auto ballot = reader.get<Ballot>();
-  Voter& voter = voters_[{epoch, from}];
-  if (ballot < voter.promised) {
-    checkers_->violated(kOneVote, "votes below the ballot that it has promised");
+  const auto others = get_other_ranks(reader, ranks_);
+  votes(from, epoch, ballot);
+  if (!proposals_[{epoch, ballot}].voted.contains_all(others.value_or(RankSet()))) {
+    checkers_->violated(kOneVote, "votes for one that has not voted");
   }
-  voter = {ballot, ballot, proposals_[{epoch, ballot}].value};
 }
 
 // Nobody says what was decided before the token of that epoch holds it.
@@ -170,6 +198,7 @@ void AgreementCheckers::promise_arrives(RankId from, Epoch epoch, Reader& reader
   std::optional<View> value;
   if (reader.get<std::uint8_t>() != 0) value = get_view(reader, ranks_);
   proposal->promises.insert(from);
+  proposal->promises.insert_all(get_other_ranks(reader, ranks_).value_or(RankSet()));
   if (!value || accepted <= proposal->best) return;
   proposal->best = accepted;
   proposal->best_value = std::move(value);
@@ -177,7 +206,9 @@ void AgreementCheckers::promise_arrives(RankId from, Epoch epoch, Reader& reader
 
 void AgreementCheckers::vote_arrives(RankId from, Epoch epoch, Reader& reader) {
   Proposal* proposal = own_proposal(checkers_->rank(), epoch, reader.get<Ballot>());
-  if (proposal && proposal->value) proposal->votes.insert(from);
+  if (!proposal || !proposal->value) return;
+  proposal->votes.insert(from);
+  proposal->votes.insert_all(get_other_ranks(reader, ranks_).value_or(RankSet()));
 }
 
 void AgreementCheckers::taken_in(const Output& output) {

@@ -2,7 +2,9 @@
 // they are sent and arrive, in the fencing tokens that are asked for and made, and in the frames
 // that are handed on. It rebuilds each voter's promise and vote from what that voter said, so that
 // a bug shows when it is made and not only when two views meet. It knows the wire format and no
-// code of the membership protocol; it never changes what it looks at.
+// code of the membership protocol; it never changes what it looks at. A rank promises and votes in
+// the step in which it first says so or has others do it; one that answers for others must have
+// their answers.
 #pragma once
 
 #include <cstdint>
@@ -46,7 +48,14 @@ class AgreementCheckers {
     Ballot accepted = 0;
     std::optional<View> value;  // what was accepted
   };
+  // What a rank had voted for when it promised.
+  struct Promise {
+    Ballot accepted = 0;
+    std::optional<View> value;
+  };
   struct Proposal {
+    std::map<RankId, Promise> promised;  // by whomever, heard by the proposer or not
+    RankSet voted;
     RankSet promises;  // that arrived before the value was proposed; the proposer's own too
     Ballot best = 0;
     std::optional<View> best_value;  // what it is held to
@@ -63,6 +72,8 @@ class AgreementCheckers {
 
   void on_prepare(RankId from, Epoch epoch, Reader& reader);
   void on_promise(RankId from, Epoch epoch, Reader& reader);
+  void promises(RankId rank, Epoch epoch, Ballot ballot);
+  void votes(RankId rank, Epoch epoch, Ballot ballot);
   void on_accept(RankId from, Epoch epoch, Reader& reader);
   void on_accepted(RankId from, Epoch epoch, Reader& reader);
   void on_decide(Reader& reader);

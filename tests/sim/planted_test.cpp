@@ -37,7 +37,8 @@ constexpr Planted kPlanted[] = {
     {PlantedBug::kSkipCatchUp, "I7 "},       {PlantedBug::kLoseRecords, "I7 "},
     {PlantedBug::kSaveUsedUpState, "I8 "},   {PlantedBug::kPutTwice, "I7 "},
     {PlantedBug::kAnswerEarly, "I7 "},       {PlantedBug::kReadAlone, "I7 "},
-    {PlantedBug::kIgnoreDeafness, "I13 "},
+    {PlantedBug::kIgnoreDeafness, "I13 "},   {PlantedBug::kAnswerForOthers, "I2 "},
+    {PlantedBug::kForgetMerged, "I2 "},
 };
 static_assert(std::size(kPlanted) == kPlantedBugNames.size() - 1, "a bug without a line here");
 

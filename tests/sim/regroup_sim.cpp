@@ -24,6 +24,7 @@ struct Arguments {
   std::uint32_t ranks = 0;
   unsigned jobs = 0;
   bool soak = false;
+  bool deaths_in_tree = false;
   bool trace = false;
 };
 
@@ -65,6 +66,7 @@ std::string read(const Arguments& arguments, SoakOptions& options) {
     options.long_run = true;
     if (arguments.jobs == 0) options.workers = std::max(1u, std::thread::hardware_concurrency());
   }
+  options.overrides.deaths_in_tree = arguments.deaths_in_tree;
   if (arguments.ranks != 0) options.overrides.ranks = arguments.ranks;
   if (!arguments.policy.empty()) {
     const auto parsed = regroup::parse_policy(arguments.policy);
@@ -125,6 +127,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1u, World::kRanksMax));
   app.add_option("--policy", arguments.policy,
                  "dynamic, affinity, static or peer, instead of what the seed draws");
+  app.add_flag("--deaths-in-tree", arguments.deaths_in_tree,
+               "Ranks die while the rest agrees, instead of the faults that the seed draws");
   app.add_option("--plant", arguments.plant, "The planted bug to turn on, in regroup-sim-planted");
   app.add_flag("--trace", arguments.trace, "Print every event of one seed");
   try {

@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
                         kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
-                        kRareStream = 18, kRegistryFaultsStream = 19, kDeafStream = 20,
+                        kRareStream = 18, kTreeStream = 19, kDeafStream = 20,
+                        kRegistryFaultsStream = 21,
                         kRegistryStream = 381;  // in which no seed of regressions.txt asks
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
@@ -35,6 +36,16 @@ NetworkOptions draw_network(Random random) {
   network.duplicate = random.pick({0.0, 0.05, 0.3});
   network.damage = random.pick({0.0, 0.5});
   return network;
+}
+
+// In half of the worlds few ranks agree as many would.
+TreeOptions draw_tree(Random& random, std::uint32_t ranks) {
+  TreeOptions tree;
+  const bool small = random.chance(0.5);
+  const std::uint32_t star_ranks_max = random.pick({0u, 0u, 4u});
+  const std::uint32_t fanout = random.pick({1u, 2u, 2u, 3u});
+  if (!small || ranks > kRanksOfStormMax) return tree;
+  return {star_ranks_max, fanout};
 }
 
 ScheduleOptions draw_schedule(Random random) {
@@ -222,6 +233,46 @@ RarePaths draw_rare_paths(Random& random) {
   return rare;
 }
 
+// A death, and more while the rest agrees on it. Those that are to die when they have others
+// promise, vote or enter a view are many, for most never do.
+FailureOptions draw_deaths_in_tree(Random random, WorldOptions& world) {
+  using Kind = Fault::Kind;
+  world.tree = {.star_ranks_max = 0, .fanout = random.pick({1u, 2u, 3u, 4u, 8u})};
+  if (world.ranks > kRanksOfStormMax) world.tree.fanout = std::max(2u, world.tree.fanout);
+  FailureOptions failures;
+  failures.witnesses = random.pick({1.0, 0.1, 0.0});
+  failures.evidence_delay_max = static_cast<Nanoseconds>(random.log_uniform(10e3, 20e6));
+  failures.suspect_after = static_cast<Nanoseconds>(random.log_uniform(5e6, 50e6));
+  failures.control_loss = random.pick({0.0, 0.0, 0.0, 0.02});
+  const auto any_rank = [&] {
+    return RankId{static_cast<std::uint32_t>(random.below(world.ranks))};
+  };
+  const auto first = static_cast<Nanoseconds>(random.log_uniform(100e3, 50e6));
+  failures.faults.push_back({.kind = Kind::kKill, .rank = any_rank(), .at = first});
+  // Of many ranks, the heads of the largest branches and those just after them.
+  const bool many = world.ranks > kRanksOfStormMax;
+  const std::uint32_t armed = many ? kFaultsOfHugeWorld : world.ranks / 3;
+  for (std::uint32_t i = 0; i < armed; ++i) {
+    const MessageKind sending =
+        random.pick({MessageKind::kPrepare, MessageKind::kPrepare, MessageKind::kAccept,
+                     MessageKind::kAccept, MessageKind::kDecide});
+    const std::uint64_t branch = random.below(world.tree.fanout) * world.ranks / world.tree.fanout;
+    const RankId head{static_cast<std::uint32_t>(branch + random.below(3))};
+    failures.faults.push_back({.kind = Kind::kKillSending,
+                               .rank = many ? head : any_rank(),
+                               .at = first,
+                               .sending = sending});
+  }
+  for (std::uint64_t more = random.below(4); more != 0; --more) {
+    const auto at = first + static_cast<Nanoseconds>(random.log_uniform(10e3, 30e6));
+    failures.faults.push_back({.kind = random.pick({Kind::kKill, Kind::kPause}),
+                               .rank = any_rank(),
+                               .at = at,
+                               .duration = static_cast<Nanoseconds>(random.log_uniform(1e6, 1e9))});
+  }
+  return failures;
+}
+
 // What goes wrong beyond draw_failures, on streams of its own.
 void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
   if (options.ranks == 1) return;
@@ -286,6 +337,7 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
   if (cluster.chance(0.25)) {
     options.slow_rank = RankId{static_cast<std::uint32_t>(cluster.below(options.ranks))};
   }
+  options.tree = draw_tree(cluster, options.ranks);
   options.schedule = draw_schedule(Random(seed, kScheduleStream));
   if (overrides.policy) options.schedule.policy = *overrides.policy;
   options.network = draw_network(Random(seed, kNetworkStream));
@@ -294,6 +346,10 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
   if (options.upset == Upset::kNone) {
     options.failures = draw_failures(Random(seed, kFailuresStream), options);
     draw_more_failures(seed, options);
+  }
+  if (overrides.deaths_in_tree && options.ranks > 1) {
+    options.upset = Upset::kNone;
+    options.failures = draw_deaths_in_tree(Random(seed, kTreeStream), options);
   }
   return options;
 }
@@ -304,6 +360,7 @@ std::string reproduce(std::uint64_t seed, const Overrides& overrides) {
   command += fmt::format(" --seed {}", seed);
   if (overrides.ranks) command += fmt::format(" --ranks {}", *overrides.ranks);
   if (overrides.policy) command += fmt::format(" --policy {}", name_of(*overrides.policy));
+  if (overrides.deaths_in_tree) command += " --deaths-in-tree";
   return command + " --trace";
 }
 

@@ -16,6 +16,9 @@ namespace regroup::sim {
 struct Overrides {
   std::optional<std::uint32_t> ranks;
   std::optional<Policy> policy;
+  // Instead of the faults that the seed draws: a rank dies, and others do while the rest agrees,
+  // most of them when they have others agree.
+  bool deaths_in_tree = false;
 };
 
 WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides = {});

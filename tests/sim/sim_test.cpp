@@ -105,10 +105,25 @@ TEST_P(LargeSimulation, KeepsItsInvariantsUnderFaults) {
 
 TEST(Simulation, KeepsItsInvariantsOverManyFaultsOf64Ranks) {
   for (std::uint64_t seed = 1; seed <= 6; ++seed) {
-    const Overrides overrides{.ranks = 64, .policy = {}};
+    const Overrides overrides{.ranks = 64, .policy = {}, .deaths_in_tree = false};
     const Report report = run_scenario(draw_scenario(seed, overrides), Repeat::kOnce);
     EXPECT_FALSE(report.violation) << reproduce(seed, overrides) << "  # " << *report.violation;
   }
+}
+
+// Ranks die that have others agree, in every phase.
+TEST(Simulation, KeepsItsInvariantsWhenRanksOfTheTreeDie) {
+  Probes probes;
+  const auto run = [&](std::uint64_t seed, std::uint32_t ranks) {
+    const Overrides overrides{.ranks = ranks, .policy = {}, .deaths_in_tree = true};
+    const Report report = run_scenario(draw_scenario(seed, overrides), Repeat::kOnce);
+    EXPECT_FALSE(report.violation) << reproduce(seed, overrides) << "  # " << *report.violation;
+    probes.add(report.probes);
+  };
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) run(seed, 64);
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) run(seed, 9);
+  run(1, World::kRanksMax);
+  EXPECT_GT(probes.count(Probe::kKilledInTree), 20u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, LargeSimulation,

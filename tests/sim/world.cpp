@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "runtime/protocol/agreement.hpp"
 #include "runtime/protocol/check.hpp"
 #include "runtime/protocol/wire.hpp"
 
@@ -59,6 +60,7 @@ World::World(const WorldOptions& options)
   REGROUP_CHECK(options.ranks >= 1 && options.ranks <= kRanksMax, "a world of 1 to 1,000 ranks");
   if (!options.network.reorders)
     link_free_at_.resize(std::size_t{options.ranks} * options.ranks, 0);
+  report_.control.resize(options.ranks);
   Random random(options.seed, kRanksStream);
   for (std::uint32_t i = 0; i < options.ranks; ++i) {
     Rank& rank = ranks_[i];
@@ -100,7 +102,8 @@ void World::make_rank(RankId self) {
                                  .ranks = options_.ranks,
                                  .vector_clocks = options_.vector_clocks,
                                  .record_events = true,
-                                 .give_up_after = options_.failures.give_up_after};
+                                 .give_up_after = options_.failures.give_up_after,
+                                 .tree = options_.tree};
   Buffer description;
   if (self == RankId{0}) description = Buffer(std::as_bytes(std::span(kDescription)));
   auto service =
@@ -164,7 +167,7 @@ void World::happen(const Happening& happening) {
     case Kind::kTick:
       return tick(happening.rank);
     case Kind::kFrame:
-      return frame_arrives(happening);
+      return finds_time(happening) ? frame_arrives(happening) : void();
     case Kind::kComputed:
       return computed(happening.rank);
     case Kind::kStop:
@@ -279,12 +282,22 @@ bool World::seems_dead(RankId about, RankId to) const {
 void World::kill(RankId id) {
   report_.probes.hit(Probe::kKilled);
   agreement_.rank_killed(id);
+  if (!report_.first_death) report_.first_death = now_;
   Rank& rank = ranks_[id.value];
+  if (rank.asks_for_another) report_.probes.hit(Probe::kKilledInTree);
   rank.ended = true;
   --ranks_running_;
   checkers_.rank_killed(id);
   const FailureOptions& failures = options_.failures;
-  show_evidence(id, EvidenceKind::kConfirmed, 0, failures.evidence_delay_max, failures.witnesses);
+  if (failures.only_witness) {
+    schedule({.time = now_,
+              .kind = Kind::kEvidence,
+              .rank = *failures.only_witness,
+              .from = id,
+              .evidence = EvidenceKind::kConfirmed});
+  } else {
+    show_evidence(id, EvidenceKind::kConfirmed, 0, failures.evidence_delay_max, failures.witnesses);
+  }
   show_evidence(id, EvidenceKind::kSuspected, failures.suspect_after, failures.suspect_after / 4,
                 1);
 }
@@ -372,6 +385,18 @@ void World::tick(RankId id) {
   schedule({.time = now_ + next, .kind = Kind::kTick, .rank = id});
 }
 
+// One frame after the other; without a cost of handling, at once.
+bool World::finds_time(const Happening& happening) {
+  if (options_.network.handling == 0 || happening.handled) return true;
+  Rank& rank = ranks_[happening.rank.value];
+  rank.handles_until = std::max(rank.handles_until, now_) + options_.network.handling;
+  Happening later = happening;
+  later.handled = true;
+  later.time = rank.handles_until;
+  schedule(later);
+  return false;
+}
+
 // As the host loop does it: the frame, then a look at the clock, then, if idle, more work.
 void World::frame_arrives(const Happening& happening) {
   Rank& rank = ranks_[happening.rank.value];
@@ -386,6 +411,9 @@ void World::frame_arrives(const Happening& happening) {
     rank.damaged_frames += happening.damaged ? 1 : 0;
     const std::uint64_t drops_before = rank.node->drops().total();
     ++report_.steps;
+    if (const auto frame = open_frame(bytes.view())) {
+      count_control(happening.rank, *frame, &ControlTraffic::received);
+    }
     agreement_.arrives(*rank.node, happening.from, bytes.view());
     rank.node->step(FrameArrived{happening.from, bytes.view()}, output_);
     agreement_.taken_in(output_);
@@ -533,6 +561,7 @@ void World::send(RankId from, OutgoingFrame& frame) {
   checkers_.sent(opened->header, frame.to, opened->body);
   agreement_.sent(from, *opened);
   observe_sent(frame.to, *opened);
+  count_control(from, *opened, &ControlTraffic::sent);
   note(first_word(frame.bytes.view()));  // its checksum
   ++report_.frames;
   if (is_lost(from, frame.to, opened->header.kind)) {
@@ -590,8 +619,12 @@ void World::damage(Buffer& bytes) {
 
 void World::put_on_wire(RankId from, RankId to, const Buffer& bytes, bool damaged) {
   const NetworkOptions& network = options_.network;
+  Rank& sender = ranks_[from.value];
+  if (network.handling != 0) {
+    sender.handles_until = std::max(sender.handles_until, now_) + network.handling;
+  }
   Nanoseconds arrival =
-      now_ + 1 +
+      (network.handling != 0 ? sender.handles_until : now_) + 1 +
       spread_out(network.spread, network_random_.unit(), network.delay, network.delay_max);
   const auto opened = open_frame(bytes.view());  // a damaged copy may not
   arrival += delay_of(from, to, opened && is_control(opened->header.kind));
@@ -640,6 +673,7 @@ void World::observe_sent(RankId to, const Frame& frame) {
   Probes& probes = report_.probes;
   if (frame.header.flags & kFlagMoreFollows) probes.hit(Probe::kMessageFragmented);
   Reader reader(frame.body);
+  observe_agreement(frame);
   switch (frame.header.kind) {
     case MessageKind::kRecall:
       probes.hit(Probe::kRecall);
@@ -681,6 +715,47 @@ void World::observe_sent(RankId to, const Frame& frame) {
   }
 }
 
+// What is carried by a tree.
+void World::observe_agreement(const Frame& frame) {
+  Probes& probes = report_.probes;
+  Rank& rank = ranks_[frame.header.from.value];
+  Reader reader(frame.body);
+  const auto last = [&] { return get_other_ranks(reader, options_.ranks).value_or(RankSet()); };
+  switch (frame.header.kind) {
+    case MessageKind::kPrepare:
+    case MessageKind::kAccept:
+      reader.get<Epoch>();
+      rank.asks_for_another = proposer_of(reader.get<Ballot>()) != frame.header.from;
+      if (rank.asks_for_another) probes.hit(Probe::kRequestPassedOn);
+      return;
+    case MessageKind::kPromise:
+      rank.asks_for_another = false;
+      return;
+    case MessageKind::kAccepted:
+      rank.asks_for_another = false;
+      reader.get<Epoch>();
+      reader.get<Ballot>();
+      if (!last().empty()) probes.hit(Probe::kAnswersMerged);
+      return;
+    case MessageKind::kDecide:
+      rank.asks_for_another = false;
+      (void)get_view(reader, options_.ranks);
+      if (!last().empty()) probes.hit(Probe::kDecisionPassedOn);
+      return;
+    default:
+      return;
+  }
+}
+
+void World::count_control(RankId rank, const Frame& frame, std::uint64_t ControlTraffic::*way) {
+  const MessageKind kind = frame.header.kind;
+  if (!report_.first_death || !is_control(kind) || kind == MessageKind::kLinkStatus) return;
+  ControlTraffic& traffic = report_.control[rank.value];
+  ++(traffic.*way);
+  if (kind == MessageKind::kRevoke) ++traffic.revokes;
+  traffic.bytes += kFrameHeaderBytes + frame.body.size();
+}
+
 void World::observe_events() {
   for (const Event& event : output_.events) {
     note(static_cast<std::uint64_t>(event.kind) << 32 | event.rank.value);
@@ -706,6 +781,7 @@ void World::observe_events() {
     }
     if (event.kind == EventKind::kView) {
       report_.probes.hit(Probe::kViewInstalled);
+      report_.last_view = now_;
       const View& view = ranks_[event.rank.value].node->view();
       if (view.joined.contains(event.rank)) report_.probes.hit(Probe::kRankCameBack);
     }

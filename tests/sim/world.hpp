@@ -23,6 +23,14 @@
 
 namespace regroup::sim {
 
+// Control messages of one rank from the first death on, without those on the state of links.
+struct ControlTraffic {
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;
+  std::uint64_t revokes = 0;  // of both
+  std::uint64_t bytes = 0;    // of both
+};
+
 struct Report {
   std::optional<std::string> violation;
   std::uint64_t trace_hash = 0;  // of every event and frame, in order (I14)
@@ -31,7 +39,10 @@ struct Report {
   std::uint64_t frames = 0;
   std::size_t frames_in_flight_max = 0;
   Nanoseconds time_bound = 0;
-  int exit_status = -1;  // of rank 0; -1: it was killed
+  int exit_status = -1;                 // of rank 0; -1: it was killed
+  std::vector<ControlTraffic> control;  // by rank
+  std::optional<Nanoseconds> first_death;
+  Nanoseconds last_view = 0;  // when a rank last entered one
   Probes probes;
 };
 
@@ -64,6 +75,7 @@ class World {
     RankId from;             // kFrame
     std::uint32_t slot = 0;  // kFrame: where its bytes are
     bool damaged = false;
+    bool handled = false;     // kFrame: its receiver has found the time for it
     EvidenceKind evidence{};  // kEvidence, about `from`
     std::uint32_t fault = 0;  // kFault, kPartition: its number
   };
@@ -79,6 +91,7 @@ class World {
     bool started = false;
     bool ended = false;
     Nanoseconds paused_until = 0;
+    Nanoseconds handles_until = 0;  // frames that it sends or that have come
     const Fault* dies_sending = nullptr;
     std::uint32_t frames_to_lose = 0;
     bool open = false;
@@ -86,7 +99,8 @@ class World {
     Nanoseconds computing_since = 0;
     bool waits_for_reply = false;
     std::uint64_t damaged_frames = 0;
-    StageId asked_in_stage;  // its latest steal request
+    bool asks_for_another = false;  // has passed a ballot on, and not yet answered
+    StageId asked_in_stage;         // its latest steal request
     std::vector<Happening> before_start;
     std::unique_ptr<PretendExecutor> executor;
     std::unique_ptr<RegistryUser> user;
@@ -102,6 +116,7 @@ class World {
   void happen(const Happening& happening);
   void start(RankId id);
   void tick(RankId id);
+  bool finds_time(const Happening& happening);
   void frame_arrives(const Happening& happening);
   void computed(RankId id);
   void ask_registry(RankId id);
@@ -131,6 +146,8 @@ class World {
 
   void observe_options();
   void observe_sent(RankId to, const Frame& frame);
+  void observe_agreement(const Frame& frame);
+  void count_control(RankId rank, const Frame& frame, std::uint64_t ControlTraffic::*way);
   void observe_events();
   void trace(const Happening& happening);
   void note(std::uint64_t value) { report_.trace_hash = scatter(report_.trace_hash ^ value); }

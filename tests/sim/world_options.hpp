@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/protocol/agreement.hpp"
 #include "runtime/protocol/frame.hpp"
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/rank_set.hpp"
@@ -23,9 +24,10 @@ struct NetworkOptions {
   Spread spread = Spread::kConstant;
   Nanoseconds delay = 10 * kMicrosecond;
   Nanoseconds delay_max = 500 * kMicrosecond;
-  bool reorders = false;  // else frames of one link arrive as they were sent
-  double duplicate = 0;   // probability of a second copy of a frame
-  double damage = 0;      // probability that a second copy has one bit flipped
+  bool reorders = false;     // else frames of one link arrive as they were sent
+  double duplicate = 0;      // probability of a second copy of a frame
+  double damage = 0;         // probability that a second copy has one bit flipped
+  Nanoseconds handling = 0;  // of each frame, by whoever sends it and whoever receives it
 };
 
 struct Fault {
@@ -75,7 +77,8 @@ struct FailureOptions {
   std::vector<Fault> faults;
   std::vector<Partition> partitions;
   RarePaths rare;
-  double witnesses = 1;  // share of ranks that see a death themselves
+  double witnesses = 1;                // share of ranks that see a death themselves
+  std::optional<RankId> only_witness;  // who alone does, at once
   Nanoseconds evidence_delay_max = 2 * kMillisecond;
   Nanoseconds suspect_after = 50 * kMillisecond;  // of silence
   double control_loss = 0;                        // probability that a control message is lost
@@ -111,6 +114,7 @@ struct WorldOptions {
   NetworkOptions network;
   JobOptions job;
   bool vector_clocks = true;
+  TreeOptions tree;  // of the agreement on views
 
   // A rank looks at its clock this often, give or take 20 %.
   Nanoseconds tick_period = 100 * kMicrosecond;
