@@ -17,7 +17,7 @@ constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStrea
                         kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
                         kRareStream = 18, kTreeStream = 19, kDeafStream = 20,
                         kRegistryFaultsStream = 21,
-                        kRegistryStream = 381;  // in which no seed of regressions.txt asks
+                        kRegistryStream = 381;  // older kept seeds do not ask
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
