@@ -31,6 +31,7 @@
 #include "runtime/host/mpi_session.hpp"
 #include "runtime/host/mpi_transport.hpp"
 #include "runtime/host/thread_affinity.hpp"
+#include "runtime/host/thread_slice.hpp"
 #include "scheduler/scheduler.hpp"
 
 namespace regroup {
@@ -130,6 +131,7 @@ class RankRun {
 
   RankResources start();
   void connect();
+  void keep_in_touch() const;
   void prepare_faults();
   std::string agree_on(std::string text);
   HostHooks hooks();
@@ -237,9 +239,15 @@ std::string RankRun::agree_on(std::string text) {
   return text;
 }
 
+// Of the threads that do: wherever there is room, and as soon as there is something to do.
+void RankRun::keep_in_touch() const {
+  launch_affinity_.apply();
+  ask_for_short_slices();
+}
+
 HostHooks RankRun::hooks() {
   HostHooks hooks;
-  hooks.on_thread = [this] { launch_affinity_.apply(); };
+  hooks.on_thread = [this] { keep_in_touch(); };
   hooks.take_fence = [this](const FenceRequest& request) { return tokens_->take(request); };
   hooks.on_revoked = [this](const View& view) {
     if (injector_) injector_->reached(FaultPoint::kAgreement, view);
@@ -270,7 +278,7 @@ void RankRun::watch_peers(HostLoop& loop) {
                              .period = request_.options.heartbeat_ms * kMillisecond,
                              .suspect_after = request_.options.suspect_after_ms * kMillisecond,
                              .secret = heartbeats_->secret,
-                             .on_thread = [this] { launch_affinity_.apply(); },
+                             .on_thread = [this] { keep_in_touch(); },
                              .look_period = CallWatch::look_period(wedge_timeout),
                              .look = wedge_look(loop)},
       std::move(heartbeats_->socket), heartbeats_->peers,

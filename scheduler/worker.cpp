@@ -585,11 +585,18 @@ void Worker::send_results(Context& context) {
   ++reports_;
   send_report(context, {reports_, stage_, result_entries_, results_.view()});
   // What the coordinator's own rank has is as safe as the report would be.
-  if (!context.is_coordinator() || awaiting_) {
+  if (awaiting_ || (!context.is_coordinator() && worth_keeping())) {
     unsafe_reports_.add(reports_, stage_, result_entries_, results_);
   }
   drop_results();
   results_sent_at_ = context.now();
+}
+
+// Of other stages than bags nothing holds in the next view.
+bool Worker::worth_keeping() const {
+  const double work = shard_nanoseconds_ * static_cast<double>(result_shards_);
+  const auto bytes = static_cast<Nanoseconds>(results_.size());
+  return plan().kind == StageKind::kBag && work >= static_cast<double>(kWorkPerByteKept * bytes);
 }
 
 void Worker::send_report(Context& context, const ResultReport& report) {

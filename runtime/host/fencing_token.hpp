@@ -32,6 +32,7 @@ class FencingTokens {
 
  private:
   std::filesystem::path token_of(std::uint64_t epoch) const;
+  bool link_draft(const FenceRequest& request, const std::filesystem::path& token) const;
 
   std::filesystem::path directory_;
   std::string run_;

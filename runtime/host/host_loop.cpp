@@ -39,12 +39,20 @@ HostLoop::HostLoop(Node& node, Transport& transport, Executor& executor, HostHoo
 }
 
 HostLoop::~HostLoop() {
-  if (fence_thread_.joinable()) fence_thread_.join();  // it sets the timer
+  if (fence_thread_.joinable()) {
+    {
+      const std::lock_guard lock(fence_mutex_);
+      fences_over_ = true;
+    }
+    fence_wanted_.notify_one();
+    fence_thread_.join();  // it sets the timer
+  }
   close(companion_timer_);
 }
 
 Outcome HostLoop::run() {
   prctl(PR_SET_TIMERSLACK, kTimerSlackNanoseconds, 0, 0, 0);
+  if (hooks_.take_fence) fence_thread_ = std::thread([this] { take_fences(); });
   {
     const std::lock_guard lock(mutex_);
     node_->start(now(), output_);
@@ -259,19 +267,33 @@ void HostLoop::remember_work() {
   }
 }
 
-// A file system may take its time, while peers must be answered.
-void HostLoop::start_fence(FenceRequest request) {
-  if (!hooks_.take_fence || std::exchange(fence_busy_, true)) return;
-  fence_thread_ = std::jthread([this, request = std::move(request)]() mutable {
-    if (hooks_.on_thread) hooks_.on_thread();
+void HostLoop::ask_for_fence(FenceRequest request) {
+  if (!fence_thread_.joinable() || std::exchange(fence_busy_, true)) return;
+  {
+    const std::lock_guard lock(fence_mutex_);
+    fence_request_ = std::move(request);
+  }
+  fence_wanted_.notify_one();
+}
+
+void HostLoop::take_fences() {
+  if (hooks_.on_thread) hooks_.on_thread();
+  std::unique_lock lock(fence_mutex_);
+  while (true) {
+    fence_wanted_.wait(lock, [this] { return fence_request_ || fences_over_; });
+    if (fences_over_) return;
+    const FenceRequest request = std::move(*fence_request_);
+    fence_request_.reset();
+    lock.unlock();
     FenceAnswer answer = hooks_.take_fence(request);
     {
-      const std::lock_guard lock(news_mutex_);
+      const std::lock_guard news_lock(news_mutex_);
       news_.emplace_back(std::move(answer));
     }
     has_news_.store(true, std::memory_order_relaxed);
     wake_companion(1, kRecoveryPeriod);
-  });
+    lock.lock();
+  }
 }
 
 void HostLoop::stop_if_asked() {
@@ -291,7 +313,7 @@ void HostLoop::drain() {
     order_ = std::move(order);
   }
   for (RegistryReply& reply : output_.replies) replies_[reply.id] = std::move(reply);
-  if (output_.fence) start_fence(std::move(*output_.fence));
+  if (output_.fence) ask_for_fence(std::move(*output_.fence));
   if (output_.outcome && !outcome_) outcome_ = std::move(output_.outcome);
   output_.clear();
 }

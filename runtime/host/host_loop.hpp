@@ -9,6 +9,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -130,7 +131,8 @@ class HostLoop {
   void enter_view();
   RankSet remember_entry(const View& before);
   void remember_work();
-  void start_fence(FenceRequest request);
+  void ask_for_fence(FenceRequest request);
+  void take_fences();
   void stop_if_asked();
 
   bool work(WorkResult& result, std::unique_lock<std::mutex>& lock);
@@ -162,8 +164,15 @@ class HostLoop {
   bool was_stable_ = true;
   Nanoseconds revoked_at_ = 0;  // 0: not since the last view was entered
   std::vector<Recovery> recoveries_;
-  std::jthread fence_thread_;
   bool fence_busy_ = false;
+
+  // A file system may take its time while peers must be answered, and a new thread its time to
+  // start: so one waits for the fences there are to take, if anybody takes them.
+  std::mutex fence_mutex_;
+  std::condition_variable fence_wanted_;
+  std::optional<FenceRequest> fence_request_;
+  bool fences_over_ = false;
+  std::thread fence_thread_;
 
   std::mutex news_mutex_;  // of what other threads have to tell
   std::vector<Input> news_;

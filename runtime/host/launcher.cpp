@@ -72,10 +72,12 @@ void send_on() {
 // What the terminal sends (ctrl-c) goes to the child as well, and a second one would make mpirun
 // kill its ranks at once.
 void on_signal(int signal, siginfo_t* origin, void*) {
+  const int error_number = errno;  // of what was interrupted
   if (signal == SIGINT || signal == SIGTERM) stop_signal = signal;
   if (origin->si_code == SI_KERNEL) return;
   signals_to_send |= 1u << signal;
   send_on();
+  errno = error_number;
 }
 
 // Passes signals on to the child, from before its birth until it is gone.

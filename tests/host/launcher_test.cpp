@@ -311,7 +311,9 @@ TEST(RunInForeground, DoesNotWaitForWhoeverElseHoldsStandardErrorOpen) {
       run_in_foreground({"/bin/sh", "-c", "sleep 30 & echo $! >&2; exit 4"}, {}, watch);
   EXPECT_EQ(ended, 4);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
-  ::kill(std::atoi(heard.c_str()), SIGKILL);
+  const int holder = std::atoi(heard.c_str());
+  ASSERT_GT(holder, 1) << heard;
+  ::kill(holder, SIGKILL);
 }
 
 TEST(RunInForeground, EndsAChildThatIsOverAndStays) {

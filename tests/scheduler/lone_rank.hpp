@@ -18,6 +18,10 @@
 
 namespace regroup::testing_roles {
 
+// Work on a shard whose report a worker keeps until it is safe, a value of 8 bytes with a head
+// of 20.
+inline constexpr Nanoseconds kWorthKeeping = 28 * Worker::kWorkPerByteKept;
+
 // Notes what is committed, and holds I7: each shard is handed over exactly once.
 class RecordingSink : public ResultSink {
  public:
@@ -181,7 +185,7 @@ class LoneRank {
   }
   void finish(WorkResult& result) { node_->step(WorkFinished{&result}, output); }
   // Every shard of the order gave its value, after `each` of computing a shard.
-  void finish_run(const WorkOrder& order, Nanoseconds each = kMicrosecond,
+  void finish_run(const WorkOrder& order, Nanoseconds each = kWorthKeeping,
                   std::uint32_t value_bytes = 8) {
     WorkResult result;
     result.restart(order);

@@ -38,7 +38,7 @@ class Opened : public LoneRank {
     receive(0, MessageKind::kLease, lease_message(stage, leases, steal));
   }
   // Computes the next order; the shards it was for.
-  Shards run_next(Nanoseconds each = kMicrosecond, std::uint32_t value_bytes = 8) {
+  Shards run_next(Nanoseconds each = kWorthKeeping, std::uint32_t value_bytes = 8) {
     const auto order = want();
     EXPECT_TRUE(order && order->kind == WorkKind::kRun);
     if (!order) return {};
@@ -446,6 +446,24 @@ TEST(WorkerViews, ReportsThatWereNotAcknowledgedAreRepeated) {
     EXPECT_THAT(worker.sent(), ElementsAre("0 ready kind0*100", "0 announce", "0 results 0: 0+1",
                                            "0 results 0: 5+1"));
   }
+}
+
+TEST(WorkerViews, ReportsThatTookLittleWorkAreNotKept) {
+  Opened worker({bag(100)});
+  worker.lease({{{0, 1}}});
+  worker.run_next(kWorthKeeping - 1);
+  worker.enter_view(kWithoutTwo);
+  EXPECT_THAT(worker.sent(), ElementsAre("0 results 0: 0+1", "0 ready kind0*100", "0 announce"))
+      << "the coordinator leases it again";
+}
+
+TEST(WorkerViews, ReportsThatTookMoreWorkAreKept) {
+  Opened worker({bag(100)});
+  worker.lease({{{0, 1}}});
+  worker.run_next(kWorthKeeping);
+  worker.enter_view(kWithoutTwo);
+  EXPECT_THAT(worker.sent(), ElementsAre("0 results 0: 0+1", "0 ready kind0*100", "0 announce",
+                                         "0 results 0: 0+1"));
 }
 
 TEST(WorkerViews, RepeatedReportsKeepTheirNumbers) {
