@@ -89,9 +89,9 @@ Outcome write_whole(FileSystem& file_system, const std::filesystem::path& path,
 
 std::string first_problem(const CheckpointVerification& verification) {
   const auto& problem = verification.problems.front();
-  const auto more = verification.problems.size() - 1;
+  const auto count = verification.problems.size();
   return fmt::format("{}: {}{}", problem.file, problem.reason,
-                     more == 0 ? "" : fmt::format(", and {} more problems", more));
+                     count == 1 ? "" : fmt::format("; {} problems in all", count));
 }
 
 }  // namespace
