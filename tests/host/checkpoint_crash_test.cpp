@@ -158,8 +158,9 @@ TEST_P(EachCall, AFailingCallIsOneLineAndTheOlderCheckpointsStay) {
       if (HasFailure()) return;
       if (at % 25 == 0) expect_to_go_on(run);
     }
-    // What is not told is closing what was read, and removing temporary names.
-    EXPECT_GT(failed, at * 3 / 4) << errno_text(error_number);
+    // What is not told is closing what was read, removing temporary names, and that retention
+    // cannot read what it then leaves alone.
+    EXPECT_GT(failed, at * 2 / 3) << errno_text(error_number);
   }
 }
 
