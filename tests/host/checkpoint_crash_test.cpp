@@ -27,6 +27,8 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
+using Loss = PowerLossFileSystem::Loss;
+
 constexpr std::uint64_t kCallsMax = 5'000;  // more than any of this needs
 constexpr std::uint64_t kRows = 30'000;     // enough for aligned storage, and for two chunks
 
@@ -165,7 +167,7 @@ TEST_P(EachCall, AFailingCallIsOneLineAndTheOlderCheckpointsStay) {
 }
 
 TEST_P(EachCall, PowerThatGoesTakesNothingThatWasSealed) {
-  for (const std::uint64_t seed : {0, 1, 2}) {
+  for (const Loss loss : {Loss::kAll, Loss::kAllButTheNewestName, Loss::kSome}) {
     for (std::uint64_t at = 0;; ++at) {
       ASSERT_LT(at, kCallsMax);
       const OlderCheckpoints run;
@@ -179,9 +181,9 @@ TEST_P(EachCall, PowerThatGoesTakesNothingThatWasSealed) {
                               .has_value();
       if (sealed) static_cast<void>(store.retain(2));
       const bool finished = file_system.calls() <= at;
-      file_system.lose_power(seed == 0 ? 0 : seed + at);
-      SCOPED_TRACE("without power from call " + std::to_string(at) + " on, seed " +
-                   std::to_string(seed));
+      file_system.lose_power(loss, at);
+      SCOPED_TRACE("without power from call " + std::to_string(at) + " on, loss " +
+                   std::to_string(static_cast<int>(loss)));
       if (sealed) expect_valid(run.store, number(5));
       expect_nothing_lost(run);
       if (HasFailure()) return;
@@ -189,6 +191,17 @@ TEST_P(EachCall, PowerThatGoesTakesNothingThatWasSealed) {
       if (finished) break;
     }
   }
+}
+
+// The directories above it are new as well.
+TEST(FirstCheckpoint, IsThereWhenPowerGoesAfterItWasSealed) {
+  const TestRun run;
+  PowerLossFileSystem file_system(UINT64_MAX, run.scratch.path() / "attic");
+  ASSERT_TRUE(take(CheckpointStore(run.scratch.path(), test::kRun, file_system), {}));
+
+  file_system.lose_power(Loss::kAll);
+
+  expect_valid(run.store, number(1));
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, EachCall, testing::Values(Compressed::kNo, Compressed::kYes),

@@ -110,6 +110,10 @@ class InterruptedFileSystem : public FileSystem {
 // each file may have lost its contents. Nothing reaches the disk from call number `at` on.
 class PowerLossFileSystem : public InterruptedFileSystem {
  public:
+  // What is lost of that which was not synced. Nothing says that names reach the disk in the order
+  // in which they were made.
+  enum class Loss { kAll, kAllButTheNewestName, kSome };
+
   // Unlinked files are kept in `attic`, on the same file system, so that they can come back.
   PowerLossFileSystem(std::uint64_t at, std::filesystem::path attic)
       : InterruptedFileSystem([=](std::uint64_t call) { return call >= at ? EIO : 0; }),
@@ -167,12 +171,13 @@ class PowerLossFileSystem : public InterruptedFileSystem {
     return result;
   }
 
-  // With seed 0, all that was not synced is lost; else some of it.
-  void lose_power(std::uint64_t seed) {
+  // kSome depends on the seed.
+  void lose_power(Loss loss, std::uint64_t seed = 0) {
     std::mt19937_64 random(seed);
-    const auto lost = [&] { return seed == 0 || random() % 2 == 0; };
+    const auto lost = [&] { return loss != Loss::kSome || random() % 2 == 0; };
     for (const auto& [inode, path] : unsynced_)
       if (lost()) spoil(inode);
+    if (loss == Loss::kAllButTheNewestName && !pending_.empty()) pending_.pop_back();
     for (auto change = pending_.rbegin(); change != pending_.rend(); ++change)
       if (lost()) undo(*change);
   }
