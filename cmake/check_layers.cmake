@@ -14,7 +14,8 @@ set(arrows_jobs "runtime/protocol;runtime/host;scheduler;kernels")
 # Which files may include a vendor's header: a regular expression over paths relative to ROOT.
 set(vendor_patterns
     "mpi(-ext)?\\.h" "(hdf5|H5[A-Za-z]*)\\.h" "hwloc(/.*)?\\.h" "(cuda|cublas|curand|nvml).*\\.h" "pmix.*\\.h"
-    "png\\.h" "CLI/.*" "toml\\+\\+/.*|toml\\+\\+\\.h" "nlohmann/.*" "sodium(/.*)?\\.h")
+    "png\\.h" "CLI/.*" "toml\\+\\+/.*|toml\\+\\+\\.h" "nlohmann/.*" "sodium(/.*)?\\.h"
+    "zlib\\.h")
 set(owner_1 "^runtime/host/mpi_wrapper\\.(hpp|cpp)$")
 set(owner_2 "^runtime/host/hdf5_wrapper\\.(hpp|cpp)$")
 set(owner_3 "^runtime/host/hwloc_wrapper\\.(hpp|cpp)$")
@@ -25,6 +26,7 @@ set(owner_7 "^jobs/.*$")
 set(owner_8 "^jobs/.*$")
 set(owner_9 "^(runtime/host|jobs)/.*$")
 set(owner_10 "^runtime/host/heartbeat_socket\\.cpp$")
+set(owner_11 "^runtime/host/chunk_codec\\.cpp$")
 
 # What a pure layer never includes: the world outside.
 set(pure_layers "runtime/protocol;scheduler")

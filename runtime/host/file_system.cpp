@@ -1,5 +1,6 @@
 #include "runtime/host/file_system.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <system_error>
@@ -54,6 +55,9 @@ int FileSystem::open(const char* path, int flags, mode_t mode) {
 ssize_t FileSystem::write(int fd, const void* bytes, std::size_t count) {
   return ::write(fd, bytes, count);
 }
+ssize_t FileSystem::pread(int fd, void* bytes, std::size_t count, off_t offset) {
+  return ::pread(fd, bytes, count, offset);
+}
 ssize_t FileSystem::pwrite(int fd, const void* bytes, std::size_t count, off_t offset) {
   return ::pwrite(fd, bytes, count, offset);
 }
@@ -69,8 +73,32 @@ int FileSystem::close(int fd) {
 int FileSystem::rename(const char* from, const char* to) {
   return std::rename(from, to);
 }
+int FileSystem::link(const char* from, const char* to) {
+  return ::link(from, to);
+}
 int FileSystem::unlink(const char* path) {
   return ::unlink(path);
+}
+int FileSystem::mkdir(const char* path, mode_t mode) {
+  return ::mkdir(path, mode);
+}
+int FileSystem::rmdir(const char* path) {
+  return ::rmdir(path);
+}
+int FileSystem::fstat(int fd, struct stat* status) {
+  return ::fstat(fd, status);
+}
+int FileSystem::lstat(const char* path, struct stat* status) {
+  return ::lstat(path, status);
+}
+DIR* FileSystem::opendir(const char* path) {
+  return ::opendir(path);
+}
+dirent* FileSystem::readdir(DIR* directory) {
+  return ::readdir(directory);
+}
+int FileSystem::closedir(DIR* directory) {
+  return ::closedir(directory);
 }
 
 FileSystem& FileSystem::real() {
@@ -130,21 +158,22 @@ std::expected<void, std::string> sync_directory(FileSystem& file_system,
 }
 
 std::expected<std::string, std::string> read_small_file(const std::filesystem::path& path,
-                                                        std::size_t bytes_max) {
-  FileSystem& file_system = FileSystem::real();
+                                                        std::size_t bytes_max,
+                                                        FileSystem& file_system) {
   // O_NONBLOCK: opening a named pipe by mistake must not wait for its writer.
   FileDescriptor file(file_system,
                       file_system.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
   if (!file.is_open()) return failed("open", path, errno);
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0) return failed("read", path, errno);
+  if (file_system.fstat(file.get(), &status) != 0) return failed("read", path, errno);
   if (!S_ISREG(status.st_mode))
     return std::unexpected(fmt::format("cannot read {}: not a regular file", path.string()));
 
   std::string contents;
   char block[16384];
   for (;;) {
-    const ssize_t count = ::read(file.get(), block, sizeof block);
+    const ssize_t count =
+        file_system.pread(file.get(), block, sizeof block, static_cast<off_t>(contents.size()));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return failed("read", path, errno);
     if (count == 0) return contents;
@@ -153,6 +182,46 @@ std::expected<std::string, std::string> read_small_file(const std::filesystem::p
       return std::unexpected(
           fmt::format("cannot read {}: larger than {} bytes", path.string(), bytes_max));
   }
+}
+
+int read_at(FileSystem& file_system, int fd, std::span<std::byte> bytes, std::uint64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t count =
+        file_system.pread(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return errno;
+    if (count == 0) return EIO;
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+    offset += static_cast<std::uint64_t>(count);
+  }
+  return 0;
+}
+
+std::expected<std::vector<std::string>, int> names_in_directory(
+    FileSystem& file_system, const std::filesystem::path& directory, std::size_t names_max) {
+  DIR* const entries = file_system.opendir(directory.c_str());
+  if (entries == nullptr) return std::unexpected(errno);
+  std::vector<std::string> names;
+  int error_number = 0;
+  for (;;) {
+    errno = 0;
+    const dirent* const entry = file_system.readdir(entries);
+    if (entry == nullptr) {
+      error_number = errno;
+      break;
+    }
+    const std::string_view name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    if (names.size() == names_max) {
+      error_number = EOVERFLOW;
+      break;
+    }
+    names.emplace_back(name);
+  }
+  file_system.closedir(entries);
+  if (error_number != 0) return std::unexpected(error_number);
+  std::ranges::sort(names);
+  return names;
 }
 
 }  // namespace regroup

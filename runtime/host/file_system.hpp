@@ -6,11 +6,16 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <expected>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include <dirent.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 namespace regroup {
@@ -21,12 +26,21 @@ class FileSystem {
 
   virtual int open(const char* path, int flags, mode_t mode);
   virtual ssize_t write(int fd, const void* bytes, std::size_t count);
+  virtual ssize_t pread(int fd, void* bytes, std::size_t count, off_t offset);
   virtual ssize_t pwrite(int fd, const void* bytes, std::size_t count, off_t offset);
   virtual int ftruncate(int fd, off_t length);
   virtual int fsync(int fd);
   virtual int close(int fd);
   virtual int rename(const char* from, const char* to);
+  virtual int link(const char* from, const char* to);
   virtual int unlink(const char* path);
+  virtual int mkdir(const char* path, mode_t mode);
+  virtual int rmdir(const char* path);
+  virtual int fstat(int fd, struct stat* status);
+  virtual int lstat(const char* path, struct stat* status);
+  virtual DIR* opendir(const char* path);
+  virtual dirent* readdir(DIR* directory);
+  virtual int closedir(DIR* directory);
 
   // The machine's own. Stateless, so any thread may use it.
   static FileSystem& real();
@@ -68,7 +82,16 @@ std::expected<void, std::string> sync_directory(FileSystem& file_system,
                                                 const std::filesystem::path& directory);
 
 // The whole file; an error if it is not there, not a file, unreadable or larger than `bytes_max`.
-std::expected<std::string, std::string> read_small_file(const std::filesystem::path& path,
-                                                        std::size_t bytes_max);
+std::expected<std::string, std::string> read_small_file(
+    const std::filesystem::path& path, std::size_t bytes_max,
+    FileSystem& file_system = FileSystem::real());
+
+// Fills `bytes` from `offset` on. 0, or the errno of what failed; EIO when the file ends before.
+int read_at(FileSystem& file_system, int fd, std::span<std::byte> bytes, std::uint64_t offset);
+
+// The names in a directory but . and .., sorted. The error is an errno; EOVERFLOW when there are
+// more than `names_max`.
+std::expected<std::vector<std::string>, int> names_in_directory(
+    FileSystem& file_system, const std::filesystem::path& directory, std::size_t names_max);
 
 }  // namespace regroup

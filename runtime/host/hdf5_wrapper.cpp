@@ -100,6 +100,7 @@ namespace {
 // at, and the rest of the file's writes go nowhere.
 
 constexpr haddr_t kAddressMax = (haddr_t{1} << 62) - 1;
+constexpr hsize_t kAlignedBytesMin = 65'536;  // smaller storage goes where there is room
 
 // HDF5 copies it byte by byte; the pointer is good while the file is being opened.
 struct DriverInfo {
@@ -172,8 +173,8 @@ extern "C" herr_t driver_read(H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address, 
   const WrittenFile* file = written(base);
   auto* bytes = static_cast<char*>(buffer);
   while (size > 0) {
-    const ssize_t count =
-        ::pread(file->status->descriptor.get(), bytes, size, static_cast<off_t>(address));
+    const ssize_t count = file->status->file_system->pread(file->status->descriptor.get(), bytes,
+                                                           size, static_cast<off_t>(address));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) keep_error(*file->status);
     if (count <= 0) break;
@@ -185,24 +186,28 @@ extern "C" herr_t driver_read(H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address, 
   return 0;
 }
 
-extern "C" herr_t driver_write(H5FD_t* base, H5FD_mem_t, hid_t, haddr_t address, size_t size,
-                               const void* buffer) {
-  WrittenFile* file = written(base);
-  const auto* bytes = static_cast<const char*>(buffer);
-  file->file_end = std::max(file->file_end, address + size);
-  while (size > 0 && file->status->writes()) {
+// The first error goes into the status, and nothing is written after it.
+void write_at(WriteStatus& status, std::span<const std::byte> bytes, std::uint64_t address) {
+  while (!bytes.empty() && status.writes()) {
     errno = 0;
-    const ssize_t count = file->status->file_system->pwrite(file->status->descriptor.get(), bytes,
-                                                            size, static_cast<off_t>(address));
+    const ssize_t count = status.file_system->pwrite(status.descriptor.get(), bytes.data(),
+                                                     bytes.size(), static_cast<off_t>(address));
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) {
-      keep_error(*file->status);
+      keep_error(status);
       break;
     }
-    bytes += count;
-    size -= static_cast<size_t>(count);
-    address += static_cast<haddr_t>(count);
+    bytes = bytes.subspan(static_cast<std::size_t>(count));
+    address += static_cast<std::uint64_t>(count);
   }
+}
+
+extern "C" herr_t driver_write(H5FD_t* base, H5FD_mem_t type, hid_t, haddr_t address, size_t size,
+                               const void* buffer) {
+  WrittenFile* file = written(base);
+  file->file_end = std::max(file->file_end, address + size);
+  if (type == H5FD_MEM_DRAW) file->status->last_raw = {address, size};
+  write_at(*file->status, {static_cast<const std::byte*>(buffer), size}, address);
   return 0;
 }
 
@@ -422,7 +427,11 @@ Expected<Handle> creation_properties(const Layout& layout) {
   if (!properties.is_open()) return failed("H5Pcreate");
   const hid_t id = properties.get();
   if (is_failure(H5Pset_obj_track_times(id, false))) return failed("H5Pset_obj_track_times");
-  if (is_failure(H5Pset_fill_time(id, H5D_FILL_TIME_ALLOC))) return failed("H5Pset_fill_time");
+  const bool filled = layout.fill == Fill::kZeros;
+  if (is_failure(H5Pset_fill_time(id, filled ? H5D_FILL_TIME_ALLOC : H5D_FILL_TIME_NEVER)))
+    return failed("H5Pset_fill_time");
+  if (!filled && layout.chunk_rows == 0 && is_failure(H5Pset_alloc_time(id, H5D_ALLOC_TIME_EARLY)))
+    return failed("H5Pset_alloc_time");
   if (layout.chunk_rows == 0) return properties;
   const hsize_t chunk = layout.chunk_rows;
   if (is_failure(H5Pset_chunk(id, 1, &chunk))) return failed("H5Pset_chunk");
@@ -434,7 +443,8 @@ Expected<Handle> creation_properties(const Layout& layout) {
 }
 
 // For reading when there is no status.
-Expected<Handle> access_properties(const std::shared_ptr<WriteStatus>& status) {
+Expected<Handle> access_properties(const std::shared_ptr<WriteStatus>& status,
+                                   const FileOptions& options) {
   Handle properties(H5Pcreate(H5P_FILE_ACCESS));
   if (!properties.is_open()) return failed("H5Pcreate");
   const hid_t id = properties.get();
@@ -445,8 +455,12 @@ Expected<Handle> access_properties(const std::shared_ptr<WriteStatus>& status) {
     return failed("H5Pset_driver");
   if (is_failure(H5Pset_fclose_degree(id, H5F_CLOSE_STRONG))) return failed("H5Pset_fclose_degree");
   // The 1.8 format: every HDF5 since 2008 reads it, and its metadata has checksums.
-  if (is_failure(H5Pset_libver_bounds(id, H5F_LIBVER_V18, H5F_LIBVER_V18)))
+  const auto newest = options.format == Format::k18 ? H5F_LIBVER_V18 : H5F_LIBVER_V110;
+  if (is_failure(H5Pset_libver_bounds(id, H5F_LIBVER_V18, newest)))
     return failed("H5Pset_libver_bounds");
+  if (options.alignment_bytes > 1 &&
+      is_failure(H5Pset_alignment(id, kAlignedBytesMin, options.alignment_bytes)))
+    return failed("H5Pset_alignment");
   // The run directory has its own lock; HDF5's would only fail where the file system knows no
   // locks.
   if (is_failure(H5Pset_file_locking(id, false, true))) return failed("H5Pset_file_locking");
@@ -599,6 +613,41 @@ Expected<void> Dataset::read(std::uint64_t first_row, std::span<std::byte> bytes
   return {};
 }
 
+Expected<Extent> Dataset::storage() const {
+  const Call call;
+  if (rows_ == 0) return Extent{};
+  const haddr_t address = H5Dget_offset(handle_.get());
+  if (address == HADDR_UNDEF) return failed("H5Dget_offset");
+  return Extent{address, rows_ * element_bytes(type_)};
+}
+
+Expected<void> Dataset::write_raw(const Extent& storage, std::uint64_t first_row,
+                                  std::span<const std::byte> bytes) {
+  const std::uint64_t start = first_row * element_bytes(type_);
+  REGROUP_CHECK(start <= storage.bytes && bytes.size() <= storage.bytes - start,
+                "writes stay inside the dataset");
+  write_at(*status_, bytes, storage.offset + start);
+  return settled(status_, {});
+}
+
+// HDF5 says where a chunk is, but not every version counts the user block: so what the driver was
+// told counts.
+Expected<Extent> Dataset::write_chunk(std::uint64_t first_row, std::span<const std::byte> stored,
+                                      Filters filters) {
+  const Call call;
+  constexpr std::uint32_t all_skipped = 3;  // a bit for each of shuffle and deflate
+  const hsize_t offset = first_row;
+  status_->last_raw = {};
+  if (is_failure(H5Dwrite_chunk(handle_.get(), H5P_DEFAULT,
+                                filters == Filters::kApplied ? 0 : all_skipped, &offset,
+                                stored.size(), stored.data())))
+    return std::unexpected(settled(status_, failed("H5Dwrite_chunk")).error());
+  if (auto done = settled(status_, {}); !done) return std::unexpected(done.error());
+  if (status_->last_raw.bytes != stored.size())
+    return std::unexpected("HDF5 did not write a chunk as it is");
+  return status_->last_raw;
+}
+
 Expected<Group> Group::create_group(const std::string& name) {
   const Call call;
   const Handle properties(H5Pcreate(H5P_GROUP_CREATE));
@@ -621,7 +670,8 @@ Expected<Dataset> Group::create_dataset(const std::string& name, ElementType typ
                                         const Layout& layout) {
   const Call call;
   REGROUP_CHECK(layout.deflate_level == 0 || layout.chunk_rows != 0, "compression needs chunks");
-  const auto space = row_space(layout.rows, layout.chunk_rows != 0);
+  const bool may_grow = layout.chunk_rows != 0 && layout.fill == Fill::kZeros;
+  const auto space = row_space(layout.rows, may_grow);
   if (!space) return std::unexpected(space.error());
   const auto properties = creation_properties(layout);
   if (!properties) return std::unexpected(properties.error());
@@ -629,6 +679,36 @@ Expected<Dataset> Group::create_dataset(const std::string& name, ElementType typ
                             properties->get(), H5P_DEFAULT));
   if (!dataset.is_open()) return failed("H5Dcreate2");
   return Dataset(std::move(dataset), status_, type, layout.rows);
+}
+
+Expected<void> Group::create_virtual_dataset(const std::string& name, ElementType type,
+                                             std::uint64_t rows,
+                                             std::span<const VirtualPiece> pieces) {
+  const Call call;
+  const Handle properties(H5Pcreate(H5P_DATASET_CREATE));
+  if (!properties.is_open()) return failed("H5Pcreate");
+  if (is_failure(H5Pset_obj_track_times(properties.get(), false)))
+    return failed("H5Pset_obj_track_times");
+  const auto space = row_space(rows, false);
+  if (!space) return std::unexpected(space.error());
+  for (const auto& piece : pieces) {
+    if (piece.rows == 0) continue;
+    const hsize_t start = piece.first_row;
+    const hsize_t count = piece.rows;
+    REGROUP_CHECK(start <= rows && count <= rows - start, "a piece lies inside its dataset");
+    const auto source = row_space(piece.rows, false);
+    if (!source) return std::unexpected(source.error());
+    if (is_failure(
+            H5Sselect_hyperslab(space->get(), H5S_SELECT_SET, &start, nullptr, &count, nullptr)))
+      return failed("H5Sselect_hyperslab");
+    if (is_failure(H5Pset_virtual(properties.get(), space->get(), piece.file.c_str(),
+                                  piece.dataset.c_str(), source->get())))
+      return failed("H5Pset_virtual");
+  }
+  Handle dataset(H5Dcreate2(handle_.get(), name.c_str(), file_type(type), space->get(), H5P_DEFAULT,
+                            properties.get(), H5P_DEFAULT));
+  if (!dataset.is_open()) return failed("H5Dcreate2");
+  return settled(status_, {});
 }
 
 Expected<Dataset> Group::open_dataset(const std::string& name) const {
@@ -661,6 +741,7 @@ File& File::operator=(File&& other) noexcept {
     abandon();
     handle_ = std::move(other.handle_);
     status_ = std::move(other.status_);
+    user_block_bytes_ = other.user_block_bytes_;
   }
   return *this;
 }
@@ -675,32 +756,36 @@ void File::abandon() noexcept {
   if (status_) status_->descriptor.close();
 }
 
-Expected<File> File::create(const std::filesystem::path& path, FileSystem& file_system) {
+Expected<File> File::create(const std::filesystem::path& path, FileSystem& file_system,
+                            const FileOptions& options) {
   const Call call;
   auto status = std::make_shared<WriteStatus>();
   status->file_system = &file_system;
-  const auto access = access_properties(status);
+  const auto access = access_properties(status, options);
   if (!access) return std::unexpected(access.error());
   const Handle creation(H5Pcreate(H5P_FILE_CREATE));
   if (!creation.is_open()) return failed("H5Pcreate");
   if (is_failure(H5Pset_obj_track_times(creation.get(), false)))
     return failed("H5Pset_obj_track_times");
+  if (options.user_block_bytes != 0 &&
+      is_failure(H5Pset_userblock(creation.get(), options.user_block_bytes)))
+    return failed("H5Pset_userblock");
   Handle handle(H5Fcreate(path.c_str(), H5F_ACC_EXCL, creation.get(), access->get()));
   Expected<void> done;
   if (!handle.is_open()) done = failed("H5Fcreate");
   done = settled(status, std::move(done));
-  File file(std::move(handle), status);
+  File file(std::move(handle), status, options.user_block_bytes);
   if (!done) return std::unexpected(done.error());
   return file;
 }
 
 Expected<File> File::open_read_only(const std::filesystem::path& path) {
   const Call call;
-  const auto access = access_properties(nullptr);
+  const auto access = access_properties(nullptr, {});
   if (!access) return std::unexpected(access.error());
   Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access->get()));
   if (!file.is_open()) return failed("H5Fopen");
-  return File(std::move(file), nullptr);
+  return File(std::move(file), nullptr, 0);
 }
 
 Expected<Group> File::root() const {
@@ -708,6 +793,14 @@ Expected<Group> File::root() const {
   Handle group(H5Gopen2(handle_.get(), "/", H5P_DEFAULT));
   if (!group.is_open()) return failed("H5Gopen2");
   return Group(std::move(group), status_);
+}
+
+Expected<void> File::write_user_block(std::span<const std::byte> bytes) {
+  const Call call;
+  REGROUP_CHECK(status_ != nullptr && bytes.size() <= user_block_bytes_,
+                "a user block holds what was asked for");
+  write_at(*status_, bytes, 0);
+  return settled(status_, {});
 }
 
 Expected<void> File::flush() {

@@ -58,12 +58,22 @@ class Handle {
   std::int64_t id_ = -1;
 };
 
+// Bytes of a file, counted from its very beginning.
+struct Extent {
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+
+  std::uint64_t end() const { return offset + bytes; }
+  friend bool operator==(const Extent&, const Extent&) = default;
+};
+
 // What became of the writes to one created file, known to the file and to all its objects.
 struct WriteStatus {
   FileSystem* file_system = nullptr;
   FileDescriptor descriptor;  // outlives HDF5's file, to be synced after it
   int error_number = 0;       // of the first call that failed; nothing is written after it
   bool abandoned = false;     // nothing more is to be written
+  Extent last_raw;            // where the latest elements went that HDF5 itself wrote
 
   bool writes() const { return error_number == 0 && !abandoned; }
 };
@@ -97,12 +107,31 @@ class Node {
   std::shared_ptr<WriteStatus> status_;  // none in a file that is read
 };
 
+// What storage holds before it is written. kNothing saves writing everything twice, and is for
+// datasets of which every element will be written: contiguous ones then have their place in the
+// file from the start, chunked ones do not grow.
+enum class Fill : std::uint8_t { kZeros, kNothing };
+
 // How a dataset is laid out. Chunked datasets grow by append(); a contiguous one has its size from
 // the start.
 struct Layout {
   std::uint64_t rows = 0;        // at creation
   std::uint64_t chunk_rows = 0;  // 0: contiguous
   int deflate_level = 0;         // 0: not compressed; 1 to 9 needs chunks
+  Fill fill = Fill::kZeros;
+};
+
+// What a chunk that is written as it will be stored went through: shuffle and deflate, as its
+// dataset's deflate level says, or neither.
+enum class Filters : std::uint8_t { kApplied, kSkipped };
+
+// Part of a virtual dataset: all rows of another file's dataset appear from `first_row` on. A
+// relative file name counts from where the virtual dataset's own file is.
+struct VirtualPiece {
+  std::string file;
+  std::string dataset;
+  std::uint64_t rows = 0;
+  std::uint64_t first_row = 0;
 };
 
 // A one-dimensional dataset.
@@ -118,6 +147,16 @@ class Dataset : public Node {
   Expected<void> write(std::uint64_t first_row, std::span<const std::byte> bytes);
   Expected<void> append(std::span<const std::byte> bytes);
   Expected<void> read(std::uint64_t first_row, std::span<std::byte> bytes) const;
+
+  // For Fill::kNothing. Where a contiguous dataset lies; nothing if it has no rows.
+  Expected<Extent> storage() const;
+  // Writes elements to their place in `storage` without HDF5 and its lock: not while another thread
+  // uses an object of this file.
+  Expected<void> write_raw(const Extent& storage, std::uint64_t first_row,
+                           std::span<const std::byte> bytes);
+  // Writes the chunk that begins at `first_row`, a whole one, as it is to be stored; returns where.
+  Expected<Extent> write_chunk(std::uint64_t first_row, std::span<const std::byte> stored,
+                               Filters filters);
 
  private:
   friend class Group;
@@ -135,6 +174,9 @@ class Group : public Node {
   Expected<Group> create_group(const std::string& name);
   Expected<Group> open_group(const std::string& name) const;
   Expected<Dataset> create_dataset(const std::string& name, ElementType type, const Layout& layout);
+  // The rows that no piece covers read as zeros. Needs Format::k110.
+  Expected<void> create_virtual_dataset(const std::string& name, ElementType type,
+                                        std::uint64_t rows, std::span<const VirtualPiece> pieces);
   Expected<Dataset> open_dataset(const std::string& name) const;
   // Whether a link of this name is there, whatever it leads to.
   Expected<bool> has(const std::string& name) const;
@@ -142,6 +184,18 @@ class Group : public Node {
  private:
   friend class File;
   using Node::Node;
+};
+
+// Which versions of HDF5 read a file: 1.8 and newer, or, for virtual datasets, 1.10 and newer.
+enum class Format : std::uint8_t { k18, k110 };
+
+struct FileOptions {
+  Format format = Format::k18;
+  // Bytes at the file's beginning that HDF5 leaves to others: 0, or a power of two from 512 on that
+  // is not less than the alignment.
+  std::uint64_t user_block_bytes = 0;
+  // Storage of at least 64 KiB begins at a multiple of this; 1: anywhere.
+  std::uint64_t alignment_bytes = 1;
 };
 
 // Objects of a file may outlive it; they then fail.
@@ -155,10 +209,13 @@ class File {
 
   // The file must not be there yet.
   static Expected<File> create(const std::filesystem::path& path,
-                               FileSystem& file_system = FileSystem::real());
+                               FileSystem& file_system = FileSystem::real(),
+                               const FileOptions& options = {});
   static Expected<File> open_read_only(const std::filesystem::path& path);
 
   Expected<Group> root() const;
+  // At most the bytes that were asked for.
+  Expected<void> write_user_block(std::span<const std::byte> bytes);
   // Hands everything to the operating system.
   Expected<void> flush();
   // Closes the file and every object still open in it. Of a created file, success means that all
@@ -167,12 +224,15 @@ class File {
   Expected<void> close();
 
  private:
-  File(Handle handle, std::shared_ptr<WriteStatus> status)
-      : handle_(std::move(handle)), status_(std::move(status)) {}
+  File(Handle handle, std::shared_ptr<WriteStatus> status, std::uint64_t user_block_bytes)
+      : handle_(std::move(handle)),
+        status_(std::move(status)),
+        user_block_bytes_(user_block_bytes) {}
   void abandon() noexcept;
 
   Handle handle_;
   std::shared_ptr<WriteStatus> status_;  // none in a file that is read
+  std::uint64_t user_block_bytes_ = 0;
 };
 
 }  // namespace hdf5

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <ostream>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -99,6 +100,31 @@ TEST(ReadSmallFile, RefusesWhatIsNoSmallFile) {
               HasSubstr("larger than 4 bytes"));
   EXPECT_THAT(read_small_file(scratch.path(), 5).error(), HasSubstr("not a regular file"));
   EXPECT_THAT(read_small_file(scratch.path() / "none", 5).error(), HasSubstr("No such file"));
+}
+
+TEST(ReadAt, FillsAllOrSaysWhy) {
+  const ScratchDirectory scratch;
+  test::write_file(scratch.path() / "file", "12345");
+  FileSystem& file_system = FileSystem::real();
+  const FileDescriptor file(file_system,
+                            file_system.open((scratch.path() / "file").c_str(), O_RDONLY, 0));
+  std::string bytes(3, ' ');
+
+  EXPECT_EQ(read_at(file_system, file.get(), std::as_writable_bytes(std::span(bytes)), 2), 0);
+  EXPECT_EQ(bytes, "345");
+  EXPECT_EQ(read_at(file_system, file.get(), std::as_writable_bytes(std::span(bytes)), 3), EIO);
+  EXPECT_EQ(read_at(file_system, -1, std::as_writable_bytes(std::span(bytes)), 0), EBADF);
+}
+
+TEST(NamesInDirectory, AreSortedAndBounded) {
+  const ScratchDirectory scratch;
+  for (const char* const name : {"b", "a", "c"}) test::write_file(scratch.path() / name, "");
+  FileSystem& file_system = FileSystem::real();
+
+  EXPECT_THAT(names_in_directory(file_system, scratch.path(), 3).value(),
+              ElementsAre("a", "b", "c"));
+  EXPECT_EQ(names_in_directory(file_system, scratch.path(), 2).error(), EOVERFLOW);
+  EXPECT_EQ(names_in_directory(file_system, scratch.path() / "none", 2).error(), ENOENT);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "runtime/host/hdf5_wrapper.hpp"
 
 #include <array>
+#include <cstring>
 #include <thread>
 #include <vector>
 
@@ -99,6 +100,95 @@ TEST(Hdf5, ObjectsMayOutliveTheirFile) {
   ASSERT_TRUE(file.close());
 
   EXPECT_FALSE(root.put_attribute("late", Value(std::int64_t{1})));
+}
+
+// ---- What checkpoints need ----
+
+std::span<const std::byte> bytes_of(const std::vector<std::int64_t>& numbers) {
+  return std::as_bytes(std::span(numbers));
+}
+
+TEST(Hdf5, AUserBlockComesBeforeTheFileAndIsLeftAlone) {
+  const ScratchDirectory scratch;
+  const auto path = scratch.path() / "file.h5";
+  {
+    auto file = hdf5::File::create(path, FileSystem::real(), {.user_block_bytes = 512}).value();
+    ASSERT_TRUE(file.write_user_block(std::as_bytes(std::span("mine", 4))));
+    ASSERT_TRUE(file.root().value().put_attribute("one", Value(std::int64_t{1})));
+    ASSERT_TRUE(file.close());
+  }
+
+  EXPECT_THAT(test::contents_of(path), StartsWith(std::string("mine\0", 5)));
+  EXPECT_EQ(hdf5::File::open_read_only(path).value().root().value().attribute("one").value(),
+            Value(std::int64_t{1}));
+}
+
+// Where the wrapper says that elements are, they are; and HDF5 finds them there as well.
+TEST(Hdf5, ElementsThatBypassItAreWhereItLooksForThem) {
+  const ScratchDirectory scratch;
+  const auto path = scratch.path() / "file.h5";
+  const std::vector<std::int64_t> numbers = {1, 2, 3, 4, 5, 6};
+  hdf5::Extent storage;
+  hdf5::Extent chunk;
+  {
+    auto file = hdf5::File::create(path, FileSystem::real(), {.user_block_bytes = 512}).value();
+    auto root = file.root().value();
+    const auto type = hdf5::ElementType::kInt64;
+    auto plain = root.create_dataset("plain", type, {6, 0, 0, hdf5::Fill::kNothing}).value();
+    storage = plain.storage().value();
+    ASSERT_TRUE(plain.write_raw(storage, 0, bytes_of(numbers).first(24)));
+    ASSERT_TRUE(plain.write_raw(storage, 3, bytes_of(numbers).last(24)));
+    auto chunked = root.create_dataset("chunked", type, {6, 3, 1, hdf5::Fill::kNothing}).value();
+    ASSERT_TRUE(chunked.write_chunk(0, bytes_of(numbers).first(24), hdf5::Filters::kSkipped));
+    chunk = chunked.write_chunk(3, bytes_of(numbers).last(24), hdf5::Filters::kSkipped).value();
+    EXPECT_EQ(root.create_dataset("empty", type, {0, 0, 0, hdf5::Fill::kNothing})
+                  .value()
+                  .storage()
+                  .value(),
+              hdf5::Extent{});
+    ASSERT_TRUE(file.close());
+  }
+
+  const std::string contents = test::contents_of(path);
+  EXPECT_EQ(storage.bytes, 48u);
+  EXPECT_EQ(std::memcmp(contents.data() + storage.offset, numbers.data(), 48), 0);
+  EXPECT_EQ(std::memcmp(contents.data() + chunk.offset, numbers.data() + 3, 24), 0);
+  const auto file = hdf5::File::open_read_only(path).value();
+  for (const char* const name : {"plain", "chunked"}) {
+    std::vector<std::int64_t> back(6);
+    const auto dataset = file.root().value().open_dataset(name).value();
+    ASSERT_TRUE(dataset.read(0, std::as_writable_bytes(std::span(back))));
+    EXPECT_EQ(back, numbers) << name;
+  }
+}
+
+TEST(Hdf5, AVirtualDatasetIsThePiecesOfOtherFiles) {
+  const ScratchDirectory scratch;
+  const std::vector<std::int64_t> numbers = {1, 2, 3};
+  const auto type = hdf5::ElementType::kInt64;
+  for (const std::string name : {"a.h5", "b.h5"}) {
+    auto file = hdf5::File::create(scratch.path() / name).value();
+    auto root = file.root().value();
+    auto dataset = root.create_dataset("numbers", type, {3}).value();
+    ASSERT_TRUE(dataset.write(0, bytes_of(numbers)));
+    ASSERT_TRUE(file.close());
+  }
+  const std::vector<hdf5::VirtualPiece> pieces = {{"b.h5", "/numbers", 3, 4},
+                                                  {"a.h5", "/numbers", 3, 0}};
+  {
+    auto file = hdf5::File::create(scratch.path() / "view.h5", FileSystem::real(),
+                                   {.format = hdf5::Format::k110})
+                    .value();
+    ASSERT_TRUE(file.root().value().create_virtual_dataset("all", type, 7, pieces));
+    ASSERT_TRUE(file.close());
+  }
+
+  const auto file = hdf5::File::open_read_only(scratch.path() / "view.h5").value();
+  std::vector<std::int64_t> back(7);
+  ASSERT_TRUE(file.root().value().open_dataset("all").value().read(
+      0, std::as_writable_bytes(std::span(back))));
+
+  EXPECT_THAT(back, ElementsAre(1, 2, 3, 0, 1, 2, 3));
 }
 
 }  // namespace

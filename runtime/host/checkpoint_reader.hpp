@@ -1,0 +1,111 @@
+// Reads a sealed checkpoint: any rows of any dataset, whatever ranks wrote them, and the proof that
+// every byte is what was written. It trusts nothing that it finds: what the manifest says is held
+// against the files, the files against the manifest's hashes, and no byte of a part is given to
+// HDF5. So whatever is in the directory, there is an answer or a one-line error, with memory
+// bounded by the manifest's size and a chunk.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <expected>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/host/checkpoint.hpp"
+#include "runtime/host/file_system.hpp"
+
+namespace regroup {
+
+enum class CheckpointState : std::uint8_t {
+  kSealed,      // its manifest is whole, and all its files are there
+  kUnfinished,  // it has no manifest: being written, or left behind
+  kDamaged      // it has a manifest, and something is wrong with it
+};
+std::string_view checkpoint_state_name(CheckpointState state);
+
+struct CheckpointRefusal {
+  CheckpointState state = CheckpointState::kDamaged;
+  std::string reason;  // one line; names the file
+};
+
+struct CheckpointProblem {
+  std::string file;
+  std::string reason;
+
+  friend bool operator==(const CheckpointProblem&, const CheckpointProblem&) = default;
+};
+
+struct CheckpointVerification {
+  std::uint64_t files = 0;
+  std::uint64_t pieces = 0;
+  std::uint64_t bytes = 0;  // that were read
+  std::vector<CheckpointProblem> problems;
+
+  bool valid() const { return problems.empty(); }
+};
+
+struct CheckpointDataset {
+  std::string name;
+  hdf5::ElementType type = hdf5::ElementType::kUint8;
+  std::uint64_t rows = 0;    // up to the end of the last piece
+  std::uint64_t pieces = 0;  // that have rows
+
+  friend bool operator==(const CheckpointDataset&, const CheckpointDataset&) = default;
+};
+
+// Holds no file open. Its methods may be called from any thread.
+class Checkpoint {
+ public:
+  // Of `run`, in the directory of that checkpoint. Reads the manifest and the first bytes of each
+  // part.
+  static std::expected<Checkpoint, CheckpointRefusal> open(
+      const std::filesystem::path& directory, CheckpointNumber checkpoint, std::string_view run,
+      FileSystem& file_system = FileSystem::real());
+
+  const CheckpointManifest& manifest() const { return manifest_; }
+  // In the order of their names.
+  std::vector<CheckpointDataset> datasets() const;
+
+  // Rows from `first_row` on, as many whole elements as `bytes` has room for. Each piece of which
+  // all rows are read is held against its hash. An error if some row is in no piece, or a file
+  // cannot be read or is damaged; `bytes` is unspecified then.
+  std::expected<void, std::string> read(std::string_view dataset, std::uint64_t first_row,
+                                        std::span<std::byte> bytes) const;
+
+  // Reads every byte of every file.
+  CheckpointVerification verify() const;
+
+ private:
+  struct Place {  // of a piece
+    std::size_t file;
+    std::size_t piece;
+  };
+  struct Held {  // of a dataset
+    hdf5::ElementType type;
+    std::uint64_t rows = 0;
+    std::vector<Place> places;  // of the pieces that have rows, by their first one
+  };
+
+  Checkpoint(FileSystem& file_system, std::filesystem::path directory, CheckpointManifest manifest);
+  const StoredPiece& piece_at(const Place& place) const;
+  std::expected<void, CheckpointRefusal> check_files() const;
+  std::expected<void, std::string> check_identity(const PartFile& part, int fd) const;
+  std::expected<void, std::string> check_part(const PartFile& part) const;
+  std::expected<void, std::string> check_view() const;
+  void verify_part(const PartFile& part, CheckpointVerification& verification) const;
+  void verify_view(CheckpointVerification& verification) const;
+  std::expected<void, std::string> read_piece(const PartFile& part, const StoredPiece& piece,
+                                              std::uint64_t first_row,
+                                              std::span<std::byte> bytes) const;
+
+  FileSystem* file_system_;
+  std::filesystem::path directory_;
+  CheckpointManifest manifest_;
+  std::map<std::string, Held, std::less<>> datasets_;
+};
+
+}  // namespace regroup
