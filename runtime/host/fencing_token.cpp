@@ -63,8 +63,9 @@ std::optional<Buffer> read_whole(const std::filesystem::path& path) {
 
 }  // namespace
 
-FencingTokens::FencingTokens(std::filesystem::path directory, std::string run, Readers readers)
-    : directory_(std::move(directory)), run_(std::move(run)), readers_(readers) {}
+FencingTokens::FencingTokens(std::filesystem::path directory, std::string run, Readers readers,
+                             Drafts drafts)
+    : directory_(std::move(directory)), run_(std::move(run)), readers_(readers), drafts_(drafts) {}
 
 std::filesystem::path FencingTokens::token_of(std::uint64_t epoch) const {
   return directory_ / fmt::format("{}-{}.view", run_, epoch);
@@ -75,8 +76,7 @@ bool FencingTokens::superseded(Epoch epoch) const {
   return std::filesystem::exists(token_of(epoch.value + 1), error);
 }
 
-// The content is whole before the name appears, and the name appears once. Survivors wait for this:
-// where no other node looks and no name is given to a draft, it is done in some microseconds.
+// The content is whole before the name appears, and the name appears once. Survivors wait for this.
 FenceAnswer FencingTokens::take(const FenceRequest& request) const {
   const auto token = token_of(request.epoch.value);
   if (link_draft(request, token)) return {request.epoch, Buffer(request.content.view())};
@@ -89,8 +89,9 @@ bool FencingTokens::link_draft(const FenceRequest& request,
   std::error_code ignored;
   std::filesystem::create_directories(directory_, ignored);
   const bool synchronised = readers_ == Readers::kOtherNodes;
-  if (const auto linked = link_nameless(directory_, token, request.content.view(), synchronised)) {
-    return *linked;
+  if (drafts_ == Drafts::kNameless) {
+    const auto linked = link_nameless(directory_, token, request.content.view(), synchronised);
+    if (linked) return *linked;
   }
   const auto draft = write_draft(directory_ / fmt::format(".{}-{}.", run_, request.epoch.value),
                                  request.content.view(), synchronised);

@@ -19,8 +19,13 @@ class FencingTokens {
   // node alone would be lost with it.
   enum class Readers : std::uint8_t { kThisNode, kOtherNodes };
 
+  // How a token is written before it has its name: without any, or where the file system has no
+  // such files, like NFS, under one of its own.
+  enum class Drafts : std::uint8_t { kNameless, kNamed };
+
   // `run` tells the runs of one directory apart: tokens of another run are none of ours.
-  FencingTokens(std::filesystem::path directory, std::string run, Readers readers);
+  FencingTokens(std::filesystem::path directory, std::string run, Readers readers,
+                Drafts drafts = Drafts::kNameless);
 
   // Creates the token with the request's content unless it is there; says what is in it now. Empty
   // content: it could not be created nor read.
@@ -37,6 +42,7 @@ class FencingTokens {
   std::filesystem::path directory_;
   std::string run_;
   Readers readers_;
+  Drafts drafts_;
 };
 
 }  // namespace regroup

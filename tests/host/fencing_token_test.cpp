@@ -18,6 +18,7 @@ namespace {
 using test::names_in;
 using test::ScratchDirectory;
 using testing::ElementsAre;
+using Drafts = FencingTokens::Drafts;
 
 FenceRequest request(std::uint64_t epoch, std::string_view content) {
   return {Epoch{epoch}, Buffer(std::as_bytes(std::span(content)))};
@@ -27,10 +28,14 @@ std::string content_of(const FenceAnswer& answer) {
   return {reinterpret_cast<const char*>(answer.content->data()), answer.content->size()};
 }
 
-TEST(FencingTokens, TheFirstContentStays) {
+class FencingTokensByDraft : public testing::TestWithParam<Drafts> {};
+
+TEST_P(FencingTokensByDraft, TheFirstContentStays) {
   const ScratchDirectory scratch;
-  const FencingTokens tokens(scratch.path() / "views", "run", FencingTokens::Readers::kThisNode);
-  const FencingTokens others(scratch.path() / "views", "run", FencingTokens::Readers::kThisNode);
+  const FencingTokens tokens(scratch.path() / "views", "run", FencingTokens::Readers::kThisNode,
+                             GetParam());
+  const FencingTokens others(scratch.path() / "views", "run", FencingTokens::Readers::kOtherNodes,
+                             GetParam());
   EXPECT_EQ(content_of(tokens.take(request(2, "ours"))), "ours");
   EXPECT_EQ(content_of(others.take(request(2, "theirs"))), "ours");
   EXPECT_EQ(content_of(tokens.take(request(2, "ours again"))), "ours");
@@ -40,12 +45,16 @@ TEST(FencingTokens, TheFirstContentStays) {
       << "and no drafts";
 }
 
+INSTANTIATE_TEST_SUITE_P(Drafts, FencingTokensByDraft,
+                         testing::Values(Drafts::kNameless, Drafts::kNamed));
+
 TEST(FencingTokens, OfTwoAtOnceOneIsTheFirst) {
   constexpr std::uint64_t kEpochs = 50;
   const ScratchDirectory scratch;
   std::vector<std::string> seen[2];
   const auto race = [&](int who, const std::string& run_directory) {
-    const FencingTokens tokens(run_directory, "run", FencingTokens::Readers::kThisNode);
+    const FencingTokens tokens(run_directory, "run", FencingTokens::Readers::kThisNode,
+                               who == 0 ? Drafts::kNameless : Drafts::kNamed);
     for (std::uint64_t epoch = 1; epoch <= kEpochs; ++epoch) {
       seen[who].push_back(content_of(tokens.take(request(epoch, who == 0 ? "one" : "another"))));
     }
