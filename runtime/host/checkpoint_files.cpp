@@ -94,9 +94,10 @@ std::expected<OpenedFile, std::string> open_regular(FileSystem& file_system,
   file.descriptor = FileDescriptor(
       file_system,
       file_system.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW, 0));
-  if (!file.descriptor.is_open()) return failed("open", path, errno);
+  if (!file.descriptor.is_open()) return path_error("open", path, errno);
   struct stat status {};
-  if (file_system.fstat(file.descriptor.get(), &status) != 0) return failed("read", path, errno);
+  if (file_system.fstat(file.descriptor.get(), &status) != 0)
+    return path_error("read", path, errno);
   if (!S_ISREG(status.st_mode))
     return std::unexpected(fmt::format("cannot read {}: not a regular file", path.string()));
   file.bytes = static_cast<std::uint64_t>(status.st_size);
@@ -140,16 +141,10 @@ std::expected<void, std::string> publish(FileSystem& file_system,
     struct stat theirs {};
     const bool made = error_number == EEXIST && file_system.lstat(temporary.c_str(), &ours) == 0 &&
                       file_system.lstat(path.c_str(), &theirs) == 0 && same_file(ours, theirs);
-    if (!made) return failed("create", path, error_number);
+    if (!made) return path_error("create", path, error_number);
   }
-  if (file_system.unlink(temporary.c_str()) != 0) return failed("remove", temporary, errno);
+  if (file_system.unlink(temporary.c_str()) != 0) return path_error("remove", temporary, errno);
   return {};
-}
-
-std::unexpected<std::string> failed(std::string_view what, const std::filesystem::path& path,
-                                    int error_number) {
-  return std::unexpected(
-      fmt::format("cannot {} {}: {}", what, path.string(), errno_text(error_number)));
 }
 
 }  // namespace regroup::checkpoint_files

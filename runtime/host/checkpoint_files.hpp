@@ -64,9 +64,6 @@ std::expected<void, std::string> publish(FileSystem& file_system,
                                          const std::filesystem::path& temporary,
                                          const std::filesystem::path& path);
 
-std::unexpected<std::string> failed(std::string_view what, const std::filesystem::path& path,
-                                    int error_number);
-
 template <class Visit>
 std::expected<void, std::string> for_each_block(FileSystem& file_system, int fd,
                                                 std::span<const hdf5::Extent> extents,

@@ -26,7 +26,7 @@ constexpr std::size_t kNamesMax = 1'000'000;  // in a directory of ours
 
 Outcome make_one_directory(FileSystem& file_system, const std::filesystem::path& path) {
   if (file_system.mkdir(path.c_str(), 0777) == 0 || errno == EEXIST) return {};
-  return failed("create", path, errno);
+  return path_error("create", path, errno);
 }
 
 // The same file as two ranks saw it; which of its pieces they use may differ.
@@ -71,22 +71,6 @@ std::optional<FoundPiece> find_piece(const CheckpointManifest& manifest, const P
   return std::nullopt;
 }
 
-Outcome write_whole(FileSystem& file_system, const std::filesystem::path& path,
-                    std::string_view contents) {
-  FileDescriptor file(
-      file_system, file_system.open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (!file.is_open()) return failed("create", path, errno);
-  while (!contents.empty()) {
-    const ssize_t written = file_system.write(file.get(), contents.data(), contents.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return failed("write", path, written < 0 ? errno : EIO);
-    contents.remove_prefix(static_cast<std::size_t>(written));
-  }
-  if (file_system.fsync(file.get()) != 0) return failed("sync", path, errno);
-  if (file.close() != 0) return failed("close", path, errno);
-  return {};
-}
-
 std::string first_problem(const CheckpointVerification& verification) {
   const auto& problem = verification.problems.front();
   const auto count = verification.problems.size();
@@ -113,7 +97,7 @@ std::filesystem::path CheckpointStore::directory_of(CheckpointNumber checkpoint)
 std::expected<std::vector<CheckpointNumber>, std::string> CheckpointStore::numbers() const {
   const auto names = names_in_directory(*file_system_, directory_, kNamesMax);
   if (!names && names.error() == ENOENT) return std::vector<CheckpointNumber>();
-  if (!names) return failed("read", directory_, names.error());
+  if (!names) return path_error("read", directory_, names.error());
   std::vector<CheckpointNumber> numbers;
   for (const auto& name : *names)
     if (const auto number = number_of(name)) numbers.push_back(*number);
@@ -183,7 +167,7 @@ std::expected<PartFile*, std::string> CheckpointStore::link_part(const PartFile&
   const auto old_path = directory_of(from) / earlier.file;
   const auto new_path = directory_of(to) / name;
   if (file_system_->link(old_path.c_str(), new_path.c_str()) != 0 && errno != EEXIST)
-    return failed("link", new_path, errno);
+    return path_error("link", new_path, errno);
   PartFile& linked = part.files.emplace_back(earlier);
   linked.file = name;
   for (auto& piece : linked.pieces) piece.current = false;
@@ -223,7 +207,7 @@ Outcome CheckpointStore::check_not_sealed(CheckpointNumber checkpoint) const {
     if (file_system_->lstat((directory_of(number) / kManifest).c_str(), &status) == 0)
       return std::unexpected(
           fmt::format("checkpoint {} is sealed; take the next number", number.value));
-    if (errno != ENOENT) return failed("look at", directory_of(number) / kManifest, errno);
+    if (errno != ENOENT) return path_error("look at", directory_of(number) / kManifest, errno);
   }
   return {};
 }
@@ -236,7 +220,7 @@ Outcome CheckpointStore::check_parts(const CheckpointManifest& manifest) const {
     std::string identity(kIdentityBytes, '\0');
     const int error_number = read_at(*file_system_, file->descriptor.get(),
                                      std::as_writable_bytes(std::span(identity)), 0);
-    if (error_number != 0) return failed("read", path, error_number);
+    if (error_number != 0) return path_error("read", path, error_number);
     if (const auto problem = identity_problem(run_, part, identity))
       return std::unexpected(fmt::format("{}: {}", path.string(), *problem));
     if (file->bytes != part.bytes)
@@ -258,8 +242,10 @@ Outcome CheckpointStore::publish_manifest(const CheckpointManifest& manifest,
                                        directory.string(), CheckpointLimits::manifest_bytes_max));
   for (const auto& synced : {directory, directory_, run_directory_})
     if (auto done = sync_directory(*file_system_, synced); !done) return done;
-  auto done = write_whole(*file_system_, temporary, text);
-  if (done && !may_seal(manifest.epoch))
+  // Whatever has the temporary name is another writer's, and stays.
+  auto done = write_durably(*file_system_, temporary, text, Existing::kRefused);
+  if (!done) return done;
+  if (!may_seal(manifest.epoch))
     done = std::unexpected(fmt::format("cannot seal {}: others go on in an epoch after {}",
                                        directory.string(), manifest.epoch.value));
   if (done) done = publish(*file_system_, temporary, path);
@@ -350,15 +336,15 @@ Outcome CheckpointStore::remove(CheckpointNumber checkpoint) const {
   if (file_system_->unlink(manifest.c_str()) == 0) {
     if (auto done = sync_directory(*file_system_, directory); !done) return done;
   } else if (errno != ENOENT) {
-    return failed("remove", manifest, errno);
+    return path_error("remove", manifest, errno);
   }
   const auto names = names_in_directory(*file_system_, directory, kNamesMax);
-  if (!names) return failed("read", directory, names.error());
+  if (!names) return path_error("read", directory, names.error());
   for (const auto& name : *names)
     if (is_own_name(name) && file_system_->unlink((directory / name).c_str()) != 0 &&
         errno != ENOENT)
-      return failed("remove", directory / name, errno);
-  if (file_system_->rmdir(directory.c_str()) != 0) return failed("remove", directory, errno);
+      return path_error("remove", directory / name, errno);
+  if (file_system_->rmdir(directory.c_str()) != 0) return path_error("remove", directory, errno);
   return {};
 }
 

@@ -14,12 +14,6 @@
 namespace regroup {
 namespace {
 
-std::unexpected<std::string> failed(const char* what, const std::filesystem::path& path,
-                                    int error_number) {
-  return std::unexpected(
-      fmt::format("cannot {} {}: {}", what, path.string(), errno_text(error_number)));
-}
-
 // 0, or the errno of the write that failed.
 int write_all(FileSystem& file_system, int fd, std::string_view bytes) {
   while (!bytes.empty()) {
@@ -34,16 +28,13 @@ int write_all(FileSystem& file_system, int fd, std::string_view bytes) {
   return 0;
 }
 
-std::expected<void, std::string> write_durably(FileSystem& file_system,
-                                               const std::filesystem::path& path,
-                                               std::string_view contents) {
-  FileDescriptor file(
-      file_system, file_system.open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
-  if (!file.is_open()) return failed("create", path, errno);
+std::expected<void, std::string> fill_durably(FileSystem& file_system, FileDescriptor file,
+                                              const std::filesystem::path& path,
+                                              std::string_view contents) {
   if (const int error_number = write_all(file_system, file.get(), contents); error_number != 0)
-    return failed("write", path, error_number);
-  if (file_system.fsync(file.get()) != 0) return failed("sync", path, errno);
-  if (file.close() != 0) return failed("close", path, errno);
+    return path_error("write", path, error_number);
+  if (file_system.fsync(file.get()) != 0) return path_error("sync", path, errno);
+  if (file.close() != 0) return path_error("close", path, errno);
   return {};
 }
 
@@ -131,15 +122,33 @@ std::string errno_text(int error_number) {
   return std::error_code(error_number, std::generic_category()).message();
 }
 
+std::unexpected<std::string> path_error(std::string_view what, const std::filesystem::path& path,
+                                        int error_number) {
+  return std::unexpected(
+      fmt::format("cannot {} {}: {}", what, path.string(), errno_text(error_number)));
+}
+
+std::expected<void, std::string> write_durably(FileSystem& file_system,
+                                               const std::filesystem::path& path,
+                                               std::string_view contents, Existing existing) {
+  const int flags = existing == Existing::kReplaced ? O_TRUNC : O_EXCL;
+  FileDescriptor file(file_system,
+                      file_system.open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0666));
+  if (!file.is_open()) return path_error("create", path, errno);
+  auto done = fill_durably(file_system, std::move(file), path, contents);
+  if (!done) file_system.unlink(path.c_str());
+  return done;
+}
+
 std::expected<void, std::string> replace_file(FileSystem& file_system,
                                               const std::filesystem::path& path,
                                               std::string_view contents) {
   std::filesystem::path temporary = path;
   temporary += ".tmp";
-  auto done = write_durably(file_system, temporary, contents);
-  if (done && file_system.rename(temporary.c_str(), path.c_str()) != 0)
-    done = failed("replace", path, errno);
-  if (!done) {
+  auto done = write_durably(file_system, temporary, contents, Existing::kReplaced);
+  if (!done) return done;
+  if (file_system.rename(temporary.c_str(), path.c_str()) != 0) {
+    done = path_error("replace", path, errno);
     file_system.unlink(temporary.c_str());
     return done;
   }
@@ -151,9 +160,9 @@ std::expected<void, std::string> sync_directory(FileSystem& file_system,
   const std::filesystem::path path = directory.empty() ? std::filesystem::path(".") : directory;
   FileDescriptor fd(file_system,
                     file_system.open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0));
-  if (!fd.is_open()) return failed("open", path, errno);
+  if (!fd.is_open()) return path_error("open", path, errno);
   if (file_system.fsync(fd.get()) != 0 && errno != EINVAL && errno != ENOTSUP)
-    return failed("sync", path, errno);
+    return path_error("sync", path, errno);
   return {};
 }
 
@@ -163,9 +172,9 @@ std::expected<std::string, std::string> read_small_file(const std::filesystem::p
   // O_NONBLOCK: opening a named pipe by mistake must not wait for its writer.
   FileDescriptor file(file_system,
                       file_system.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
-  if (!file.is_open()) return failed("open", path, errno);
+  if (!file.is_open()) return path_error("open", path, errno);
   struct stat status {};
-  if (file_system.fstat(file.get(), &status) != 0) return failed("read", path, errno);
+  if (file_system.fstat(file.get(), &status) != 0) return path_error("read", path, errno);
   if (!S_ISREG(status.st_mode))
     return std::unexpected(fmt::format("cannot read {}: not a regular file", path.string()));
 
@@ -175,7 +184,7 @@ std::expected<std::string, std::string> read_small_file(const std::filesystem::p
     const ssize_t count =
         file_system.pread(file.get(), block, sizeof block, static_cast<off_t>(contents.size()));
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return failed("read", path, errno);
+    if (count < 0) return path_error("read", path, errno);
     if (count == 0) return contents;
     contents.append(block, static_cast<std::size_t>(count));
     if (contents.size() > bytes_max)

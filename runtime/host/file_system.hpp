@@ -69,6 +69,19 @@ class FileDescriptor {
 // The system's text for an error number: "No space left on device". Any thread may call it.
 std::string errno_text(int error_number);
 
+// "cannot WHAT PATH: " and the system's text.
+std::unexpected<std::string> path_error(std::string_view what, const std::filesystem::path& path,
+                                        int error_number);
+
+// What becomes of a file that is there already.
+enum class Existing : std::uint8_t { kReplaced, kRefused };
+
+// Creates the file and syncs it; its name in the directory is the caller's to sync. On an error
+// there is no file, but one that was refused to be replaced, which is as it was.
+std::expected<void, std::string> write_durably(FileSystem& file_system,
+                                               const std::filesystem::path& path,
+                                               std::string_view contents, Existing existing);
+
 // Writes `contents` to PATH.tmp, fsyncs it, renames it to PATH and fsyncs the directory. One writer
 // of a path at a time. On an error PATH is as it was (or, when only the last fsync failed, already
 // new), PATH.tmp is gone, and the error is one line that names the path and the system's text.

@@ -75,6 +75,7 @@ double timed(const Settings& settings, const std::function<std::string(std::uint
     if (::fork() == 0) {
       ::close(start[1]);
       ::close(answer[0]);
+      write_all(answer[1], std::as_bytes(std::span("", 1)));  // that it waits
       read_whole(start[0]);
       const std::string text = work(rank);
       write_all(answer[1], std::as_bytes(std::span(text)));
@@ -84,7 +85,10 @@ double timed(const Settings& settings, const std::function<std::string(std::uint
     answers.push_back(answer[0]);
   }
   ::close(start[0]);
-  ::usleep(20'000);  // until all of them wait
+  for (const int answer : answers) {
+    char waits = 0;
+    REGROUP_CHECK(::read(answer, &waits, 1) == 1, "a rank gets as far as its start");
+  }
   const auto begin = Clock::now();
   ::close(start[1]);
   std::vector<std::string> texts;

@@ -185,7 +185,7 @@ def ask_for_short_slices():
 
 
 def kill_and_hear(pid):
-    """When it was killed, and when the kernel told so: no rank can know sooner."""
+    """When it was killed, and when the kernel told this process so."""
     process = os.pidfd_open(pid)
     try:
         poll = select.poll()
