@@ -168,6 +168,7 @@ class RankRun {
 
   std::optional<HeartbeatStart> heartbeats_;
   std::filesystem::path run_directory_;  // absolute
+  std::string run_;                      // RunDirectory::run()
   std::optional<FencingTokens> tokens_;
   std::optional<FailureDetector> detector_;
   std::atomic<std::uint64_t> failures_ = 0;  // ranks lost so far
@@ -219,6 +220,7 @@ void RankRun::connect() {
     run_directory_ = agree_on(request_.directory == nullptr
                                   ? ""
                                   : std::filesystem::absolute(request_.directory->path()).string());
+    run_ = agree_on(request_.directory == nullptr ? "" : request_.directory->run());
     const bool one_node = session_->local_ranks() == session_->ranks();
     tokens_.emplace(
         run_directory_ / "views", agree_on(fmt::format("{}-{}", std::time(nullptr), getpid())),
@@ -227,6 +229,7 @@ void RankRun::connect() {
   } else {
     transport_ = std::make_unique<LocalTransport>();
     run_directory_ = std::filesystem::absolute(request_.directory->path());
+    run_ = request_.directory->run();
   }
 }
 
@@ -436,7 +439,7 @@ void RankRun::print_stamps(HostLoop& loop) const {
 }
 
 RunStatus RankRun::status(RunState state) const {
-  RunStatus status{.job = std::string(request_.program->name()), .state = state};
+  RunStatus status{.job = std::string(request_.program->name()), .run = run_, .state = state};
   status.epoch = view_.epoch.value;
   for (const RankId rank : view_.members) status.members.push_back(rank.value);
   status.failures_survived = failures_;

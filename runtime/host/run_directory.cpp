@@ -12,8 +12,12 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "runtime/host/checkpoint_manifest.hpp"
+#include "runtime/protocol/check.hpp"
 
 namespace regroup {
 namespace {
@@ -231,6 +235,22 @@ std::expected<FileDescriptor, RunDirectoryError> lock_directory(FileSystem& file
   return std::unexpected(error_of(Kind::kIo, done.error()));
 }
 
+std::string new_run() {
+  std::array<std::uint64_t, 2> random{};
+  ssize_t count = -1;
+  do {
+    count = ::getrandom(random.data(), sizeof random, 0);
+  } while (count < 0 && errno == EINTR);
+  REGROUP_CHECK(count == static_cast<ssize_t>(sizeof random), "the system has randomness");
+  return fmt::format("{:016x}{:016x}", random[0], random[1]);
+}
+
+// "" if its status does not say.
+std::string run_in(const std::filesystem::path& path) {
+  const auto status = read_status(path);
+  return status ? status->run : "";
+}
+
 template <class T>
 void take(const json& object, const char* name, T& out, std::string& problem) {
   const auto member = object.find(name);
@@ -281,6 +301,12 @@ void take_state(const json& object, RunState& out, std::string& problem) {
     return;
   }
   problem = "member 'state' is not a state of a run";
+}
+
+void take_run(const json& object, std::string& out, std::string& problem) {
+  take(object, "run", out, problem);
+  if (problem.empty() && !out.empty() && !is_run_name(out))
+    problem = "member 'run' is not the name of a run";
 }
 
 void take_ranks(const json& object, const char* name, std::vector<std::uint32_t>& out,
@@ -341,6 +367,7 @@ nlohmann::ordered_json to_json(const RecoveryStatus& recovery) {
 std::string to_json(const RunStatus& status) {
   nlohmann::ordered_json object;
   object["job"] = status.job;
+  object["run"] = status.run;
   object["state"] = run_state_name(status.state);
   object["exit"] = nullptr;
   if (status.exit) object["exit"] = *status.exit;
@@ -371,6 +398,7 @@ std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
   RunStatus status;
   std::string problem;
   take(object, "job", status.job, problem);
+  take_run(object, status.run, problem);
   take_state(object, status.state, problem);
   if (const auto exit = object.find("exit"); exit != object.end() && !exit->is_null())
     take(object, "exit", status.exit.emplace(), problem);
@@ -409,12 +437,14 @@ std::expected<RunDirectory, RunDirectoryError> RunDirectory::claim(
     if (created) ::rmdir(path.c_str());  // does nothing if another run has come in
     return std::unexpected(lock.error());
   }
-  return RunDirectory(file_system, path, std::move(*lock));
+  std::string run = run_in(path);
+  if (run.empty()) run = new_run();
+  return RunDirectory(file_system, path, std::move(run), std::move(*lock));
 }
 
 RunDirectory RunDirectory::take_over(const std::filesystem::path& path, FileSystem& file_system) {
   auto lock = lock_directory(file_system, path, false);
-  return RunDirectory(file_system, path, lock ? std::move(*lock) : FileDescriptor());
+  return RunDirectory(file_system, path, run_in(path), lock ? std::move(*lock) : FileDescriptor());
 }
 
 std::expected<void, RunDirectoryError> RunDirectory::check(const std::filesystem::path& path) {

@@ -45,6 +45,7 @@ struct RecoveryStatus {
 // What DIR/status.json holds, one member each, by these names.
 struct RunStatus {
   std::string job;
+  std::string run;  // RunDirectory::run(); "" in one that an older Regroup wrote
   RunState state = RunState::kStarting;
   std::optional<int> exit;  // the exit status, once the run has ended; null before
   std::uint64_t epoch = 0;
@@ -104,14 +105,23 @@ class RunDirectory {
   static std::expected<void, RunDirectoryError> check(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
+  // Tells the runs of all directories apart: 32 hexadecimal digits, made at the first claim of a
+  // directory, and found in its status by later ones, so that all launches of a run have the same.
+  // "" where a directory was taken over that has no status yet.
+  const std::string& run() const { return run_; }
   std::expected<void, std::string> write_status(const RunStatus& status);
 
  private:
-  RunDirectory(FileSystem& file_system, std::filesystem::path path, FileDescriptor lock)
-      : file_system_(&file_system), path_(std::move(path)), lock_(std::move(lock)) {}
+  RunDirectory(FileSystem& file_system, std::filesystem::path path, std::string run,
+               FileDescriptor lock)
+      : file_system_(&file_system),
+        path_(std::move(path)),
+        run_(std::move(run)),
+        lock_(std::move(lock)) {}
 
   FileSystem* file_system_;
   std::filesystem::path path_;
+  std::string run_;
   FileDescriptor lock_;
 };
 

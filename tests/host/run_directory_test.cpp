@@ -23,11 +23,13 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::MatchesRegex;
 using testing::Not;
 
 RunStatus sample_status() {
   RunStatus status;
   status.job = "wordcount";
+  status.run = "0123456789abcdef0123456789abcdef";
   status.state = RunState::kInterrupted;
   status.exit = 75;
   status.epoch = std::uint64_t{1} << 60;
@@ -157,6 +159,38 @@ TEST(RunDirectory, ContinuesOneThatDiedBeforeItsFirstStatus) {
   std::filesystem::create_directory(blank);
   test::write_file(blank / "lock", "");
   EXPECT_TRUE(RunDirectory::claim(blank));
+}
+
+// ---- what tells its run from others ----
+
+TEST(RunDirectory, HasARunOfItsOwn) {
+  const ScratchDirectory scratch;
+  const auto one = RunDirectory::claim(scratch.path() / "one").value();
+  const auto other = RunDirectory::claim(scratch.path() / "other").value();
+
+  EXPECT_THAT(one.run(), MatchesRegex("[0-9a-f]{32}"));
+  EXPECT_THAT(other.run(), MatchesRegex("[0-9a-f]{32}"));
+  EXPECT_NE(one.run(), other.run());
+}
+
+TEST(RunDirectory, KeepsItsRunOverLaunches) {
+  const ScratchDirectory scratch;
+  RunStatus status = sample_status();
+  {
+    auto first = RunDirectory::claim(scratch.path()).value();
+    status.run = first.run();
+    ASSERT_TRUE(first.write_status(status));
+  }
+  EXPECT_EQ(RunDirectory::claim(scratch.path()).value().run(), status.run);
+  EXPECT_EQ(RunDirectory::take_over(scratch.path()).run(), status.run);
+}
+
+TEST(RunDirectory, OfAnOlderRegroupGetsARun) {
+  const ScratchDirectory scratch;
+  test::write_file(scratch.path() / "status.json", R"({"job":"pi","state":"failed"})");
+
+  EXPECT_EQ(RunDirectory::take_over(scratch.path()).run(), "");
+  EXPECT_THAT(RunDirectory::claim(scratch.path()).value().run(), MatchesRegex("[0-9a-f]{32}"));
 }
 
 // ---- in the place of a coordinator that was lost ----
@@ -376,6 +410,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         BadStatus{"", "JSON"}, BadStatus{"[]", "JSON"}, BadStatus{"{\"job\":\"pi\"", "JSON"},
         BadStatus{"{}", "'job' and 'state'"}, BadStatus{R"({"job":1,"state":"done"})", "'job'"},
+        BadStatus{R"({"job":"pi","state":"done","run":1})", "'run'"},
+        BadStatus{R"({"job":"pi","state":"done","run":"two words"})", "'run'"},
         BadStatus{R"({"job":"pi","state":"bored"})", "'state'"},
         BadStatus{R"({"job":"pi","state":7})", "'state'"},
         BadStatus{R"({"job":"pi","state":"done","exit":99999999999})", "'exit'"},

@@ -39,6 +39,8 @@ class Status(cli.CliTest):
         done = [status["shards_done"] for status in seen]
         self.assertEqual(done, sorted(done))
         self.assertGreaterEqual(states.count("running"), 2)
+        self.assertRegex(seen[0]["run"], "^[0-9a-f]{32}$")
+        self.assertEqual({status["run"] for status in seen}, {seen[0]["run"]})
         middle, last = seen[states.index("running")], seen[-1]
         for status in (middle, last):
             self.assertEqual(status["job"], "sleeper")
@@ -73,10 +75,11 @@ class Killed(Ending):
     def test_the_coordinator_is_killed(self):
         running = self.start_long_run()
         pids = self.rank_pids()
+        run = self.status_of("long")["run"]
         os.kill(pids[0], signal.SIGKILL)
         self.goes_on_with([1, 2, 3])
         status = self.status_of("long")
-        self.assertEqual((status["failures_survived"], status["pid"]), (1, pids[1]))
+        self.assertEqual((status["failures_survived"], status["pid"], status["run"]), (1, pids[1], run))
         os.kill(running.popen.pid, signal.SIGTERM)
         self.failed(running.end(END_SECONDS_MAX), states=("interrupted",))
 
