@@ -164,6 +164,7 @@ struct Verb {
 
 constexpr Verb kVerbs[] = {
     {"run", "run JOB [inputs] [-n N]", "run a job", run_command},
+    {"resume", "resume DIR [-n N]", "go on from a run's newest checkpoint", resume_command},
     {"results", "results DIR", "a run's result as text", results_command},
     {"jobs", "jobs [JOB]", "list jobs, or one job's options", jobs_command},
     {"topology", "topology [-n N]", "which cores and GPU each rank would get", topology_command},
@@ -196,9 +197,11 @@ int regroup_main(int argc, char** argv, const JobRegistry& registry) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
   const std::string program = std::filesystem::path(argv[0]).filename().string();
   const std::string first = arguments.empty() ? "" : arguments.front();
-  // Of several ranks only the first one speaks. `run` sees to that itself: there, all have work.
+  // Of several ranks only the first one speaks. `run` and `resume` see to that themselves: there,
+  // all have work.
   const bool silent = launched_rank().value_or(LaunchedRank{}).rank != 0;
-  if (silent && first != "run") return arguments.empty() ? kExitBadInput : kExitDone;
+  const bool works = first == "run" || first == "resume";
+  if (silent && !works) return arguments.empty() ? kExitBadInput : kExitDone;
   if (arguments.empty()) {
     std::fputs(usage(program, registry).c_str(), stderr);
     return kExitBadInput;

@@ -14,6 +14,22 @@ Buffer describe_job(Program& program, std::uint64_t seed) {
   return description;
 }
 
+std::expected<std::uint64_t, std::string> open_job(Program& program,
+                                                   std::span<const std::byte> description) {
+  Reader reader(description);
+  if (const auto name = reader.get_string(); name != program.name()) {
+    return std::unexpected("the coordinator runs job '" + std::string(name) + "', this rank '" +
+                           std::string(program.name()) + "'");
+  }
+  const auto seed = reader.get<std::uint64_t>();
+  if (auto loaded = program.options().load(reader); !loaded) {
+    return std::unexpected(loaded.error());
+  }
+  if (auto loaded = program.load(reader); !loaded) return std::unexpected(loaded.error());
+  if (!reader.complete()) return std::unexpected("the job's description cannot be read");
+  return seed;
+}
+
 // On a rank that goes on in the place of a coordinator that was lost before it had told anybody.
 std::expected<void, std::string> JobExecutor::describe(WorkResult& result) {
   if (auto prepared = program_->prepare(); !prepared) return prepared;
@@ -22,15 +38,9 @@ std::expected<void, std::string> JobExecutor::describe(WorkResult& result) {
 }
 
 std::expected<void, std::string> JobExecutor::open(WorkOrder& order, WorkResult& result) {
-  Reader reader(order.input.view());
-  if (const auto name = reader.get_string(); name != program_->name()) {
-    return std::unexpected("the coordinator runs job '" + std::string(name) + "', this rank '" +
-                           std::string(program_->name()) + "'");
-  }
-  seed_ = reader.get<std::uint64_t>();
-  if (auto loaded = program_->options().load(reader); !loaded) return loaded;
-  if (auto loaded = program_->load(reader); !loaded) return loaded;
-  if (!reader.complete()) return std::unexpected("the job's description cannot be read");
+  const auto seed = open_job(*program_, order.input.view());
+  if (!seed) return std::unexpected(seed.error());
+  seed_ = *seed;
   result.stages = program_->stages();
   return {};
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <expected>
 #include <functional>
+#include <span>
 #include <string>
 
 #include "jobs/program.hpp"
@@ -14,6 +15,9 @@ namespace regroup {
 
 // What every rank needs to know to open the job, as the coordinator sends it.
 Buffer describe_job(Program& program, std::uint64_t seed);
+// Opens the job of a program of that name as it was described, and returns its seed.
+std::expected<std::uint64_t, std::string> open_job(Program& program,
+                                                   std::span<const std::byte> description);
 
 class JobExecutor : public Executor {
  public:

@@ -1,5 +1,6 @@
 #include "jobs/rank_run.hpp"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -19,11 +20,13 @@
 #include "jobs/recovery_report.hpp"
 #include "jobs/report.hpp"
 #include "jobs/version.hpp"
+#include "runtime/host/checkpoint_disk.hpp"
 #include "runtime/host/deadline.hpp"
 #include "runtime/host/device.hpp"
 #include "runtime/host/failure_detector.hpp"
 #include "runtime/host/fault_injector.hpp"
 #include "runtime/host/fencing_token.hpp"
+#include "runtime/host/hdf5_wrapper.hpp"
 #include "runtime/host/heartbeat_start.hpp"
 #include "runtime/host/host_loop.hpp"
 #include "runtime/host/hwloc_wrapper.hpp"
@@ -46,32 +49,74 @@ constexpr auto kStartTimeout = std::chrono::seconds(300);
 // To give back what MPI holds when all have said goodbye.
 constexpr auto kReleaseTimeout = std::chrono::seconds(10);
 
+// For a file system that does not answer, at the very end.
+constexpr auto kDiskTimeout = std::chrono::seconds(60);
+
 constexpr int kExitNotRecovered = 3;
+constexpr int kExitResumable = 75;
+
+double to_seconds(Nanoseconds time) {
+  return static_cast<double>(time) / static_cast<double>(kSecond);
+}
+
+std::string_view name_of(BreakerState state) {
+  return state == BreakerState::kClosed ? "closed"
+         : state == BreakerState::kOpen ? "open"
+                                        : "half-open";
+}
+
+CheckpointingStatus checkpointing_status(const CheckpointProgress& progress) {
+  return {.newest = progress.newest,
+          .sealed = progress.sealed,
+          .failed = progress.failed,
+          .error = progress.error,
+          .storage = std::string(name_of(progress.storage)),
+          .bytes = progress.bytes,
+          .cost_seconds = to_seconds(progress.cost),
+          .interval_seconds = to_seconds(progress.interval),
+          .failure_interval_seconds = to_seconds(progress.failure_interval)};
+}
 
 // Set, it has every rank say at its end when it did what in each recovery.
 constexpr const char* kStampsVariable = "REGROUP_RECOVERY_STAMPS";
 
-HostLoop* loop_to_stop = nullptr;
-
-void on_stop_signal(int signal) {
-  if (loop_to_stop != nullptr) loop_to_stop->request_stop(signal);
-}
-
-// SIGINT and SIGTERM ask the loop to stop while this lives.
-class StopSignals {
+// What signals wish of the run, from before there is a loop to tell.
+class WishSignals {
  public:
-  explicit StopSignals(HostLoop& loop) {
-    loop_to_stop = &loop;
-    std::signal(SIGINT, on_stop_signal);
-    std::signal(SIGTERM, on_stop_signal);
+  WishSignals() {
+    for (const int signal : kSignals) std::signal(signal, on_signal);
   }
-  ~StopSignals() {
-    std::signal(SIGINT, SIG_IGN);  // it is over; let MPI end in peace
-    std::signal(SIGTERM, SIG_IGN);
-    loop_to_stop = nullptr;
+  ~WishSignals() {
+    for (const int signal : kSignals) std::signal(signal, SIG_IGN);  // let MPI end in peace
+    loop_ = nullptr;
   }
-  StopSignals(const StopSignals&) = delete;
-  StopSignals& operator=(const StopSignals&) = delete;
+  WishSignals(const WishSignals&) = delete;
+  WishSignals& operator=(const WishSignals&) = delete;
+
+  // What came before goes to it as well.
+  void tell(HostLoop& loop) {
+    loop_ = &loop;
+    for (std::size_t i = 0; i < early_.size(); ++i) {
+      if (const int signal = early_[i]) loop.wish(Wish{static_cast<std::uint8_t>(i)}, signal);
+    }
+  }
+
+ private:
+  static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+
+  static void on_signal(int signal) {
+    const bool again = signal == SIGINT && interrupted_.exchange(true);
+    const Wish wish = again               ? Wish::kStop
+                      : signal == SIGUSR2 ? Wish::kCheckpoint
+                                          : Wish::kCheckpointAndStop;
+    HostLoop* const loop = loop_;
+    if (loop != nullptr) return loop->wish(wish, signal);
+    early_[static_cast<std::size_t>(wish)] = signal;
+  }
+
+  static inline std::atomic<HostLoop*> loop_ = nullptr;
+  static inline std::atomic<bool> interrupted_ = false;
+  static inline std::array<std::atomic<int>, 3> early_{};
 };
 
 // Calls a function now and then on a thread of its own, which begins with another one, until it is
@@ -131,9 +176,12 @@ class RankRun {
 
   RankResources start();
   void connect();
+  void open_disk();
+  CheckpointFacts facts() const;
   void keep_in_touch() const;
   void prepare_faults();
   std::string agree_on(std::string text);
+  double seconds_before() const;
   HostHooks hooks();
   void watch_peers(HostLoop& loop);
   std::function<void()> wedge_look(HostLoop& loop) const;
@@ -151,11 +199,14 @@ class RankRun {
   std::expected<void, std::string> write_result();
   void look(HostLoop& loop);
   void note_recoveries(HostLoop& loop);
+  void note_checkpoints();
   void print_stamps(HostLoop& loop) const;
   RunStatus status(RunState state) const;
   bool write_status(const RunStatus& status);
   void conclude(const Outcome& outcome);
+  void conclude_in_place(const Outcome& outcome);
 
+  WishSignals signals_;
   RankRunRequest request_;
   LoggingSink sink_;
   Clock::time_point started_ = Clock::now();
@@ -166,10 +217,12 @@ class RankRun {
   BufferPool pool_;
   std::unique_ptr<Transport> transport_;
 
+  HostLoop* loop_ = nullptr;
   std::optional<HeartbeatStart> heartbeats_;
   std::filesystem::path run_directory_;  // absolute
   std::string run_;                      // RunDirectory::run()
   std::optional<FencingTokens> tokens_;
+  std::optional<CheckpointDisk> disk_;
   std::optional<FailureDetector> detector_;
   std::atomic<std::uint64_t> failures_ = 0;  // ranks lost so far
   std::atomic<Epoch> epoch_ = Epoch{1};
@@ -182,6 +235,10 @@ class RankRun {
   std::vector<RecoveryStatus> recoveries_;
   std::optional<ProgressDisplay> display_;
   Clock::time_point status_written_;
+  std::string checkpoint_error_;  // as last told
+  std::uint64_t checkpoint_told_ = 0;
+  double earlier_seconds_ = 0;  // of the launches before this one
+  std::mutex look_mutex_;       // of the above: whoever looks
   RunSummary summary_;
 };
 
@@ -205,6 +262,7 @@ RankResources RankRun::start() {
                      kExitNotRecovered);
   }
   connect();
+  open_disk();
   return bind();
 }
 
@@ -221,6 +279,7 @@ void RankRun::connect() {
                                   ? ""
                                   : std::filesystem::absolute(request_.directory->path()).string());
     run_ = agree_on(request_.directory == nullptr ? "" : request_.directory->run());
+    earlier_seconds_ = std::strtod(agree_on(fmt::format("{}", seconds_before())).c_str(), nullptr);
     const bool one_node = session_->local_ranks() == session_->ranks();
     tokens_.emplace(
         run_directory_ / "views", agree_on(fmt::format("{}-{}", std::time(nullptr), getpid())),
@@ -230,7 +289,15 @@ void RankRun::connect() {
     transport_ = std::make_unique<LocalTransport>();
     run_directory_ = std::filesystem::absolute(request_.directory->path());
     run_ = request_.directory->run();
+    earlier_seconds_ = seconds_before();
   }
+}
+
+// On rank 0: of the launches that this one goes on with.
+double RankRun::seconds_before() const {
+  if (request_.directory == nullptr || !request_.schedule.checkpoints.resume) return 0;
+  const auto status = read_status(request_.directory->path());
+  return status ? status->seconds : 0;
 }
 
 // Rank 0's text, to every rank. Only while all are known to live.
@@ -240,6 +307,40 @@ std::string RankRun::agree_on(std::string text) {
   text.resize(bytes);
   session_->broadcast(std::as_writable_bytes(std::span(text)));
   return text;
+}
+
+void RankRun::open_disk() {
+  disk_.emplace(
+      CheckpointStore(run_directory_, run_),
+      CheckpointDiskOptions{
+          .rank = transport_->self(),
+          .facts = [this] { return facts(); },
+          .keep = request_.options.keep,
+          .may_seal = [this](Epoch epoch) { return !tokens_ || !tokens_->superseded(epoch); },
+          .say =
+              [](const std::string& line) {
+                std::fprintf(stderr, "regroup: %s\n", line.c_str());
+              }});
+}
+
+// Called when the job is open.
+CheckpointFacts RankRun::facts() const {
+  CheckpointFacts facts{.job = std::string(request_.program->name()),
+                        .parameters = {},
+                        .seed = request_.options.seed,
+                        .software = {{"regroup", kVersion},
+                                     {"hdf5", hdf5_description()},
+                                     {"mpi", session_ ? mpi_description() : "none"}},
+                        .ranks = transport_->ranks(),
+                        .utc = {}};
+  OptionSet& options = request_.program->options();
+  for (const Option& option : options.options()) {
+    facts.parameters.emplace_back(option.name(), option.text());
+  }
+  if (const auto& inputs = options.input_list()) {
+    facts.parameters.emplace_back(inputs->name(), inputs->text());
+  }
+  return facts;
 }
 
 // Of the threads that do: wherever there is room, and as soon as there is something to do.
@@ -252,6 +353,7 @@ HostHooks RankRun::hooks() {
   HostHooks hooks;
   hooks.on_thread = [this] { keep_in_touch(); };
   hooks.take_fence = [this](const FenceRequest& request) { return tokens_->take(request); };
+  hooks.use_disk = [this](DiskRequest& request) { return disk_->carry_out(request); };
   hooks.on_revoked = [this](const View& view) {
     if (injector_) injector_->reached(FaultPoint::kAgreement, view);
   };
@@ -262,6 +364,7 @@ HostHooks RankRun::hooks() {
   hooks.on_death = [this](RankId rank) {
     if (detector_) detector_->confirm(rank);  // it knows who has left
   };
+  hooks.on_cut_off = [this](const Outcome& outcome) { conclude_in_place(outcome); };
   return hooks;
 }
 
@@ -362,7 +465,11 @@ RankResources RankRun::bind() {
 
 std::unique_ptr<Service> RankRun::make_service() {
   Buffer description;
-  if (is_first()) description = describe_job(*request_.program, request_.options.seed);
+  if (request_.description) {
+    description = std::move(*request_.description);
+  } else if (is_first()) {
+    description = describe_job(*request_.program, request_.options.seed);
+  }
   return std::make_unique<Scheduler>(request_.schedule, sink_, std::move(description));
 }
 
@@ -386,6 +493,7 @@ std::expected<void, std::string> RankRun::write_result() {
 
 // Shows and records how the run goes while it goes, as long as this rank coordinates.
 void RankRun::look(HostLoop& loop) {
+  const std::lock_guard lock(look_mutex_);
   std::optional<RunProgress> progress;
   loop.inspect([&](const Node& node) {
     progress = static_cast<const Scheduler&>(node.service()).progress();
@@ -395,6 +503,7 @@ void RankRun::look(HostLoop& loop) {
   progress_ = *progress;
   begin_watching();
   note_recoveries(loop);
+  note_checkpoints();
   display_->show(progress_, seconds());
   if (Clock::now() - status_written_ < kStatusPeriod) return;
   status_written_ = Clock::now();
@@ -431,6 +540,20 @@ void RankRun::note_recoveries(HostLoop& loop) {
   }
 }
 
+// A failure is told once, however often the same comes again.
+void RankRun::note_checkpoints() {
+  const CheckpointProgress& now = progress_.checkpoints;
+  if (now.error != checkpoint_error_ && !now.error.empty()) {
+    std::fprintf(stderr, "regroup: no checkpoint was taken: %s\n", now.error.c_str());
+  }
+  checkpoint_error_ = now.error;
+  if (request_.options.progress == "plain" && now.newest > checkpoint_told_ && now.sealed != 0) {
+    std::fprintf(stderr, "regroup: checkpoint %llu is sealed (%.3f s)\n",
+                 static_cast<unsigned long long>(now.newest), to_seconds(now.cost));
+  }
+  checkpoint_told_ = now.newest;
+}
+
 void RankRun::print_stamps(HostLoop& loop) const {
   if (std::getenv(kStampsVariable) == nullptr) return;
   for (const Recovery& recovery : loop.recoveries()) {
@@ -447,7 +570,8 @@ RunStatus RankRun::status(RunState state) const {
   status.shards_done = progress_.done;
   status.shards_total = progress_.shards;
   status.quarantined = progress_.quarantined;
-  status.seconds = seconds();
+  status.checkpointing = checkpointing_status(progress_.checkpoints);
+  status.seconds = earlier_seconds_ + seconds();
   status.regroup_version = kVersion;
   status.started_utc = started_utc_;
   status.updated_utc = utc_text(std::time(nullptr));
@@ -473,14 +597,17 @@ void RankRun::conclude(const Outcome& outcome) {
                                         : RunState::kFailed);
   last.exit = outcome.exit_status;
   last.message = outcome.message;
-  summary_.in_status = write_status(last);
-
-  summary_.job = last.job;
   // As the user has it, also on a rank that has taken over.
   const std::string& chosen = request_.options.dir;
   summary_.dir = chosen.empty() ? directory_->path().string() : chosen;
+  if (outcome.exit_status == kExitResumable && !outcome.alone) {
+    last.message += fmt::format("; 'regroup resume {}' goes on", summary_.dir);
+  }
+  summary_.in_status = write_status(last);
+
+  summary_.job = last.job;
   summary_.exit_status = outcome.exit_status;
-  summary_.message = outcome.message;
+  summary_.message = last.message;
   summary_.shards = progress_.shards;
   summary_.quarantined = progress_.quarantined;
   summary_.ranks = transport_->ranks();
@@ -488,9 +615,18 @@ void RankRun::conclude(const Outcome& outcome) {
   summary_.recoveries = recoveries_;
   summary_.epoch = last.epoch;
   summary_.seconds = last.seconds;
-  summary_.run_seconds = static_cast<double>(progress_.run_time) / static_cast<double>(kSecond);
+  summary_.run_seconds = to_seconds(progress_.run_time);
   summary_.quarantine_log = sink_.log();
   request_.show(summary_);
+}
+
+// The leader never comes to it.
+void RankRun::conclude_in_place(const Outcome& outcome) {
+  look(*loop_);
+  const std::lock_guard lock(look_mutex_);
+  if (!display_) return;  // it does not coordinate
+  display_->finish();
+  conclude(outcome);
 }
 
 NodeOptions RankRun::node_options() const {
@@ -514,8 +650,10 @@ int RankRun::run() {
     faulty_transport.emplace(*transport_, *injector_);
   }
   Node node(node_options(), make_service(), pool_);
+  std::optional<Deadline> last;  // outlives the loop, whose disk may be stuck
   HostLoop loop(node, faulty_transport ? *faulty_transport : *transport_,
                 faulty_executor ? static_cast<Executor&>(*faulty_executor) : executor, hooks());
+  loop_ = &loop;
   registry = Registry([&loop](RegistryCall call) { return loop.call(std::move(call)); });
   if (injector_) {
     injector_->watch([&loop] {
@@ -524,7 +662,7 @@ int RankRun::run() {
       return view;
     });
   }
-  const StopSignals signals(loop);
+  signals_.tell(loop);
   watch_peers(loop);
   if (is_first()) {
     begin_watching();
@@ -555,6 +693,7 @@ int RankRun::run() {
   detector_.reset();
   release_transport(outcome);
   if (session_) session_->finish(outcome.exit_status);
+  last.emplace(kDiskTimeout, "the disk does not answer; leaving without it", outcome.exit_status);
   return outcome.exit_status;
 }
 

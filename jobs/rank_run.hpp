@@ -28,6 +28,8 @@ struct RankRunRequest {
   bool supervised = false;
   // Rank 0 only: the claimed run directory.
   RunDirectory* directory = nullptr;
+  // Rank 0 only: what job it is, if a run goes on; else that of the program is described.
+  std::optional<Buffer> description = {};
   int progress_columns = 80;
   // Called on the rank that coordinates at the end, when the run is over and before MPI ends.
   std::function<void(const RunSummary&)> show;

@@ -1,7 +1,7 @@
-// The verb `run`: checks what the user gave, starts ranks with mpirun where that is asked for, and
-// runs one rank where this process is one.
+// The verbs `run` and `resume`: what the user gave, made into a job and its options.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +14,7 @@ inline constexpr int kExitDone = 0;
 inline constexpr int kExitQuarantined = 1;
 inline constexpr int kExitBadInput = 2;
 inline constexpr int kExitNotRecovered = 3;
+inline constexpr int kExitResumable = 75;
 
 // A call of the program with one verb.
 struct Invocation {
@@ -22,10 +23,15 @@ struct Invocation {
   const JobRegistry* registry = nullptr;
 };
 
+// The place of the first argument that is neither an option of the set nor the value of one.
+std::optional<std::size_t> first_word(const std::vector<std::string>& arguments, OptionSet& set);
+bool asks_for_help(const std::vector<std::string>& arguments);
+
 // The line that says so.
 std::string unknown_job(const Invocation& invocation, const std::string& job);
 
-// Returns the exit status.
+// Return the exit status.
 int run_command(const Invocation& invocation);
+int resume_command(const Invocation& invocation);
 
 }  // namespace regroup

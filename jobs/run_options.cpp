@@ -12,6 +12,29 @@ constexpr double kStandbysMax = 100;
 constexpr double kHeartbeatMsMax = 60'000;
 constexpr double kSuspectAfterMsMax = 3'600'000;
 constexpr double kWedgeTimeoutSecondsMax = 86'400;
+constexpr double kKeepMax = 10'000;
+constexpr double kGraceSecondsMax = 86'400;
+constexpr double kMtbfSecondsMax = 1e9;
+constexpr double kCheckpointSecondsMin = 0.01;
+constexpr double kCheckpointSecondsMax = 1e9;
+
+std::expected<CheckpointOptions, std::string> parse_interval(const std::string& text) {
+  CheckpointOptions options;
+  if (text == "auto") return options;
+  options.every = CheckpointOptions::Every::kOff;
+  if (text == "off") return options;
+  double seconds = 0;
+  const char* const end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, seconds);
+  const bool fits = seconds >= kCheckpointSecondsMin && seconds <= kCheckpointSecondsMax;
+  if (parsed.ec != std::errc() || parsed.ptr != end || !fits) {
+    return std::unexpected("--checkpoint-every takes auto, off or seconds from 0.01 on, not '" +
+                           text + "'");
+  }
+  options.every = CheckpointOptions::Every::kPeriod;
+  options.period = static_cast<Nanoseconds>(seconds * static_cast<double>(kSecond));
+  return options;
+}
 }  // namespace
 
 void RunOptions::declare(OptionSet& set) {
@@ -37,6 +60,26 @@ void RunOptions::declare(OptionSet& set) {
   set.add("standbys", standbys, "ranks that can go on in place of a lost coordinator")
       .at_most(kStandbysMax)
       .value_name("K");
+  set.add(
+         "checkpoint-every", checkpoint_every,
+         "seconds between checkpoints; auto: as their cost and the rate of failures say; off: only "
+         "when a signal asks for one")
+      .value_name("WHEN");
+  set.add("keep", keep, "sealed checkpoints that are kept")
+      .at_least(2)
+      .at_most(kKeepMax)
+      .value_name("K");
+  set.add("grace", grace_seconds,
+          "seconds in which a run that a signal stops is to have its checkpoint")
+      .at_least(1)
+      .at_most(kGraceSecondsMax)
+      .value_name("SECONDS");
+  set.add(
+         "mtbf", mtbf_seconds,
+         "mean time between failures, in seconds, before any was seen: for --checkpoint-every auto")
+      .at_least(1)
+      .at_most(kMtbfSecondsMax)
+      .value_name("SECONDS");
   set.add("vector-clocks", vector_clocks, "vector stamps on messages, with auto up to 64 ranks")
       .one_of({"auto", "on", "off"});
   set.add("progress", progress, "how progress is shown, on standard error")
@@ -77,6 +120,11 @@ std::expected<ScheduleOptions, std::string> RunOptions::schedule_options() const
   options.coordinator_computes = coordinator == "computes";
   options.attempts_max = attempts_max;
   options.standbys = standbys;
+  auto checkpoints = parse_interval(checkpoint_every);
+  if (!checkpoints) return std::unexpected(checkpoints.error());
+  options.checkpoints = *checkpoints;
+  options.checkpoints.grace = grace_seconds * kSecond;
+  options.checkpoints.failure_interval = mtbf_seconds * kSecond;
   return options;
 }
 

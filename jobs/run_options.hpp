@@ -27,6 +27,10 @@ struct RunOptions {
   std::string coordinator = "computes";
   std::uint32_t attempts_max = 3;
   std::uint32_t standbys = 2;
+  std::string checkpoint_every = "auto";
+  std::uint32_t keep = 2;
+  std::uint32_t grace_seconds = 20;
+  std::uint32_t mtbf_seconds = 86'400;
   std::string vector_clocks = "auto";
   std::string progress = "auto";
   std::string format = "text";

@@ -26,12 +26,14 @@ Coordinator::Coordinator(const ScheduleOptions& options, Buffer job_description,
     : options_(options),
       job_description_(std::move(job_description)),
       sink_(&sink),
-      own_worker_(&own_worker) {}
+      own_worker_(&own_worker),
+      checkpoints_(options.checkpoints) {}
 
 // ---- opening ----
 
 void Coordinator::on_start(Context& context) {
   peers_.resize(context.ranks());
+  loading_ = options_.checkpoints.resume;
   take_charge(context);
 }
 
@@ -41,6 +43,12 @@ void Coordinator::take_charge(Context& context) {
   workers_ = computing_ranks(context.view(), options_);
   members_ = context.view().members;
   begin_ledger_view(context);
+  loading_ ? load_checkpoint(context) : open_job(context);
+}
+
+void Coordinator::open_job(Context& context) {
+  state_since_ = context.now();
+  opening_since_ = context.now();
   if (job_description_.empty()) {
     own_worker_->add_control_order({.kind = WorkKind::kDescribe});
     return;
@@ -56,7 +64,7 @@ void Coordinator::on_described(Context& context, WorkResult& result) {
 }
 
 void Coordinator::send_open(Context& context, RankId rank) {
-  if (job_description_.empty()) return;
+  if (job_description_.empty() || loading_) return;
   Writer writer = context.begin(rank, MessageKind::kOpen);
   writer.put_bytes(job_description_.view());
   context.send();
@@ -110,7 +118,8 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
   if (from == context.self() && state_ == RunPhase::kOpening) {
     stages_ = peer.stages;
     REGROUP_CHECK(!stages_.empty(), "a job without stages");
-    heir_ ? go_on(context) : begin_stage(context);
+    checkpoints_.begin_run(context.now());
+    heir_ || restored_from_.value != 0 ? go_on(context) : begin_stage(context);
     serve_held(context);
   } else if (state_ == RunPhase::kRunning && peer.stages == stages_) {
     top_up(context, from);
@@ -192,6 +201,7 @@ void Coordinator::on_view(Context& context) {
     peers_[i].outstanding = 0;
   }
   all_ready_ = std::ranges::all_of(workers_, [&](RankId rank) { return peers_[rank.value].ready; });
+  checkpoints_.begin_view(context.now());
   begin_ledger_view(context);
   for (const RankId rank : members_) {
     if (state_ == RunPhase::kClosing || state_ == RunPhase::kOver) {
@@ -644,12 +654,15 @@ bool Coordinator::missing_rank_fails_run(Context& context) {
 void Coordinator::on_tick(Context& context) {
   replicate(context, state_ == RunPhase::kClosing || registry_waits());
   registry_.expire(context.now());
+  tend_checkpoint(context);
   switch (state_) {
-    case RunPhase::kOpening:
-      if (context.now() - state_since_ > options_.open_timeout) {
-        close(context, kExitNotRecovered, "the coordinator could not open the job in time");
-      }
-      return;
+    case RunPhase::kOpening: {
+      const Nanoseconds most = loading_ ? options_.checkpoints.timeout : options_.open_timeout;
+      if (context.now() - state_since_ <= most) return;
+      return close(context, kExitNotRecovered,
+                   loading_ ? "the checkpoint could not be read in time"
+                            : "the coordinator could not open the job in time");
+    }
     case RunPhase::kRunning: {
       if (!all_ready_ && missing_rank_fails_run(context)) return;
       if (!retries_.empty()) retry_due(context);
@@ -691,11 +704,6 @@ void Coordinator::on_finalized(Context& context, const WorkResult& result) {
   close(context, kExitQuarantined, std::to_string(quarantined_) + " shards were given up");
 }
 
-void Coordinator::on_stop(Context& context, const std::string& reason) {
-  if (state_ == RunPhase::kClosing || state_ == RunPhase::kOver) return;
-  close(context, kExitNotRecovered, reason);
-}
-
 // A result is announced when whoever may take over knows that all is done: it would come to the
 // same.
 void Coordinator::close(Context& context, int exit_status, std::string message) {
@@ -729,7 +737,8 @@ RunProgress Coordinator::progress() const {
                        .quarantined = quarantined_,
                        .retries = retry_count_,
                        .duplicates = duplicates_,
-                       .run_time = run_time_};
+                       .run_time = run_time_,
+                       .checkpoints = checkpoints_.progress()};
   for (const StagePlan& stage : stages_) progress.shards += stage.shards;
   progress.done = settled_before_;
   if (table_ && !table_->settled()) {

@@ -21,6 +21,7 @@
 
 #include "runtime/protocol/ledger.hpp"
 #include "runtime/protocol/node.hpp"
+#include "scheduler/checkpoint_desk.hpp"
 #include "scheduler/options.hpp"
 #include "scheduler/registry.hpp"
 #include "scheduler/shard_source.hpp"
@@ -45,6 +46,7 @@ struct RunProgress {
   std::uint64_t retries = 0;
   std::uint64_t duplicates = 0;  // results that had been committed before
   Nanoseconds run_time = 0;      // from the first lease to the last commit; 0 before that
+  CheckpointProgress checkpoints;
 };
 
 class Coordinator {
@@ -75,6 +77,8 @@ class Coordinator {
   // that a standby hands its copy on with. The run begins anew, or with an older copy, if the
   // coordinator is lost.
   static constexpr std::size_t kReplicatedBytesMax = kMessageBytesMax / 4;
+  // Tries to read a checkpoint to go on from.
+  static constexpr std::uint32_t kLoadsMax = 3;
   // How long ranks may take to say goodbye.
   static constexpr Nanoseconds kGoodbyeTimeout = 5 * kSecond;
 
@@ -83,7 +87,8 @@ class Coordinator {
   Coordinator(const ScheduleOptions& options, Buffer job_description, ResultSink& sink,
               Worker& own_worker);
 
-  // Exactly one of these, once: the run begins, or goes on where this copy of the ledger ends.
+  // Exactly one of these, once: the run begins, or goes on where this copy of the ledger ends. With
+  // nothing in the copy, or if the options say so, it goes on from a checkpoint.
   void on_start(Context& context);
   void take_over(Context& context, const LedgerCopy& copy);
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
@@ -92,7 +97,8 @@ class Coordinator {
   void on_tick(Context& context);
   void on_described(Context& context, WorkResult& result);
   void on_finalized(Context& context, const WorkResult& result);
-  void on_stop(Context& context, const std::string& reason);
+  void on_wish(Context& context, Wish wish, const std::string& reason);
+  void on_disk(Context& context, DiskAnswer& answer);
 
   RunProgress progress() const;
   bool ending() const { return state_ == RunPhase::kClosing || state_ == RunPhase::kOver; }
@@ -141,6 +147,7 @@ class Coordinator {
   bool on_goodbye(Context& context, RankId from, Reader& reader);
   bool on_ledger_held(Context& context, RankId from, Reader& reader);
   void take_charge(Context& context);
+  void open_job(Context& context);
   void send_open(Context& context, RankId rank);
   void send_finish(Context& context, RankId rank);
   bool lost_parts(const RankSet& members) const;
@@ -173,7 +180,7 @@ class Coordinator {
   void take_report_number(Context& context, RankId from, std::uint64_t report);
 
   // ---- the ledger (coordinator_ledger.cpp) ----
-  enum class Record : std::uint8_t { kCommit, kCharge, kQuarantine, kPut };
+  enum class Record : std::uint8_t { kCommit, kCharge, kQuarantine, kPut, kSeal };
   void begin_ledger_view(Context& context);
   void replicate(Context& context, bool urgent);
   void stop_replicating(Context& context);
@@ -193,6 +200,19 @@ class Coordinator {
   bool replay_one(Reader& reader);
   std::expected<void, std::string> inherit();
   void go_on(Context& context);
+
+  // ---- checkpoints (coordinator_checkpoint.cpp) ----
+  void load_checkpoint(Context& context);
+  void on_loaded(Context& context, DiskAnswer& answer);
+  void tend_checkpoint(Context& context);
+  void begin_checkpoint(Context& context);
+  void write_checkpoint(Context& context, CheckpointNumber number);
+  void seal_checkpoint(Context& context);
+  void on_sealed(Context& context, const DiskAnswer& answer);
+  void checkpoint_failed(Context& context, const std::string& error);
+  void stop_here(Context& context, const std::string& problem);
+  void record_seal();
+  bool seal_is_known() const;
 
   // ---- the registry (coordinator_registry.cpp) ----
   bool on_registry_request(Context& context, RankId from, Reader& reader);
@@ -241,6 +261,10 @@ class Coordinator {
     LedgerPosition position = 0;
     std::vector<std::uint64_t> reports;  // by rank
   };
+  CheckpointDesk checkpoints_;
+  bool loading_ = false;  // the disk is asked for a checkpoint to go on from
+  std::uint32_t failed_loads_ = 0;
+  CheckpointNumber restored_from_;
   RegistryDesk registry_;
   LedgerLeader ledger_;
   std::deque<EntryInFlight> entries_in_flight_;

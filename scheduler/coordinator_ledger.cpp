@@ -1,6 +1,7 @@
 // The coordinator's part in the ledger: what of its decisions goes into it, and how a coordinator
 // goes on from a copy. Layout: docs/coordinator-state.md.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "runtime/protocol/planted.hpp"
@@ -31,6 +32,9 @@ void Coordinator::begin_ledger_view(Context& context) {
   registry_.forget();
   ledger_.begin_view(std::max(ledger_.position(), context.view().ledger), std::move(standbys));
   if (closed_at_ != 0) closed_at_ = ledger_.position() + 1;
+  if (checkpoints_.step() == CheckpointStep::kRecording) {
+    checkpoints_.record_again(ledger_.position() + 1);
+  }
   if (ledger_.has_standbys()) return;
   for (Peer& peer : peers_) peer.safe = peer.reports;
 }
@@ -157,6 +161,16 @@ void Coordinator::record_quarantine(ShardId shard, Attempt attempt, RankId rank,
   ledger_.recorded(state_bytes());
 }
 
+void Coordinator::record_seal() {
+  Buffer* records = ledger_.records();
+  if (records == nullptr) return;
+  Writer writer(*records);
+  writer.put(Record::kSeal);
+  writer.put(stage_);
+  writer.put(checkpoints_.number());
+  ledger_.recorded(state_bytes());
+}
+
 // False at the first record that does not follow on the state.
 bool Coordinator::replay(Reader& reader) {
   while (!reader.rest().empty()) {
@@ -168,7 +182,7 @@ bool Coordinator::replay(Reader& reader) {
 bool Coordinator::replay_one(Reader& reader) {
   const auto record = reader.get<Record>();
   const auto stage = reader.get<StageId>();
-  if (stage != stage_ || record > Record::kPut) return false;
+  if (stage != stage_ || record > Record::kSeal) return false;
   if (record == Record::kCommit) {
     const auto entry = read_result_entry(reader);
     newly_done_.clear();
@@ -177,6 +191,10 @@ bool Coordinator::replay_one(Reader& reader) {
     return true;
   }
   if (record == Record::kPut) return replay_put(reader);
+  if (record == Record::kSeal) {
+    checkpoints_.know(reader.get<CheckpointNumber>());
+    return !reader.failed();
+  }
   const auto shard = reader.get<ShardId>();
   if (reader.failed() || !within_stage({shard, 1})) return false;
   if (record == Record::kCharge) {
@@ -215,6 +233,7 @@ void Coordinator::save_state(Writer& writer) {
   writer.put(quarantined_);
   writer.put(retry_count_);
   writer.put(duplicates_);
+  writer.put(checkpoints_.newest());
   table_->save(writer);
   const auto kept =
       std::ranges::count_if(given_, [](const auto& one) { return one.second != nullptr; });
@@ -244,6 +263,7 @@ std::expected<void, std::string> Coordinator::load_state(Reader& reader) {
   quarantined_ = reader.get<std::uint64_t>();
   retry_count_ = reader.get<std::uint64_t>();
   duplicates_ = reader.get<std::uint64_t>();
+  checkpoints_.know(std::max(reader.get<CheckpointNumber>(), restored_from_));
   if (reader.failed() || stage_.value >= stages_.size()) {
     return std::unexpected("it names a stage that the job does not have");
   }
@@ -255,8 +275,12 @@ std::expected<void, std::string> Coordinator::load_state(Reader& reader) {
     }
     if (auto loaded = load_table(reader, stage, given_[stage]); !loaded) return loaded;
   }
-  const auto ranks = static_cast<std::uint32_t>(peers_.size());
+  // The ranks that a checkpoint tells of are gone, however many they were.
+  const bool restored = restored_from_.value != 0;
+  const auto ranks = restored ? std::numeric_limits<std::uint32_t>::max()
+                              : static_cast<std::uint32_t>(peers_.size());
   if (auto loaded = registry_.store().load(reader, ranks); !loaded) return loaded;
+  if (restored && !planted(PlantedBug::kKeepOldWrites)) registry_.store().forget_writes();
   if (auto loaded = sink_->load_state(reader); !loaded) return loaded;
   if (!reader.complete()) return std::unexpected("it has more than a state");
   state_ = settled ? RunPhase::kFinalizing : RunPhase::kRunning;
@@ -273,6 +297,7 @@ void Coordinator::take_over(Context& context, const LedgerCopy& copy) {
   copy.put(writer);
   Reader reader(bytes.view());
   (void)inherited_.load(reader);  // stays empty if there is nothing
+  loading_ = inherited_.position() == 0;
   peers_.resize(context.ranks());
   for (Peer& peer : peers_) peer.announced = false;
   take_charge(context);
@@ -299,11 +324,16 @@ void Coordinator::go_on(Context& context) {
   }
   if (const auto inherited = inherit(); !inherited) {
     table_.reset();
-    return close(
-        context, kExitNotRecovered,
-        "the ledger of the coordinator that was lost cannot be used: " + inherited.error());
+    return close(context, kExitNotRecovered,
+                 (restored_from_.value != 0
+                      ? "the checkpoint cannot be used: "
+                      : "the ledger of the coordinator that was lost cannot be used: ") +
+                     inherited.error());
   }
-  context.event(EventKind::kElect, context.self(), stage_, position, 0);
+  if (heir_) context.event(EventKind::kElect, context.self(), stage_, position, 0);
+  if (restored_from_.value != 0) {
+    context.event(EventKind::kRestore, context.self(), stage_, restored_from_.value, 0);
+  }
   ledger_.want_state();
   if (state_ == RunPhase::kFinalizing) return finalize(context);
   table_->release_all();

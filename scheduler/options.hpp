@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/protocol/disk.hpp"
 #include "runtime/protocol/ids.hpp"
 
 namespace regroup {
@@ -20,6 +21,25 @@ enum class Policy : std::uint8_t {
 // "dynamic", "affinity", "static" or "peer"; the error names the choices.
 std::expected<Policy, std::string> parse_policy(std::string_view name);
 std::string_view name_of(Policy policy);
+
+struct CheckpointOptions {
+  enum class Every : std::uint8_t {
+    kAuto,    // as their cost and the rate of failures say
+    kPeriod,  // with this time between them
+    kOff,     // only when a user asks for one
+  };
+  Every every = Every::kAuto;
+  Nanoseconds period = 0;
+  // The run goes on from a checkpoint: this one, or 0, the newest one of which every byte is right.
+  bool resume = false;
+  CheckpointNumber from;
+  // How long a run that is to end on a checkpoint may take to seal it.
+  Nanoseconds grace = 20 * kSecond;
+  // How long the disks may take over one checkpoint.
+  Nanoseconds timeout = 600 * kSecond;
+  // Between failures that end a view, before any was seen.
+  Nanoseconds failure_interval = 24 * 3600 * kSecond;
+};
 
 struct ScheduleOptions {
   Policy policy = Policy::kDynamic;
@@ -36,6 +56,7 @@ struct ScheduleOptions {
   std::uint32_t standbys = 2;
   // How long ranks may take to open the job.
   Nanoseconds open_timeout = 60 * kSecond;
+  CheckpointOptions checkpoints;
 };
 
 }  // namespace regroup

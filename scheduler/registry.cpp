@@ -118,6 +118,11 @@ std::expected<void, std::string> RegistryStore::load(Reader& reader, std::uint32
   return std::unexpected("its registry is damaged");
 }
 
+void RegistryStore::forget_writes() {
+  writes_.clear();
+  writes_kept_ = 0;
+}
+
 bool RegistryStore::load_items(Reader& reader) {
   const std::size_t count = reader.get_count(kItemBytesMin);
   if (reader.failed() || count > kRegistryKeysMax) return false;

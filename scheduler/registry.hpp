@@ -61,6 +61,8 @@ class RegistryStore {
   void save(Writer& writer) const;
   // In place of what is there; reads no further than its own. After an error it is empty.
   std::expected<void, std::string> load(Reader& reader, std::uint32_t ranks);
+  // Those who made them are gone, and others begin to count anew.
+  void forget_writes();
   // About what save would write. O(1).
   std::size_t saved_bytes() const;
   bool empty() const { return items_.empty(); }

@@ -26,6 +26,7 @@ void Scheduler::on_view(Context& context) {
   worker_.on_view(context);
   if (!worker_.finished()) registry_.go_on();
   if (!worker_.awaits_question()) registry_.send_all(context);
+  if (wish_ && !leads) pass_on(context, wish_->wish, wish_->reason);
   if (!leads || coordinator_) return;
   const bool caught_up = ledger_.position() >= context.view().ledger;
   if (caught_up || planted(PlantedBug::kSkipCatchUp)) return become_coordinator(context);
@@ -41,6 +42,7 @@ void Scheduler::become_coordinator(Context& context) {
     (void)sink_->load_state(reader);
   }
   coordinator_->take_over(context, ledger_);
+  if (wish_) coordinator_->on_wish(context, wish_->wish, wish_->reason);
 }
 
 // At the end all leave. Before it, what a rank has or does is lost with it, however it goes.
@@ -109,6 +111,8 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kAcknowledge:
     case MessageKind::kFinish:
       return from == context.view().coordinator && to_worker(context, from, kind, reader);
+    case MessageKind::kWish:
+      return on_wish_of_peer(context, reader);
     case MessageKind::kRegistryAnswer:
       return from == context.view().coordinator && registry_.on_answer(context, reader);
     case MessageKind::kLedger:
@@ -163,8 +167,35 @@ void Scheduler::on_work_finished(Context& context, WorkResult& result) {
   }
 }
 
-void Scheduler::on_stop(Context& context, const std::string& reason) {
-  if (coordinator_) coordinator_->on_stop(context, reason);
+void Scheduler::on_disk(Context& context, DiskAnswer& answer) {
+  if (coordinator_) coordinator_->on_disk(context, answer);
+}
+
+// ---- wishes ----
+
+// Whichever rank the user asks.
+void Scheduler::on_wish(Context& context, Wish wish, const std::string& reason) {
+  const bool to_end = wish != Wish::kCheckpoint;
+  if (to_end && (!wish_ || wish > wish_->wish)) wish_ = {wish, reason};
+  pass_on(context, wish, reason);
+}
+
+// A coordinator that is about to take over hears of it when it has.
+void Scheduler::pass_on(Context& context, Wish wish, const std::string& reason) {
+  if (coordinator_) return coordinator_->on_wish(context, wish, reason);
+  if (context.is_coordinator() || worker_.finished()) return;
+  Writer writer = context.begin(context.view().coordinator, MessageKind::kWish);
+  writer.put(wish);
+  writer.put_string(reason);
+  context.send();
+}
+
+bool Scheduler::on_wish_of_peer(Context& context, Reader& reader) {
+  const auto wish = reader.get<Wish>();
+  const std::string reason(reader.get_string());
+  if (!reader.complete() || wish > Wish::kStop || !context.is_coordinator()) return false;
+  on_wish(context, wish, reason);
+  return true;
 }
 
 std::optional<RunProgress> Scheduler::progress() const {

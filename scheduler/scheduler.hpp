@@ -34,8 +34,9 @@ class Scheduler : public Service {
                   std::span<const std::byte> payload) override;
   void on_work_wanted(Context& context) override { worker_.on_work_wanted(context); }
   void on_work_finished(Context& context, WorkResult& result) override;
-  void on_stop(Context& context, const std::string& reason) override;
+  void on_wish(Context& context, Wish wish, const std::string& reason) override;
   void on_registry_call(Context& context, RegistryCall& call) override;
+  void on_disk(Context& context, DiskAnswer& answer) override;
 
   // Empty on ranks that do not coordinate.
   std::optional<RunProgress> progress() const;
@@ -45,6 +46,8 @@ class Scheduler : public Service {
   bool on_ledger(Context& context, RankId from, Reader& reader);
   bool on_ledger_wanted(Context& context, RankId from, Reader& reader);
   bool on_ledger_copy(Context& context, RankId from, Reader& reader);
+  bool on_wish_of_peer(Context& context, Reader& reader);
+  void pass_on(Context& context, Wish wish, const std::string& reason);
   void become_coordinator(Context& context);
   void keep_description(std::span<const std::byte> payload);
   bool to_worker(Context& context, RankId from, MessageKind kind, Reader& reader);
@@ -57,6 +60,8 @@ class Scheduler : public Service {
   std::optional<Coordinator> coordinator_;
   LedgerCopy ledger_;    // as a standby
   Buffer sink_at_open_;  // what the sink was when nothing had been committed
+  // That the run is to end: for each coordinator until one has seen to it.
+  std::optional<WishArrived> wish_;
 };
 
 }  // namespace regroup

@@ -14,12 +14,10 @@
 
 #include "runtime/host/hdf5_wrapper.hpp"
 #include "runtime/host/result_file.hpp"
+#include "runtime/protocol/disk.hpp"
 #include "runtime/protocol/ids.hpp"
 
 namespace regroup {
-
-// Checkpoints are numbered from 1, growing over the whole life of the run directory.
-using CheckpointNumber = Id<struct CheckpointTag, std::uint64_t>;
 
 struct CheckpointLimits {
   static constexpr std::size_t manifest_bytes_max = std::size_t{64} << 20;

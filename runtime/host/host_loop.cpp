@@ -39,20 +39,15 @@ HostLoop::HostLoop(Node& node, Transport& transport, Executor& executor, HostHoo
 }
 
 HostLoop::~HostLoop() {
-  if (fence_thread_.joinable()) {
-    {
-      const std::lock_guard lock(fence_mutex_);
-      fences_over_ = true;
-    }
-    fence_wanted_.notify_one();
-    fence_thread_.join();  // it sets the timer
-  }
+  fence_thread_.reset();
+  disk_thread_.reset();
   close(companion_timer_);
 }
 
 Outcome HostLoop::run() {
   prctl(PR_SET_TIMERSLACK, kTimerSlackNanoseconds, 0, 0, 0);
-  if (hooks_.take_fence) fence_thread_ = std::thread([this] { take_fences(); });
+  if (hooks_.take_fence) fence_thread_.emplace(hooks_.on_thread);
+  if (hooks_.use_disk) disk_thread_.emplace(hooks_.on_thread);
   {
     const std::lock_guard lock(mutex_);
     node_->start(now(), output_);
@@ -107,7 +102,7 @@ bool HostLoop::work(WorkResult& result, std::unique_lock<std::mutex>& lock) {
 }
 
 bool HostLoop::make_progress() {
-  stop_if_asked();
+  take_wishes();
   if (has_news_.load(std::memory_order_relaxed)) take_evidence();
   const std::size_t frames = poll();
   while (const auto dead = transport_->take_death()) {
@@ -196,9 +191,11 @@ void HostLoop::learn(const PeerEvidence& evidence) {
 
 void HostLoop::take_evidence() {
   std::vector<Input> news;
+  std::vector<DiskAnswer> answers;
   {
     const std::lock_guard lock(news_mutex_);
     news.swap(news_);
+    answers.swap(disk_answers_);
     has_news_.store(false, std::memory_order_relaxed);
   }
   node_->step(Tick{now()}, output_);
@@ -206,6 +203,7 @@ void HostLoop::take_evidence() {
     if (std::holds_alternative<FenceAnswer>(input)) fence_busy_ = false;
     node_->step(input, output_);
   }
+  for (DiskAnswer& answer : answers) node_->step(DiskAnswered{&answer}, output_);
 }
 
 void HostLoop::follow_view() {
@@ -268,39 +266,52 @@ void HostLoop::remember_work() {
 }
 
 void HostLoop::ask_for_fence(FenceRequest request) {
-  if (!fence_thread_.joinable() || std::exchange(fence_busy_, true)) return;
-  {
-    const std::lock_guard lock(fence_mutex_);
-    fence_request_ = std::move(request);
-  }
-  fence_wanted_.notify_one();
-}
-
-void HostLoop::take_fences() {
-  if (hooks_.on_thread) hooks_.on_thread();
-  std::unique_lock lock(fence_mutex_);
-  while (true) {
-    fence_wanted_.wait(lock, [this] { return fence_request_ || fences_over_; });
-    if (fences_over_) return;
-    const FenceRequest request = std::move(*fence_request_);
-    fence_request_.reset();
-    lock.unlock();
+  if (!fence_thread_ || std::exchange(fence_busy_, true)) return;
+  fence_thread_->post([this, request = std::move(request)] {
     FenceAnswer answer = hooks_.take_fence(request);
     {
-      const std::lock_guard news_lock(news_mutex_);
+      const std::lock_guard lock(news_mutex_);
       news_.emplace_back(std::move(answer));
     }
     has_news_.store(true, std::memory_order_relaxed);
     wake_companion(1, kRecoveryPeriod);
-    lock.lock();
-  }
+  });
 }
 
-void HostLoop::stop_if_asked() {
-  const int signal = stop_signal_.load(std::memory_order_relaxed);
-  if (signal == 0 || stopped_) return;
-  stopped_ = true;
-  node_->step(StopWanted{std::string(kStoppedBySignal) + std::to_string(signal)}, output_);
+// ---- the disk ----
+
+void HostLoop::ask_disk(DiskRequest request) {
+  const DiskTask task = request.task;
+  const CheckpointNumber checkpoint = request.checkpoint;
+  if (!disk_thread_) {
+    return answer_disk({.task = task, .checkpoint = checkpoint, .error = "there is no disk"});
+  }
+  const bool taken = disk_thread_->post(
+      [this, request = std::move(request)]() mutable { answer_disk(hooks_.use_disk(request)); });
+  if (taken) return;
+  answer_disk({.task = task, .checkpoint = checkpoint, .error = "the disk has too much to do"});
+}
+
+void HostLoop::answer_disk(DiskAnswer answer) {
+  {
+    const std::lock_guard lock(news_mutex_);
+    disk_answers_.push_back(std::move(answer));
+  }
+  has_news_.store(true, std::memory_order_relaxed);
+  wake_companion(1, kCompanionPeriod);
+}
+
+// ---- wishes ----
+
+void HostLoop::take_wishes() {
+  if (!has_wishes_.load(std::memory_order_relaxed)) return;
+  has_wishes_.exchange(false, std::memory_order_acquire);
+  for (std::size_t i = 0; i < wish_signals_.size(); ++i) {
+    const int signal = wish_signals_[i].exchange(0, std::memory_order_relaxed);
+    if (signal == 0) continue;
+    const Wish wish{static_cast<std::uint8_t>(i)};
+    node_->step(WishArrived{wish, std::string(kStoppedBySignal) + std::to_string(signal)}, output_);
+  }
 }
 
 void HostLoop::drain() {
@@ -314,6 +325,7 @@ void HostLoop::drain() {
   }
   for (RegistryReply& reply : output_.replies) replies_[reply.id] = std::move(reply);
   if (output_.fence) ask_for_fence(std::move(*output_.fence));
+  for (DiskRequest& request : output_.disk) ask_disk(std::move(request));
   if (output_.outcome && !outcome_) outcome_ = std::move(output_.outcome);
   output_.clear();
 }
@@ -392,12 +404,14 @@ void HostLoop::companion() {
     const ssize_t got = read(companion_timer_, &times, sizeof times);
     REGROUP_CHECK(got == sizeof times || errno == EINTR, "a rank's timer cannot be read");
     if (companion_done_.load(std::memory_order_relaxed)) return;
-    const std::unique_lock lock(mutex_, std::try_to_lock);
+    std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) continue;
     make_progress();
     if (!outcome_) continue;
     if (ended_at == 0) ended_at = now();
     if (now() - ended_at < kLeaveTimeout) continue;
+    lock.unlock();
+    if (hooks_.on_cut_off) hooks_.on_cut_off(*outcome_);
     std::fprintf(stderr, "regroup: rank %u ends in the middle of a shard\n",
                  transport_->self().value);
     _exit(outcome_->exit_status);

@@ -7,20 +7,20 @@
 // runs without it.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "runtime/host/call_watch.hpp"
 #include "runtime/host/recovery.hpp"
+#include "runtime/host/side_thread.hpp"
 #include "runtime/host/transport.hpp"
 #include "runtime/protocol/node.hpp"
 
@@ -32,7 +32,10 @@ inline constexpr std::string_view kStoppedBySignal = "stopped by signal ";
 // What a host loop is told to do besides. All are optional; on_revoked and on_view are called with
 // the loop's lock held.
 struct HostHooks {
+  // These two are called on a thread of their own each. Without the second every request to the
+  // disk fails.
   std::function<FenceAnswer(const FenceRequest&)> take_fence;
+  std::function<DiskAnswer(DiskRequest&)> use_disk;
   std::function<void(const View&)> on_revoked;  // of the view that ends
   // Entered just now; `lost`: see Recovery.
   std::function<void(const View&, const RankSet& lost)> on_view;
@@ -40,6 +43,9 @@ struct HostHooks {
   // The transport has found a rank dead. Whoever knows which ranks have left says whether that was
   // a failure, and calls learn(); without this hook it is one.
   std::function<void(RankId)> on_death;
+  // The run is over, and an order under way keeps the leader: the process is about to end without
+  // it, with this outcome. Called on another thread, without the lock.
+  std::function<void(const Outcome&)> on_cut_off;
 };
 
 class HostLoop {
@@ -83,8 +89,11 @@ class HostLoop {
   // Runs the rank to its end. Once, and not from several threads.
   Outcome run();
 
-  // Asks the coordinator to end the run. Safe to call from a signal handler.
-  void request_stop(int signal) { stop_signal_.store(signal, std::memory_order_relaxed); }
+  // A user wishes something of the run, by this signal. Safe to call from a signal handler.
+  void wish(Wish wish, int signal) {
+    wish_signals_[static_cast<std::size_t>(wish)].store(signal, std::memory_order_relaxed);
+    has_wishes_.store(true, std::memory_order_release);
+  }
 
   // Something was noticed about a peer. Any thread.
   void learn(const PeerEvidence& evidence);
@@ -94,7 +103,7 @@ class HostLoop {
   RegistryReply call(RegistryCall call);
 
   // For whoever looks whether the transport is stuck in a call. It then holds the loop's lock, and
-  // no other method but learn() and request_stop() would return.
+  // no other method but learn() and wish() would return.
   CallWatch& transport_calls() { return transport_calls_; }
 
   // Oldest first. Any thread.
@@ -132,8 +141,9 @@ class HostLoop {
   RankSet remember_entry(const View& before);
   void remember_work();
   void ask_for_fence(FenceRequest request);
-  void take_fences();
-  void stop_if_asked();
+  void ask_disk(DiskRequest request);
+  void answer_disk(DiskAnswer answer);
+  void take_wishes();
 
   bool work(WorkResult& result, std::unique_lock<std::mutex>& lock);
   void compute(WorkResult& result);
@@ -158,7 +168,6 @@ class HostLoop {
   std::optional<Outcome> outcome_;
   std::uint64_t calls_ = 0;
   std::map<std::uint64_t, RegistryReply> replies_;  // to calls, not fetched
-  bool stopped_ = false;
   HostHooks hooks_;
   View view_;  // as last seen
   bool was_stable_ = true;
@@ -166,16 +175,9 @@ class HostLoop {
   std::vector<Recovery> recoveries_;
   bool fence_busy_ = false;
 
-  // A file system may take its time while peers must be answered, and a new thread its time to
-  // start: so one waits for the fences there are to take, if anybody takes them.
-  std::mutex fence_mutex_;
-  std::condition_variable fence_wanted_;
-  std::optional<FenceRequest> fence_request_;
-  bool fences_over_ = false;
-  std::thread fence_thread_;
-
   std::mutex news_mutex_;  // of what other threads have to tell
   std::vector<Input> news_;
+  std::vector<DiskAnswer> disk_answers_;
   struct Noticed {
     PeerEvidence evidence;
     Nanoseconds at = 0;
@@ -192,10 +194,17 @@ class HostLoop {
   Nanoseconds last_order_ = 0;     // how long it took
   Nanoseconds companion_due_ = 0;  // 0: the leader is idle
 
-  std::atomic<int> stop_signal_ = 0;
+  std::array<std::atomic<int>, 3> wish_signals_{};  // by Wish; 0: none
+  std::atomic<bool> has_wishes_ = false;
   std::atomic<bool> companion_idles_ = true;  // its timer has the idle period
   std::atomic<bool> companion_done_ = false;
   int companion_timer_ = -1;
+
+  // A file system may take its time while peers must be answered, and a new thread its time to
+  // start: so one waits for the fences there are to take, and one for what is to be kept. Last:
+  // they set the timer.
+  std::optional<SideThread> fence_thread_;
+  std::optional<SideThread> disk_thread_;
 };
 
 }  // namespace regroup

@@ -25,6 +25,12 @@ bool tells_of_a_death(std::string_view message) {
       kSigns, [&](std::string_view sign) { return message.find(sign) != std::string_view::npos; });
 }
 
+// That a signal is passed on.
+bool tells_of_forwarding(std::string_view line) {
+  return line.starts_with("mpirun: Forwarding signal ") ||
+         line.starts_with("prterun: Forwarding signal ");
+}
+
 // Lines that 4.1.4 logs for each death, and for ranks that leave without MPI_Finalize; and what
 // 5.0.7's event library says of a descriptor that was closed with a rank.
 bool is_known_log_line(std::string_view line) {
@@ -101,6 +107,7 @@ void LaunchOutput::take_line(std::string line, std::string& shown) {
     return;
   }
   const bool hidden = noise_ == KnownNoise::kHide || hide_messages_;
+  if (hidden && tells_of_forwarding(line)) return;  // also behind a progress bar
   if (!whole || !hidden || !is_known_log_line(line)) shown += line;
 }
 

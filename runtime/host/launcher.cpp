@@ -56,6 +56,7 @@ constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 std::atomic<unsigned> signals_to_send = 0;
 std::atomic<pid_t> child_pid = 0;
 std::atomic<int> stop_signal = 0;
+std::atomic<int> first_stop_as = 0;  // 0: as it is, and what the terminal sends reaches the child
 static_assert(decltype(signals_to_send)::is_always_lock_free);
 static_assert(decltype(child_pid)::is_always_lock_free);
 static_assert(decltype(stop_signal)::is_always_lock_free);
@@ -69,23 +70,34 @@ void send_on() {
   }
 }
 
-// What the terminal sends (ctrl-c) goes to the child as well, and a second one would make mpirun
-// kill its ranks at once.
+// What a signal is passed on as: mpirun kills its ranks at once when it is interrupted twice.
+int passed_on_as(int signal) {
+  if (signal != SIGINT && signal != SIGTERM) return signal;
+  const int as = first_stop_as;
+  if (as == 0) return signal;
+  return stop_signal == 0 ? as : SIGTERM;
+}
+
+// What the terminal sends (ctrl-c) goes to a child of our process group as well.
 void on_signal(int signal, siginfo_t* origin, void*) {
   const int error_number = errno;  // of what was interrupted
-  if (signal == SIGINT || signal == SIGTERM) stop_signal = signal;
-  if (origin->si_code == SI_KERNEL) return;
-  signals_to_send |= 1u << signal;
-  send_on();
+  const bool child_has_it = origin->si_code == SI_KERNEL && first_stop_as == 0;
+  const int as = passed_on_as(signal);
+  if (signal != SIGUSR2) stop_signal = signal;
+  if (!child_has_it) {
+    signals_to_send |= 1u << as;
+    send_on();
+  }
   errno = error_number;
 }
 
 // Passes signals on to the child, from before its birth until it is gone.
 class SignalForwarding {
  public:
-  SignalForwarding() {
+  explicit SignalForwarding(int stop_as) {
     signals_to_send = 0;
     stop_signal = 0;
+    first_stop_as = stop_as;
     struct sigaction action {};
     action.sa_sigaction = on_signal;
     action.sa_flags = SA_SIGINFO;
@@ -133,12 +145,21 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
   return list;
 }
 
+// In a child: a process group in the background may not read from its terminal, and may write.
+void leave_terminal() {
+  setpgid(0, 0);
+  signal(SIGTTOU, SIG_IGN);
+  if (isatty(STDIN_FILENO) != 1) return;
+  const int nothing = open("/dev/null", O_RDONLY);
+  if (nothing >= 0) dup2(nothing, STDIN_FILENO);
+}
+
 // Starts the program, to be ended by SIGTERM should this process die before it, even by SIGKILL:
 // ranks must not run on with nobody to judge them. (posix_spawn cannot ask for that.) Its standard
 // error is `error_output`, if that is a descriptor.
 std::expected<pid_t, int> start_tied_to_us(const std::vector<char*>& arguments,
-                                           const std::vector<char*>& environment,
-                                           int error_output) {
+                                           const std::vector<char*>& environment, int error_output,
+                                           bool own_group) {
   int failure[2];  // carries the errno of execve, or is closed by its success
   if (pipe2(failure, O_CLOEXEC) != 0) return std::unexpected(errno);
   const pid_t self = getpid();
@@ -146,6 +167,7 @@ std::expected<pid_t, int> start_tied_to_us(const std::vector<char*>& arguments,
   if (pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != self) _exit(1);
+    if (own_group) leave_terminal();
     if (error_output >= 0) dup2(error_output, STDERR_FILENO);
     execve(arguments.front(), arguments.data(), environment.data());
     const int error = errno;
@@ -183,6 +205,7 @@ class Foreground {
  private:
   void read_error_output();
   void end_if_over();
+  bool is_over();
 
   pid_t pid_;
   const Watch* watch_;
@@ -190,6 +213,7 @@ class Foreground {
   FileDescriptor error_output_;
   bool came_ = false;  // error output, since it was last said that none comes
   Clock::time_point looked_at_;
+  std::optional<Clock::time_point> stopping_since_;
   std::optional<Clock::time_point> over_since_;
   int last_signal_ = 0;
 };
@@ -230,12 +254,20 @@ void Foreground::read_error_output() {
   }
 }
 
+// By itself, or because it was told to stop long ago.
+bool Foreground::is_over() {
+  if (watch_->is_over && watch_->is_over()) return true;
+  if (!watch_->stop_within || stop_signal == 0) return false;
+  if (!stopping_since_) stopping_since_ = Clock::now();
+  return Clock::now() - *stopping_since_ > *watch_->stop_within;
+}
+
 void Foreground::end_if_over() {
-  if (!watch_->is_over || last_signal_ == SIGKILL) return;
+  if (last_signal_ == SIGKILL) return;
   if (Clock::now() - looked_at_ < Watch::kLook) return;
   looked_at_ = Clock::now();
   if (!over_since_) {
-    if (watch_->is_over()) over_since_ = Clock::now();
+    if (is_over()) over_since_ = Clock::now();
     return;
   }
   const bool told = last_signal_ == SIGTERM;
@@ -303,8 +335,9 @@ std::expected<int, std::string> run_in_foreground(const std::vector<std::string>
   }
   FileDescriptor to_child(FileSystem::real(), error_output[1]);
   FileDescriptor from_child(FileSystem::real(), error_output[0]);
-  SignalForwarding forwarding;
-  const auto pid = start_tied_to_us(pointers(arguments), pointers(environment), to_child.get());
+  SignalForwarding forwarding(watch.stop_signal);
+  const auto pid = start_tied_to_us(pointers(arguments), pointers(environment), to_child.get(),
+                                    watch.stop_signal != 0);
   if (!pid) {
     return std::unexpected(arguments.front() + " cannot be started: " + errno_text(pid.error()));
   }

@@ -51,6 +51,13 @@ struct Watch {
   // Its standard error comes here as it is written, empty when nothing came for a while, and never
   // reaches ours. Without it the command has our standard error.
   std::function<void(std::string_view bytes)> on_error_output;
+
+  // What the first SIGINT or SIGTERM is passed on as, for commands that end gracefully at another
+  // signal; 0: as it is. The command then has a process group of its own, so that the terminal's
+  // ctrl-c reaches it through us alone, and nothing to read where our standard input is a terminal.
+  int stop_signal = 0;
+  // How long after that signal the command may go on. Then it is over.
+  std::optional<std::chrono::milliseconds> stop_within;
 };
 
 // A directory for what mpirun itself writes while it runs, removed with this. Open MPI 5 names its
@@ -77,8 +84,8 @@ std::expected<int, std::string> run_in_foreground(const std::vector<std::string>
                                                   const std::vector<std::string>& settings,
                                                   const Watch& watch = {});
 
-// The SIGINT or SIGTERM that came during the last run_in_foreground, from the terminal or
-// elsewhere; 0 if none did.
+// The SIGINT, SIGTERM or SIGUSR1 that came last during the last run_in_foreground, from the
+// terminal or elsewhere; 0 if none did.
 int stop_signal_passed_on();
 
 // The file of the running program.

@@ -342,6 +342,38 @@ void take_recoveries(const json& object, std::vector<RecoveryStatus>& out, std::
   }
 }
 
+void take_checkpointing(const json& object, std::optional<CheckpointingStatus>& out,
+                        std::string& problem) {
+  const auto member = object.find("checkpointing");
+  if (member == object.end() || member->is_null() || !problem.empty()) return;
+  if (!member->is_object()) {
+    problem = "member 'checkpointing' is no object";
+    return;
+  }
+  CheckpointingStatus& status = out.emplace();
+  take(*member, "newest", status.newest, problem);
+  take(*member, "sealed", status.sealed, problem);
+  take(*member, "failed", status.failed, problem);
+  take(*member, "error", status.error, problem);
+  take(*member, "storage", status.storage, problem);
+  take(*member, "bytes", status.bytes, problem);
+  take(*member, "cost_seconds", status.cost_seconds, problem);
+  take(*member, "interval_seconds", status.interval_seconds, problem);
+  take(*member, "failure_interval_seconds", status.failure_interval_seconds, problem);
+}
+
+nlohmann::ordered_json to_json(const CheckpointingStatus& status) {
+  return {{"newest", status.newest},
+          {"sealed", status.sealed},
+          {"failed", status.failed},
+          {"error", status.error},
+          {"storage", status.storage},
+          {"bytes", status.bytes},
+          {"cost_seconds", status.cost_seconds},
+          {"interval_seconds", status.interval_seconds},
+          {"failure_interval_seconds", status.failure_interval_seconds}};
+}
+
 }  // namespace
 
 std::string_view run_state_name(RunState state) {
@@ -379,6 +411,8 @@ std::string to_json(const RunStatus& status) {
   object["failures_survived"] = status.failures_survived;
   object["recoveries"] = nlohmann::ordered_json::array();
   for (const auto& recovery : status.recoveries) object["recoveries"].push_back(to_json(recovery));
+  object["checkpointing"] = nullptr;
+  if (status.checkpointing) object["checkpointing"] = to_json(*status.checkpointing);
   object["seconds"] = status.seconds;
   object["message"] = status.message;
   object["regroup_version"] = status.regroup_version;
@@ -409,6 +443,7 @@ std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
   take(object, "quarantined", status.quarantined, problem);
   take(object, "failures_survived", status.failures_survived, problem);
   take_recoveries(object, status.recoveries, problem);
+  take_checkpointing(object, status.checkpointing, problem);
   take(object, "seconds", status.seconds, problem);
   take(object, "message", status.message, problem);
   take(object, "regroup_version", status.regroup_version, problem);

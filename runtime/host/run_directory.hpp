@@ -42,6 +42,21 @@ struct RecoveryStatus {
   friend bool operator==(const RecoveryStatus&, const RecoveryStatus&) = default;
 };
 
+// How a run's checkpoints go, as its coordinator sees them.
+struct CheckpointingStatus {
+  std::uint64_t newest = 0;  // number of the newest sealed one; 0: none
+  std::uint64_t sealed = 0;  // in this launch, by the coordinator of now
+  std::uint64_t failed = 0;
+  std::string error;                    // of the last one, if it failed
+  std::string storage;                  // its breaker: "closed", "open" or "half-open"
+  std::uint64_t bytes = 0;              // of the newest one
+  double cost_seconds = 0;              // that it took
+  double interval_seconds = 0;          // to the next one; 0: only when asked for
+  double failure_interval_seconds = 0;  // the mean that the interval was chosen for
+
+  friend bool operator==(const CheckpointingStatus&, const CheckpointingStatus&) = default;
+};
+
 // What DIR/status.json holds, one member each, by these names.
 struct RunStatus {
   std::string job;
@@ -55,6 +70,7 @@ struct RunStatus {
   std::uint64_t quarantined = 0;
   std::uint64_t failures_survived = 0;
   std::vector<RecoveryStatus> recoveries;  // oldest first
+  std::optional<CheckpointingStatus> checkpointing;
   double seconds =
       0;  // of work so far, over all launches; a number that is not finite reads back as 0
   std::string message;  // for people: why it failed, or where to go on

@@ -52,6 +52,7 @@ enum class MessageKind : std::uint8_t {
   kAnnounce = 45,
   kLedgerHeld = 46,
   kRegistryRequest = 47,
+  kWish = 52,
   // scheduler: a coordinator that takes over, to who has the longest ledger, and back
   kLedgerWanted = 56,
   kLedgerCopy = 57,

@@ -72,7 +72,10 @@ void Node::step(const Input& input, Output& output) {
           [this](const FenceAnswer& answer) {
             change_membership([&](auto& out) { membership_.fence_answered(answer, out); });
           },
-          [this](const StopWanted& stop) { service_->on_stop(context_, stop.reason); }},
+          [this](const DiskAnswered& answered) { service_->on_disk(context_, *answered.answer); },
+          [this](const WishArrived& arrived) {
+            service_->on_wish(context_, arrived.wish, arrived.reason);
+          }},
       input);
   if (!self_messages_.empty()) run_self_messages();
   if (std::exchange(new_view_wanted_, false)) {
@@ -419,6 +422,10 @@ void Context::order(WorkOrder order) {
 
 void Context::reply(RegistryReply reply) {
   node_->output_->replies.push_back(std::move(reply));
+}
+
+void Context::ask_disk(DiskRequest request) {
+  node_->output_->disk.push_back(std::move(request));
 }
 
 void Context::event(EventKind kind, RankId peer, StageId stage, std::uint64_t a, std::uint64_t b) {

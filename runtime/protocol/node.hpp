@@ -16,6 +16,7 @@
 
 #include "runtime/protocol/buffer.hpp"
 #include "runtime/protocol/clocks.hpp"
+#include "runtime/protocol/disk.hpp"
 #include "runtime/protocol/frame.hpp"
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/link.hpp"
@@ -39,17 +40,26 @@ struct WorkWanted {};
 struct WorkFinished {
   WorkResult* result = nullptr;  // may be moved from; borrowed for the step
 };
-// The run must end without its result.
-struct StopWanted {
-  std::string reason;
+// What a user asks of the run while it goes on.
+enum class Wish : std::uint8_t {
+  kCheckpoint,         // take a checkpoint and go on
+  kCheckpointAndStop,  // take one and end; without one if that takes too long
+  kStop,               // end now
+};
+struct WishArrived {
+  Wish wish{};
+  std::string reason;  // in words that a message may begin with: "stopped by signal 15"
 };
 // User code asks the registry: the reply comes with a later step's output, or with this one's.
 struct RegistryAsked {
   RegistryCall* call = nullptr;  // may be moved from; borrowed for the step
 };
+struct DiskAnswered {
+  DiskAnswer* answer = nullptr;  // may be moved from; borrowed for the step
+};
 // PeerEvidence and FenceAnswer: see evidence.hpp and membership.hpp.
-using Input = std::variant<Tick, FrameArrived, WorkWanted, WorkFinished, StopWanted, PeerEvidence,
-                           FenceAnswer, RegistryAsked>;
+using Input = std::variant<Tick, FrameArrived, WorkWanted, WorkFinished, WishArrived, PeerEvidence,
+                           FenceAnswer, RegistryAsked, DiskAnswered>;
 
 // ---- outputs ----
 struct OutgoingFrame {
@@ -64,11 +74,13 @@ enum class EventKind : std::uint8_t {
   kCommit,
   kRetry,
   kQuarantine,
-  kReturn,  // leased shards came back untried
-  kRevoke,  // the epoch ended
-  kView,    // a new one began
-  kRound,   // a map stage begins anew
-  kElect,   // a rank goes on in the place of the coordinator that was lost
+  kReturn,   // leased shards came back untried
+  kRevoke,   // the epoch ended
+  kView,     // a new one began
+  kRound,    // a map stage begins anew
+  kElect,    // a rank goes on in the place of the coordinator that was lost
+  kRestore,  // the run goes on from a checkpoint
+  kSeal,     // a checkpoint is sealed, and whoever may take over knows
 };
 
 // Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
@@ -79,8 +91,8 @@ struct Event {
   std::uint64_t lamport = 0;
   StageId stage;  // of what the scheduler does
   // Send, receive: sender's stamp, message kind; revoke, view: epoch, members; round: its number;
-  // elect: position in the ledger; retry, quarantine: shard, attempt; else first shard, shard
-  // count.
+  // elect: position in the ledger; restore, seal: number of the checkpoint; retry, quarantine:
+  // shard, attempt; else first shard, shard count.
   std::uint64_t a = 0;
   std::uint64_t b = 0;
 };
@@ -98,10 +110,12 @@ struct Output {
   std::vector<WorkOrder> orders;
   std::vector<Event> events;  // only if NodeOptions::record_events
   std::vector<RegistryReply> replies;
+  std::vector<DiskRequest> disk;
   std::optional<FenceRequest> fence;
   std::optional<Outcome> outcome;
 
   void clear() {
+    disk.clear();
     fence.reset();
     frames.clear();
     orders.clear();
@@ -138,6 +152,8 @@ class Context {
   bool stable() const;
   // The time of the latest Tick.
   Nanoseconds now() const;
+  // The logical clock.
+  std::uint64_t lamport() const;
 
   // Begins a message: write its payload to the Writer, then call send(). One at a time. While the
   // epoch is revoked messages to others go nowhere: on_view() is the time to say again what
@@ -147,6 +163,8 @@ class Context {
 
   void order(WorkOrder order);
   void reply(RegistryReply reply);
+  // Answered by on_disk(), some time.
+  void ask_disk(DiskRequest request);
   void event(EventKind kind, RankId peer, StageId stage, std::uint64_t a, std::uint64_t b);
   void finish(Outcome outcome);
   // `rank` has said its last word: that it is gone from now on is no failure.
@@ -179,8 +197,9 @@ class Service {
                           std::span<const std::byte> payload) = 0;
   virtual void on_work_wanted(Context& context) = 0;
   virtual void on_work_finished(Context& context, WorkResult& result) = 0;
-  virtual void on_stop(Context& context, const std::string& reason) = 0;
+  virtual void on_wish(Context& context, Wish wish, const std::string& reason) = 0;
   virtual void on_registry_call(Context&, RegistryCall&) {}
+  virtual void on_disk(Context&, DiskAnswer&) {}
 };
 
 // What was dropped, and why; nothing of it was ever believed.
@@ -309,6 +328,9 @@ inline const View& Context::view() const {
 }
 inline Nanoseconds Context::now() const {
   return node_->now_;
+}
+inline std::uint64_t Context::lamport() const {
+  return node_->lamport_.now();
 }
 
 }  // namespace regroup

@@ -51,9 +51,12 @@ enum class PlantedBug : std::uint8_t {
   kPutTwice,     // a put that comes again is made again
   kAnswerEarly,  // puts are answered before a majority has them
   kReadAlone,    // reads are answered before what they saw is safe
+  // checkpoints
+  kSealUntold,     // a checkpoint counts before a majority knows of it
+  kKeepOldWrites,  // the writes of ranks that are gone count as those of the ranks of now
 };
 
-inline constexpr std::array<std::string_view, 32> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 34> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -86,8 +89,10 @@ inline constexpr std::array<std::string_view, 32> kPlantedBugNames{
     "put-twice",
     "answer-early",
     "read-alone",
+    "seal-untold",
+    "keep-old-writes",
 };
-static_assert(kPlantedBugNames.size() == static_cast<std::size_t>(PlantedBug::kReadAlone) + 1);
+static_assert(kPlantedBugNames.size() == static_cast<std::size_t>(PlantedBug::kKeepOldWrites) + 1);
 
 #ifdef REGROUP_PLANTED_BUGS
 inline constexpr bool kBugsArePlanted = true;

@@ -38,6 +38,7 @@ struct Script {
   std::function<void(Context&)> on_work_wanted;
   std::function<void(Context&, WorkResult&)> on_work_finished;
   std::function<void(Context&, RegistryCall&)> on_registry_call;
+  std::function<void(Context&, DiskAnswer&)> on_disk;
   std::function<void(WorkOrder&)> execute;
 };
 
@@ -60,8 +61,11 @@ class ScriptedService : public Service {
   void on_registry_call(Context& context, RegistryCall& asked) override {
     call(script_->on_registry_call, context, asked);
   }
-  void on_stop(Context& context, const std::string& reason) override {
+  void on_wish(Context& context, Wish, const std::string& reason) override {
     context.finish({3, reason});
+  }
+  void on_disk(Context& context, DiskAnswer& answer) override {
+    call(script_->on_disk, context, answer);
   }
 
  private:
@@ -236,7 +240,7 @@ TEST(HostLoop, ADeathThatTheTransportFindsLeadsToAView) {
                  [](Context& context) {
                    context.finish({0, "went on"});
                  }},
-            {.take_fence = grant, .on_revoked = {}, .on_view = {}, .on_death = {}});
+            {.take_fence = grant, .use_disk = {}, .on_revoked = {}, .on_view = {}, .on_death = {}});
   rank.transport.pretend_death(kSecond);
 
   EXPECT_EQ(rank.loop.run().message, "went on");
@@ -248,10 +252,11 @@ TEST(HostLoop, WhoKnowsWhichRanksHaveLeftDecidesWhetherADeathIsAFailure) {
   MemoryNetwork network(2);
   std::vector<RankId> deaths;
   HostLoop* loop = nullptr;
-  HostHooks hooks{.take_fence = grant, .on_revoked = {}, .on_view = {}, .on_death = {}};
+  HostHooks hooks{
+      .take_fence = grant, .use_disk = {}, .on_revoked = {}, .on_view = {}, .on_death = {}};
   hooks.on_death = [&](RankId dead) {
     deaths.push_back(dead);
-    loop->request_stop(SIGTERM);
+    loop->wish(Wish::kStop, SIGTERM);
   };
   Rank rank(network, kFirst, {}, std::move(hooks));
   loop = &rank.loop;
@@ -329,7 +334,7 @@ void run_endless_order() {
   std::promise<void> never;
   Rank rank(network, kFirst, {.on_work_wanted = one_order()});
   rank.script.execute = [&](WorkOrder&) {
-    rank.loop.request_stop(SIGTERM);
+    rank.loop.wish(Wish::kStop, SIGTERM);
     never.get_future().wait();
   };
   (void)rank.loop.run();
@@ -350,7 +355,8 @@ TEST(HostLoop, ASignalHandlerMayStopIt) {
               if (!std::exchange(raised, true)) std::raise(SIGUSR2);
             }});
   signalled = &rank.loop;
-  const auto before = std::signal(SIGUSR2, [](int signal) { signalled->request_stop(signal); });
+  const auto before =
+      std::signal(SIGUSR2, [](int signal) { signalled->wish(Wish::kStop, signal); });
 
   const Outcome outcome = rank.loop.run();
 

@@ -264,6 +264,8 @@ TEST(StopSignalPassedOn, IsThatOfTheLastRun) {
   forwarded(SIGINT, "INT");
   EXPECT_EQ(stop_signal_passed_on(), SIGINT);
   forwarded(SIGUSR1, "USR1");
+  EXPECT_EQ(stop_signal_passed_on(), SIGUSR1);
+  forwarded(SIGUSR2, "USR2");
   EXPECT_EQ(stop_signal_passed_on(), 0);
 }
 

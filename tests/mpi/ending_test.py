@@ -54,14 +54,19 @@ class Status(cli.CliTest):
 
 class Ending(cli.CliTest):
     def failed(self, ended, directory="long", states=("failed",)):
-        """The run must have failed, and say so in one line, in its status and in its exit status."""
-        self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
+        """The run must have failed, and say so in one line, in its status and in its exit status. It may
+        go on later if and only if there is a checkpoint."""
+        sealed = list((self.folder / directory).glob("checkpoints/*/manifest.json"))
+        expected = cli.EXIT_RESUMABLE if sealed else cli.EXIT_NOT_RECOVERED
+        self.assertEqual(ended.status, expected, ended)
         self.assertEqual(ended.out, b"")
-        lines = [line for line in ended.own_lines() if not line.startswith("regroup: view ")]
+        news = ("regroup: view ", "regroup: checkpoint ")
+        lines = [line for line in ended.own_lines() if not line.startswith(news)]
         self.assertEqual(len(lines), 1, ended)
         status = self.status_of(directory)
         self.assertIn(status["state"], states)
-        self.assertEqual(status["exit"], cli.EXIT_NOT_RECOVERED)
+        self.assertEqual(status["exit"], expected)
+        self.assertEqual("resume" in status["message"], bool(sealed))
         self.assertNotEqual(status["message"], "")
         self.assertIn(status["message"], lines[0])
         self.assertFalse((self.folder / directory / "result.h5").exists())
@@ -137,7 +142,6 @@ class Signals(Ending):
                 self.interrupted(running.end(END_SECONDS_MAX), number.name)
 
     def test_interrupt_key_of_a_terminal(self):
-        """The key sends its signal to the supervisor and to mpirun alike."""
         master, slave = os.openpty()
         self.addCleanup(os.close, master)
         take_terminal = lambda: fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
@@ -184,17 +188,11 @@ class Signals(Ending):
         self.assertNotEqual(ended.status, cli.EXIT_DONE, ended)
         self.assertEqual(ended.out, b"")
         status = self.status_of("long")
-        self.assertEqual((status["state"], status["exit"]), ("interrupted", cli.EXIT_NOT_RECOVERED))
+        self.assertEqual(status["state"], "interrupted")
+        self.assertIn(status["exit"], (cli.EXIT_NOT_RECOVERED, cli.EXIT_RESUMABLE))
         self.assertIn("stopped by signal ", status["message"])
         if cli.open_mpi_major() < 5:
             self.assertGreaterEqual(len(ended.own_lines()), 1, ended)
-
-    def test_a_directory_whose_run_was_interrupted_may_be_used_again(self):
-        running = self.start_long_run(dir="run")
-        os.kill(running.popen.pid, signal.SIGTERM)
-        running.end(END_SECONDS_MAX)
-        self.run_job("montecarlo", "--samples", 1000, dir="run", ranks=2)
-        self.assertEqual(self.status_of("run")["state"], "done")
 
 
 class FullDisk(Ending):

@@ -55,7 +55,9 @@ class Script : public Service {
   void on_work_finished(Context&, WorkResult& result) override {
     calls.push_back("finished " + std::to_string(result.shards.first.value));
   }
-  void on_stop(Context&, const std::string& reason) override { calls.push_back("stop " + reason); }
+  void on_wish(Context&, Wish, const std::string& reason) override {
+    calls.push_back("wish " + reason);
+  }
 };
 
 // One rank under test.
@@ -136,10 +138,10 @@ TEST(Node, HandsEachInputToItsService) {
   result.shards = {ShardId{7}, 1};
   rank.node->step(WorkWanted{}, rank.output);
   rank.node->step(WorkFinished{&result}, rank.output);
-  rank.node->step(StopWanted{"enough"}, rank.output);
+  rank.node->step(WishArrived{Wish::kStop, "enough"}, rank.output);
   rank.node->step(Tick{12}, rank.output);
   EXPECT_EQ(rank.script->calls,
-            (std::vector<std::string>{"start", "wanted", "finished 7", "stop enough"}));
+            (std::vector<std::string>{"start", "wanted", "finished 7", "wish enough"}));
   EXPECT_EQ(rank.node->now(), 12);
 }
 

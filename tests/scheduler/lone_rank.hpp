@@ -149,6 +149,8 @@ class LoneRank {
                          .lamport = ++lamport_});
       node_->step(FrameArrived{RankId{from}, frame.view()}, output);
     } while (!left.empty());
+    if (!disk_answers_itself_) return;
+    for (DiskRequest& request : disk()) answer_disk({.task = request.task});
   }
   // The others have agreed on the next view, and it is told. `joined` are members as well.
   // `ledger` is the longest among them, and `holder` has it: the coordinator unless named.
@@ -172,7 +174,15 @@ class LoneRank {
   }
   void tick_at(Nanoseconds now) { node_->step(Tick{now}, output); }
   void tick_after(Nanoseconds time) { tick_at(node_->now() + time); }
-  void stop(std::string reason) { node_->step(StopWanted{std::move(reason)}, output); }
+  void stop(std::string reason) { wish(Wish::kStop, std::move(reason)); }
+  void wish(Wish wish, std::string reason) {
+    node_->step(WishArrived{wish, std::move(reason)}, output);
+  }
+
+  // What it has asked of its disk since the last call. Until have_disk() it finds nothing there.
+  std::vector<DiskRequest> disk() { return std::exchange(output.disk, {}); }
+  void have_disk() { disk_answers_itself_ = false; }
+  void answer_disk(DiskAnswer answer) { node_->step(DiskAnswered{&answer}, output); }
 
   // The order it gives its computing part now, if any.
   std::optional<WorkOrder> want() {
@@ -289,6 +299,7 @@ class LoneRank {
   std::uint64_t lamport_ = 0;
   std::map<std::uint32_t, Buffer> parts_;
   std::vector<Message> controls_;
+  bool disk_answers_itself_ = true;
 };
 
 inline StagePlan bag(std::uint64_t shards) {

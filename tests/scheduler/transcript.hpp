@@ -204,6 +204,7 @@ struct SavedHead {
   std::uint64_t quarantined = 0;
   std::uint64_t retries = 0;
   std::uint64_t duplicates = 0;
+  std::uint64_t checkpoint = 0;
 };
 
 inline void put_saved_head(Writer& writer, const SavedHead& head) {
@@ -213,6 +214,7 @@ inline void put_saved_head(Writer& writer, const SavedHead& head) {
   writer.put(head.quarantined);
   writer.put(head.retries);
   writer.put(head.duplicates);
+  writer.put(head.checkpoint);
 }
 
 // Shards in runs of one state each, all at their first attempt.

@@ -14,6 +14,8 @@
 namespace regroup::sim {
 namespace {
 
+constexpr int kExitNotRecovered = 3;
+constexpr int kExitResumable = 75;
 constexpr std::uint64_t kDigestBase = 0x100000001b3;
 
 Digest digest_of(ShardId shard, std::span<const std::byte> value) {
@@ -43,8 +45,9 @@ Checkers::Checkers(const WorldOptions& options, const PretendJob& job)
       epochs_(options.ranks),
       lamport_(options.ranks, 0),
       acks_(options.ranks, options.schedule.standbys, job),
-      registry_(acks_, [this](const char* invariant,
-                              const std::string& what) { violated(invariant, what); }),
+      registry_(
+          acks_, options.launch,
+          [this](const char* invariant, const std::string& what) { violated(invariant, what); }),
       outcomes_(options.ranks) {
   if (options.vector_clocks) {
     vectors_.assign(options.ranks, std::vector<std::uint64_t>(options.ranks, 0));
@@ -113,6 +116,10 @@ void Checkers::after_step(const Node& node, const Output& output) {
       case EventKind::kElect:
         check_election(event);
         break;
+      case EventKind::kRestore:
+        if (of_the_coordinator(event)) take_fates_of(event.rank);
+        break;
+      case EventKind::kSeal:
       case EventKind::kRevoke:
       case EventKind::kView:
         break;
@@ -270,6 +277,12 @@ void Checkers::check_election(const Event& event) {
   const RankSink& sink = *sinks_[event.rank.value];
   if (const auto lost = acks_.elected(view, sink)) violated("I7 acknowledged", *lost);
   registry_.elected(view);
+  take_fates_of(event.rank);
+}
+
+// It goes on from what its sink has loaded.
+void Checkers::take_fates_of(RankId rank) {
+  const RankSink& sink = *sinks_[rank.value];
   for (std::uint16_t stage = 0; stage < shards_.size(); ++stage) {
     for (ShardId shard{0}; shard.value < shards_[stage].size(); ++shard.value) {
       ShardRecord& found = shards_[stage][shard.value];
@@ -277,6 +290,12 @@ void Checkers::check_election(const Event& event) {
       found.leased_to.reset();
     }
   }
+}
+
+// Where a majority of those who knew may be gone as well, nobody can know.
+void Checkers::forgot_checkpoint(RankId rank, Epoch told_in) {
+  if (!acks_.majority_may_be_left(told_in, views_.at(epochs_[rank.value]))) return;
+  violated("I11 checkpoints", "whoever took over does not know of one that was told to be sealed");
 }
 
 std::uint64_t Checkers::settled_in(std::uint64_t stage) const {
@@ -312,7 +331,10 @@ void Checkers::order_begins(const WorkOrder& order) {
                                            found->running_on->value));
     }
     const bool next = order.attempt.value == found->attempts_begun + 1;
-    if (!next && !behind && !(changed && order.attempt.value <= found->attempts_begun + 1)) {
+    // A run that goes on knows of attempts that were made before.
+    const bool goes_on = options_.schedule.checkpoints.resume && found->attempts_begun == 0;
+    if (!next && !behind && !goes_on &&
+        !(changed && order.attempt.value <= found->attempts_begun + 1)) {
       violated("I9 one owner",
                fmt::format("{} begins attempt {} after attempt {}", name(order.stage, shard),
                            order.attempt.value, found->attempts_begun));
@@ -447,7 +469,8 @@ void Checkers::run_ended() {
   if (options_.upset == Upset::kFinalizeFails) expected = 3;
   if (upset_known_ == Known::kInTime) expected = 2;
   if (upset_known_ == Known::kLate && *status == 2) expected = 2;
-  if (options_.upset == Upset::kStop && *status == 3) expected = 3;
+  const bool stopped = *status == kExitNotRecovered || *status == kExitResumable;
+  if (options_.upset == Upset::kStop && stopped) expected = *status;
   if (*status != expected) {
     violated("I13 progress", fmt::format("exit status {} instead of {}", *status, expected));
   }
@@ -582,6 +605,9 @@ void Checkers::derive_time_bound() {
   for (std::uint16_t stage = 0; stage < shards_.size(); ++stage) {
     time_bound_ += kTimeSlack * stage_time(StageId{stage});
   }
+  const CheckpointOptions& checkpoints = options_.schedule.checkpoints;
+  if (options_.upset == Upset::kStop) time_bound_ += checkpoints.grace;
+  time_bound_ += 4 * options_.failures.disk_delay;
   // After each failure all may have to be done again, by fewer.
   const FailureOptions& failures = options_.failures;
   if (!failures.any()) return;

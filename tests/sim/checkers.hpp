@@ -60,6 +60,10 @@ class Checkers {
   // Told by the world what user code asks and hears.
   RegistryChecker& registry() { return registry_; }
 
+  // The rank has taken over, and does not know of a checkpoint that was told of in that epoch.
+  void forgot_checkpoint(RankId rank, Epoch told_in);
+  Epoch epoch_of(RankId rank) const { return epochs_[rank.value]; }
+
   // For checkers that are not of this class: the rank and time are those of at_time().
   void violated(const char* invariant, const std::string& what);
   RankId rank() const { return rank_; }
@@ -96,6 +100,7 @@ class Checkers {
   bool may_end_alone(RankId rank) const;
   bool may_lack_quorum() const;
   void check_election(const Event& event);
+  void take_fates_of(RankId rank);
   bool of_the_coordinator(const Event& event) const { return event.rank == coordinator_; }
   void note_upset(const Event& event);
   void check_vector(const Node& node);

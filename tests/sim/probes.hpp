@@ -77,8 +77,14 @@ enum class Probe : std::uint8_t {
   kWatchSaw,
   kRegistryTimedOut,
   kRegistryLost,  // with a majority of those that kept it
+  kCheckpointWished,
+  kCheckpointFailed,
+  kCheckpointSealed,
+  kRestored,
+  kPoweredOff,
+  kLaunchedAgain,
 };
-inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kRegistryLost) + 1;
+inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kLaunchedAgain) + 1;
 
 constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a reordered frame was held",
@@ -148,6 +154,12 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a watch saw a new version",
     "a call of the registry had no answer in time",
     "the registry was lost with a majority",
+    "a checkpoint was asked for",
+    "the disk failed a checkpoint",
+    "a checkpoint was sealed",
+    "a run went on from a checkpoint",
+    "all ranks were lost at once",
+    "a run was launched again",
 };
 
 class Probes {

@@ -82,6 +82,8 @@ void RegistryChecker::take_put(const Call& call, const RegistryReply& reply) {
 // Somebody was told that this put made this version.
 void RegistryChecker::see(const std::string& name, std::uint64_t version, std::uint64_t tag) {
   Key& key = keys_[name];
+  const bool of_before = tag != 0 && launch_of(tag) < launch_;
+  if (of_before) puts_.try_emplace(tag, Put{.key = name, .expected = kAnyVersion, .version = {}});
   const auto found = puts_.find(tag);
   if (found == puts_.end() || found->second.key != name) {
     return wrong(name + " has a value that nobody put there");

@@ -25,8 +25,9 @@ class RegistryChecker {
  public:
   using Complain = std::function<void(const char* invariant, const std::string& what)>;
 
-  RegistryChecker(const AckChecker& acks, Complain complain)
-      : acks_(&acks), complain_(std::move(complain)) {}
+  // `launch`: how many runs of the job came before, whose values may be there.
+  RegistryChecker(const AckChecker& acks, std::uint32_t launch, Complain complain)
+      : acks_(&acks), launch_(launch), complain_(std::move(complain)), anew_(launch != 0) {}
 
   // User code of `rank` asks, or has its reply, in this epoch.
   void asked(RankId rank, Epoch epoch, const RegistryCall& call);
@@ -69,11 +70,12 @@ class RegistryChecker {
   void wrong(const std::string& what) { complain_("I7 registry", what); }
 
   const AckChecker* acks_;
+  std::uint32_t launch_;
   Complain complain_;
   std::map<std::pair<RankId, std::uint64_t>, Call> calls_;  // that wait
   std::map<std::uint64_t, Put> puts_;                       // by tag
   std::map<std::string, Key> keys_;
-  bool anew_ = false;                   // the history has begun anew
+  bool anew_;                           // the history has begun anew
   std::optional<View> elected_;         // the latest
   std::optional<Epoch> answered_last_;  // the latest epoch of an answer
   Probes probes_;

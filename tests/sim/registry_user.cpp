@@ -65,7 +65,7 @@ std::optional<RegistryCall> RegistryUser::next() {
     return watch;
   }
   RegistryCall put = call(RegistryOperation::kPut);
-  const std::uint64_t tag = std::uint64_t{self_.value + 1} << 40 | put.id;
+  const std::uint64_t tag = tag_of(launch_, self_, put.id);
   const RegistryValue before = decode(task.before.value);
   put.version = task.doing == Doing::kRaise ? task.before.version : kAnyVersion;
   put.value = encode({tag, task.doing == Doing::kRaise ? before.count + 1 : 0},

@@ -20,6 +20,13 @@ struct RegistryValue {
   std::uint64_t tag = 0;
   std::uint64_t count = 0;
 };
+// Of whom a tag is: a rank has fewer writes than 2^40.
+constexpr std::uint64_t tag_of(std::uint32_t launch, RankId rank, std::uint64_t write) {
+  return std::uint64_t{launch} << 52 | std::uint64_t{rank.value + 1} << 40 | write;
+}
+constexpr std::uint32_t launch_of(std::uint64_t tag) {
+  return static_cast<std::uint32_t>(tag >> 52);
+}
 std::string encode(const RegistryValue& value, std::size_t padding);
 RegistryValue decode(std::string_view bytes);
 inline bool is_counter(std::string_view key) {
@@ -34,7 +41,9 @@ class RegistryUser {
   static constexpr Nanoseconds kWatchTimeMax = 20 * kMillisecond;
   static constexpr Nanoseconds kThinkTime = 20 * kMicrosecond;
 
-  RegistryUser(const PretendJob& job, RankId self) : job_(&job), self_(self) {}
+  // `launch`: how many runs of the job came before this one.
+  RegistryUser(const PretendJob& job, RankId self, std::uint32_t launch)
+      : job_(&job), self_(self), launch_(launch) {}
 
   // The rank begins to compute this order.
   void begin(const WorkOrder& order);
@@ -55,6 +64,7 @@ class RegistryUser {
 
   const PretendJob* job_;
   RankId self_;
+  std::uint32_t launch_;
   std::deque<Task> tasks_;
   std::uint64_t calls_ = 0;
 };

@@ -16,7 +16,7 @@ namespace {
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
                         kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
                         kRareStream = 18, kTreeStream = 19, kDeafStream = 20,
-                        kRegistryFaultsStream = 21,
+                        kRegistryFaultsStream = 21, kCheckpointStream = 22,
                         kRegistryStream = 381;  // older kept seeds do not ask
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
@@ -302,6 +302,30 @@ void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
   if (failures.any() && rare.chance(0.3)) failures.rare = draw_rare_paths(rare);
 }
 
+// Half of the runs take checkpoints, and most of those end before they are done, once or twice, to
+// be launched again.
+void draw_checkpoints(Random random, WorldOptions& options) {
+  CheckpointOptions& checkpoints = options.schedule.checkpoints;
+  checkpoints.grace = 2 * kSecond;
+  checkpoints.timeout = 10 * kSecond;
+  if (!random.chance(0.5)) return;
+  if (random.chance(0.7)) {
+    checkpoints.every = CheckpointOptions::Every::kPeriod;
+    checkpoints.period = static_cast<Nanoseconds>(random.log_uniform(300e3, 50e6));
+  }
+  const double span = std::max(20e6, 1.5 * static_cast<double>(options.job.cost) *
+                                         static_cast<double>(options.job.shards) / options.ranks);
+  for (std::uint64_t wishes = random.between(0, 2); wishes != 0; --wishes) {
+    options.checkpoint_wishes.push_back(static_cast<Nanoseconds>(random.log_uniform(100e3, span)));
+  }
+  options.launches_max = 3;
+  if (options.upset == Upset::kStop) {
+    options.stop_wish = random.pick({Wish::kStop, Wish::kCheckpointAndStop});
+  } else if (options.upset == Upset::kNone && random.chance(0.4)) {
+    options.power_off_at = static_cast<Nanoseconds>(random.log_uniform(1e6, span));
+  }
+}
+
 // ---- a last word when a check inside the protocol aborts ----
 
 char last_words[256];
@@ -347,6 +371,7 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
     options.failures = draw_failures(Random(seed, kFailuresStream), options);
     draw_more_failures(seed, options);
   }
+  draw_checkpoints(Random(seed, kCheckpointStream), options);
   if (overrides.deaths_in_tree && options.ranks > 1) {
     options.upset = Upset::kNone;
     options.failures = draw_deaths_in_tree(Random(seed, kTreeStream), options);

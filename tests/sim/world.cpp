@@ -15,7 +15,8 @@ namespace regroup::sim {
 namespace {
 
 // Streams of chance.
-constexpr std::uint64_t kRanksStream = 1, kNetworkStream = 2, kFailureStream = 3, kRareStream = 4;
+constexpr std::uint64_t kRanksStream = 1, kNetworkStream = 2, kFailureStream = 3, kRareStream = 4,
+                        kDiskStream = 5;
 // Later than any run ends.
 constexpr Nanoseconds kNever = 1'000'000 * kSecond;
 constexpr double kClockRateError = 100e-6;
@@ -47,7 +48,7 @@ const char* name_of(WorkKind kind) {
 
 }  // namespace
 
-World::World(const WorldOptions& options)
+World::World(const WorldOptions& options, PretendDisk& disk)
     : options_(options),
       job_(options.job, options.schedule.attempts_max),
       checkers_(options_, job_),
@@ -56,6 +57,8 @@ World::World(const WorldOptions& options)
       network_random_(options.seed, kNetworkStream),
       failure_random_(options.seed, kFailureStream),
       rare_random_(options.seed, kRareStream),
+      disk_random_(options.seed, kDiskStream),
+      disk_(&disk),
       ranks_running_(options.ranks) {
   REGROUP_CHECK(options.ranks >= 1 && options.ranks <= kRanksMax, "a world of 1 to 1,000 ranks");
   if (!options.network.reorders)
@@ -74,7 +77,7 @@ World::World(const WorldOptions& options)
     const Upset upset = options.upset_rank == self ? options.upset : Upset::kNone;
     const std::uint32_t slowness = options.slow_rank == self ? options.slowness : 1;
     rank.executor = std::make_unique<PretendExecutor>(job_, self, slowness, open_time, upset);
-    rank.user = std::make_unique<RegistryUser>(job_, self);
+    rank.user = std::make_unique<RegistryUser>(job_, self, options.launch);
     make_rank(self);
     schedule({.time = start, .kind = Kind::kStart, .rank = self});
   }
@@ -82,6 +85,10 @@ World::World(const WorldOptions& options)
     schedule(
         {.time = options.start_spread + options.stop_at, .kind = Kind::kStop, .rank = RankId{0}});
   }
+  for (const Nanoseconds at : options.checkpoint_wishes) {
+    schedule({.time = options.start_spread + at, .kind = Kind::kWish, .rank = RankId{0}});
+  }
+  if (options.power_off_at) schedule({.time = *options.power_off_at, .kind = Kind::kPowerOff});
   for (std::uint32_t i = 0; i < options.failures.faults.size(); ++i) {
     const Fault& fault = options.failures.faults[i];
     schedule({.time = fault.at, .kind = Kind::kFault, .rank = fault.rank, .fault = i});
@@ -120,7 +127,7 @@ Nanoseconds World::local_time(const Rank& rank) const {
 Report World::run() {
   const Nanoseconds time_bound = checkers_.time_bound();
   const std::uint64_t steps_bound = checkers_.step_bound();
-  while (ranks_running_ != 0 && !checkers_.violation()) {
+  while (ranks_running_ != 0 && !checkers_.violation() && !report_.powered_off) {
     std::ranges::pop_heap(queue_, Later{});
     const Happening next = queue_.back();
     queue_.pop_back();
@@ -135,8 +142,9 @@ Report World::run() {
       happen(next);
     }
   }
-  if (!checkers_.violation()) checkers_.run_ended();
-  if (!checkers_.violation()) agreement_.run_ended();
+  const bool over = !report_.powered_off;
+  if (over && !checkers_.violation()) checkers_.run_ended();
+  if (over && !checkers_.violation()) agreement_.run_ended();
   report_.probes.add(checkers_.registry().probes());
   report_.violation = checkers_.violation();
   report_.virtual_time = now_;
@@ -173,7 +181,7 @@ void World::happen(const Happening& happening) {
     case Kind::kStop:
       if (ranks_[happening.rank.value].ended) return;
       report_.probes.hit(Probe::kStopped);
-      return step(happening.rank, StopWanted{"stopped by the simulator"});
+      return step(happening.rank, WishArrived{options_.stop_wish, "stopped by the simulator"});
     case Kind::kFault:
       return befall(options_.failures.faults[happening.fault]);
     case Kind::kEvidence:
@@ -190,6 +198,16 @@ void World::happen(const Happening& happening) {
       return part(options_.failures.partitions[happening.fault]);
     case Kind::kAsk:
       return ask_registry(happening.rank);
+    case Kind::kWish:
+      if (rank.ended || !rank.started) return;
+      report_.probes.hit(Probe::kCheckpointWished);
+      return step(happening.rank, WishArrived{Wish::kCheckpoint, "asked by the simulator"});
+    case Kind::kDisk:
+      return disk_done(happening.rank);
+    case Kind::kPowerOff:
+      report_.probes.hit(Probe::kPoweredOff);
+      report_.powered_off = true;
+      return;
   }
 }
 
@@ -357,6 +375,60 @@ void World::fenced(RankId id) {
   step(id, std::move(answer));
 }
 
+// ---- checkpoints ----
+
+void World::ask_disk(RankId id, DiskRequest request) {
+  Rank& rank = ranks_[id.value];
+  rank.disk.push_back(std::move(request));
+  if (rank.disk.size() == 1) carry_out_next(id);
+}
+
+void World::carry_out_next(RankId id) {
+  const Nanoseconds delay = options_.failures.disk_delay;
+  schedule(
+      {.time = now_ + delay / 2 +
+               static_cast<Nanoseconds>(disk_random_.below(static_cast<std::uint64_t>(delay) + 1)),
+       .kind = Kind::kDisk,
+       .rank = id});
+}
+
+// Of a rank that was killed nobody knows whether its disk still did what it was asked.
+void World::disk_done(RankId id) {
+  Rank& rank = ranks_[id.value];
+  DiskRequest request = std::move(rank.disk.front());
+  rank.disk.pop_front();
+  if (rank.ended && disk_random_.chance(0.5)) return;
+  const bool superseded = fences_.contains(Epoch{request.epoch.value + 1});
+  const bool fails = disk_random_.chance(options_.failures.disk_error);
+  DiskAnswer answer =
+      fails ? PretendDisk::fail(request) : disk_->carry_out(id, request, superseded);
+  if (fails) report_.probes.hit(Probe::kCheckpointFailed);
+  if (rank.ended) return;
+  if (!rank.disk.empty()) carry_out_next(id);
+  step(id, DiskAnswered{&answer});
+}
+
+// I11: what somebody was told is sealed is there, and whoever coordinates later knows.
+void World::observe_checkpoints(RankId id) {
+  for (const Event& event : output_.events) {
+    const CheckpointNumber number{event.a};
+    if (event.kind == EventKind::kSeal) {
+      report_.probes.hit(Probe::kCheckpointSealed);
+      if (number > disk_->told()) told_in_ = checkers_.epoch_of(id);
+      disk_->told(number);
+      if (disk_->newest() < number) checkers_.violated("I11 checkpoints", "sealed, and not there");
+    }
+    if (event.kind == EventKind::kRestore) {
+      report_.probes.hit(Probe::kRestored);
+      if (number < disk_->told()) checkers_.violated("I11 checkpoints", "an older one is loaded");
+    }
+    if (event.kind != EventKind::kElect || disk_->told().value == 0) continue;
+    const auto progress = static_cast<Scheduler&>(ranks_[id.value].node->service()).progress();
+    if (!progress || CheckpointNumber{progress->checkpoints.newest} >= disk_->told()) continue;
+    checkers_.forgot_checkpoint(id, told_in_);
+  }
+}
+
 // ---- the life of a rank ----
 
 void World::start(RankId id) {
@@ -508,6 +580,7 @@ void World::drain(RankId id) {
   observe_events();
   checkers_.after_step(*rank.node, output_);
   agreement_.after_step(id, *rank.node);
+  observe_checkpoints(id);
   const bool dies = dies_sending(id);
   for (OutgoingFrame& frame : output_.frames) send(id, frame);
   if (dies) {
@@ -521,6 +594,7 @@ void World::drain(RankId id) {
   take_replies(id);
   if (output_.fence) agreement_.token_wanted(id, *rank.node, *output_.fence);
   if (output_.fence) ask_fence(id, std::move(*output_.fence));
+  for (DiskRequest& request : output_.disk) ask_disk(id, std::move(request));
   if (output_.outcome) end_rank(id);
   output_.clear();
 }
@@ -810,8 +884,19 @@ std::string to_text(const RankSet& ranks) {
 }  // namespace
 
 void World::trace(const Happening& happening) {
-  constexpr const char* kNames[] = {"starts",   "ticks",    "frame",  "computed", "is stopped",
-                                    "befallen", "evidence", "fenced", "parted",   "asks"};
+  constexpr const char* kNames[] = {"starts",
+                                    "ticks",
+                                    "frame",
+                                    "computed",
+                                    "is stopped",
+                                    "befallen",
+                                    "evidence",
+                                    "fenced",
+                                    "parted",
+                                    "asks",
+                                    "is asked for a checkpoint",
+                                    "has its disk's answer",
+                                    "and all others lose power"};
   if (happening.kind == Kind::kPartition) {
     const Partition& parted = options_.failures.partitions[happening.fault];
     return fmt::print(
@@ -848,8 +933,43 @@ void World::trace(const Happening& happening) {
   fmt::print("\n");
 }
 
+namespace {
+
+// Another cluster that goes on: of as many ranks as come next, at peace.
+WorldOptions next_launch(const WorldOptions& options, const PretendDisk& disk,
+                         std::uint32_t launch) {
+  WorldOptions next = options;
+  next.launch = launch;
+  next.seed = scatter({options.seed, launch});
+  next.ranks = 1 + static_cast<std::uint32_t>(next.seed % 9);
+  next.failures = {};
+  next.failures.disk_delay = options.failures.disk_delay;
+  next.upset = Upset::kNone;
+  next.slow_rank.reset();
+  next.checkpoint_wishes.clear();
+  next.power_off_at.reset();
+  next.schedule.checkpoints.resume = disk.newest().value != 0;
+  return next;
+}
+
+}  // namespace
+
 Report simulate(const WorldOptions& options) {
-  return World(options).run();
+  constexpr int kExitResumable = 75;
+  PretendDisk disk;
+  Report report = World(options, disk).run();
+  for (std::uint32_t launch = 1; launch < options.launches_max && !report.violation; ++launch) {
+    if (!report.powered_off && report.exit_status != kExitResumable) break;
+    Report next = World(next_launch(options, disk, launch), disk).run();
+    next.trace_hash = scatter({report.trace_hash, next.trace_hash});
+    next.steps += report.steps;
+    next.virtual_time += report.virtual_time;
+    next.time_bound += report.time_bound;
+    next.probes.add(report.probes);
+    next.probes.hit(Probe::kLaunchedAgain);
+    report = std::move(next);
+  }
+  return report;
 }
 
 }  // namespace regroup::sim

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "scheduler/scheduler.hpp"
 #include "tests/sim/agreement_checkers.hpp"
 #include "tests/sim/checkers.hpp"
+#include "tests/sim/pretend_disk.hpp"
 #include "tests/sim/pretend_job.hpp"
 #include "tests/sim/probes.hpp"
 #include "tests/sim/registry_user.hpp"
@@ -40,6 +42,7 @@ struct Report {
   std::size_t frames_in_flight_max = 0;
   Nanoseconds time_bound = 0;
   int exit_status = -1;                 // of rank 0; -1: it was killed
+  bool powered_off = false;             // all ranks were lost at once
   std::vector<ControlTraffic> control;  // by rank
   std::optional<Nanoseconds> first_death;
   Nanoseconds last_view = 0;  // when a rank last entered one
@@ -50,7 +53,8 @@ class World {
  public:
   static constexpr std::uint32_t kRanksMax = 1000;
 
-  explicit World(const WorldOptions& options);
+  // `disk` is what an earlier run of the same job left.
+  World(const WorldOptions& options, PretendDisk& disk);
   // Once.
   Report run();
 
@@ -65,7 +69,10 @@ class World {
     kEvidence,
     kFenced,
     kPartition,
-    kAsk
+    kAsk,
+    kWish,
+    kDisk,
+    kPowerOff
   };
   struct Happening {
     Nanoseconds time = 0;
@@ -108,6 +115,7 @@ class World {
     WorkResult result;
     std::optional<WorkOrder> order;
     std::optional<FenceRequest> fence;  // under way
+    std::deque<DiskRequest> disk;       // the first one is
   };
 
   void make_rank(RankId self);
@@ -130,6 +138,10 @@ class World {
                      double share);
   void ask_fence(RankId id, FenceRequest request);
   void fenced(RankId id);
+  void ask_disk(RankId id, DiskRequest request);
+  void carry_out_next(RankId id);
+  void disk_done(RankId id);
+  void observe_checkpoints(RankId id);
 
   void step(RankId id, const Input& input);
   void drain(RankId id);
@@ -167,9 +179,12 @@ class World {
   std::vector<Nanoseconds> silent_until_;   // the same, of heartbeats
   Random failure_random_;
   Random rare_random_;
+  Random disk_random_;
   // When who is told at the latest that whom is silent.
   std::map<std::pair<RankId, RankId>, Nanoseconds> doubted_at_;
   std::map<Epoch, Buffer> fences_;  // on the shared file system
+  PretendDisk* disk_;
+  Epoch told_in_{1};  // that its newest checkpoint is sealed
   Nanoseconds now_ = 0;
   std::uint64_t happenings_ = 0;
   std::uint32_t ranks_running_ = 0;
@@ -177,7 +192,8 @@ class World {
   Report report_;
 };
 
-// Runs a world of these options.
+// Runs a world of these options, and as often as it is stopped or loses all its ranks another one
+// that goes on from what is on the disk.
 Report simulate(const WorldOptions& options);
 
 }  // namespace regroup::sim

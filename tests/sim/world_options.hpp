@@ -131,6 +131,14 @@ struct WorldOptions {
   Upset upset = Upset::kNone;
   RankId upset_rank;        // whom it befalls
   Nanoseconds stop_at = 0;  // Upset::kStop
+  Wish stop_wish = Wish::kStop;
+
+  // When a user asks for a checkpoint, and when all ranks are lost at once.
+  std::vector<Nanoseconds> checkpoint_wishes;
+  std::optional<Nanoseconds> power_off_at;
+  // How many worlds may follow one another, and how many came before.
+  std::uint32_t launches_max = 1;
+  std::uint32_t launch = 0;
 
   bool trace = false;  // print every event on standard output
 };

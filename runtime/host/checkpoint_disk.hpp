@@ -1,0 +1,42 @@
+// The disk of a rank: carries out what its protocol asks of checkpoints. Parts are described to the
+// coordinator that seals in the words of the manifest. It answers every request, and never throws.
+// Blocking, one request at a time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "runtime/host/checkpoint_store.hpp"
+#include "runtime/protocol/disk.hpp"
+
+namespace regroup {
+
+struct CheckpointDiskOptions {
+  RankId rank;
+  std::function<CheckpointFacts()> facts;  // but for what each checkpoint has of its own
+  std::size_t keep = 2;                    // sealed checkpoints, at least 2
+  MaySeal may_seal;
+  std::function<void(const std::string& line)> say;  // to the user
+};
+
+class CheckpointDisk {
+ public:
+  CheckpointDisk(CheckpointStore store, CheckpointDiskOptions options)
+      : store_(std::move(store)), options_(std::move(options)) {}
+
+  // Moves from the request.
+  DiskAnswer carry_out(DiskRequest& request) const;
+
+ private:
+  std::expected<void, std::string> load(const DiskRequest& request, DiskAnswer& answer) const;
+  std::expected<void, std::string> number(DiskAnswer& answer) const;
+  std::expected<void, std::string> write_part(const DiskRequest& request, DiskAnswer& answer) const;
+  std::expected<void, std::string> seal(const DiskRequest& request, DiskAnswer& answer) const;
+
+  CheckpointStore store_;
+  CheckpointDiskOptions options_;
+};
+
+}  // namespace regroup

@@ -1,0 +1,52 @@
+// What passes between the protocol, which decides when a checkpoint is taken and whether it counts,
+// and the part of a rank that keeps files: requests out, answers back. The host carries requests
+// out on a thread of its own, one after the other; the simulator pretends to.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/ids.hpp"
+
+namespace regroup {
+
+// Checkpoints are numbered from 1, growing over the whole life of the run directory.
+using CheckpointNumber = Id<struct CheckpointTag, std::uint64_t>;
+
+enum class DiskTask : std::uint8_t {
+  kLoad,       // coordinator: read the newest checkpoint of which every byte is right
+  kNumber,     // coordinator: say what number the next checkpoint gets
+  kWritePart,  // make what this rank has to add to a checkpoint durable
+  kSeal,       // coordinator: make the parts a checkpoint, and remove old ones
+};
+
+// Bytes [first_row, first_row + size) of a dataset of bytes, numbered over the whole run.
+struct StatePiece {
+  std::string dataset;
+  std::uint64_t first_row = 0;
+  Buffer bytes;
+};
+
+struct DiskRequest {
+  DiskTask task{};
+  CheckpointNumber checkpoint;     // kLoad: 0, whichever is the newest
+  Epoch epoch;                     // of whoever asks
+  std::vector<StatePiece> pieces;  // kWritePart; kLoad: the datasets wanted, without bytes
+  std::vector<std::string> parts;  // kSeal: as the ranks' disks described them
+  std::uint64_t lamport = 0;       // kSeal
+  Nanoseconds taken = 0;           // kSeal: how long ago it was begun
+};
+
+struct DiskAnswer {
+  DiskTask task{};
+  CheckpointNumber checkpoint;     // kLoad: 0, there is none
+  std::string error;               // one line; empty: it is done
+  std::vector<StatePiece> pieces;  // kLoad: as wanted, each dataset whole
+  std::string part;                // kWritePart: describes it to whoever seals
+  std::uint64_t bytes = 0;         // kSeal: of all its files
+};
+
+}  // namespace regroup

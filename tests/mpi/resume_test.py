@@ -1,0 +1,246 @@
+"""Runs that are stopped, or lose everything, and go on from their checkpoint: to the same result, bit for
+bit, on whatever number of ranks. With real signals, real kills and real files that are damaged."""
+
+import os
+import pathlib
+import random
+import signal
+import unittest
+
+import cli
+
+END_SECONDS_MAX = 60
+# Kills of everything at random instants, in a row; a long series is for those who ask for it.
+KILLS = int(os.environ.get("RESUME_TEST_KILLS", "6"))
+SEED = int(os.environ.get("RESUME_TEST_SEED", "1"))
+SLEEPER = ["sleeper", "--shards", 400, "--milliseconds", 10]
+PI = ["montecarlo", "--samples", 60_000_000, "--shard-samples", 20_000]
+
+
+class Resuming(cli.CliTest):
+    def begin(self, *words, dir="run", ranks=3, shards=20, program=cli.REGROUP, settings=()):
+        """Starts a run and waits until some shards are done."""
+        launch = ["-n", ranks] if ranks > 1 else []
+        running = self.start([program, "run", *words, "--dir", dir, *launch, *settings])
+
+        def has_begun():
+            self.assertIsNone(running.popen.poll(), "the run has ended already")
+            status = self.status_of(dir)
+            return status and status["state"] == "running" and status["shards_done"] >= shards
+
+        cli.eventually(has_begun, "a run under way", END_SECONDS_MAX)
+        return running
+
+    def stop(self, running, number=signal.SIGTERM):
+        os.kill(running.popen.pid, number)
+        ended = running.end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_RESUMABLE, ended)
+        return ended
+
+    def resume(self, *words, dir="run", status=cli.EXIT_DONE, program=cli.REGROUP):
+        ended = self.start([program, "resume", dir, *words]).end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, status, ended)
+        return ended
+
+    def result(self, dir="run"):
+        return (self.folder / dir / "result.h5").read_bytes()
+
+    def undisturbed(self, *words, program=cli.REGROUP):
+        self.start([program, "run", *words, "--dir", "undisturbed", "-n", 2]).end(END_SECONDS_MAX)
+        return self.result("undisturbed")
+
+    def checkpoints(self, dir="run"):
+        """Numbers of the sealed ones."""
+        found = (self.folder / dir / "checkpoints").glob("*/manifest.json")
+        return sorted(int(path.parent.name) for path in found)
+
+    def wait_for_checkpoints(self, count):
+        enough = lambda: self.checkpoints() and self.checkpoints()[-1] >= count
+        cli.eventually(enough, f"{count} checkpoints", END_SECONDS_MAX)
+
+
+class Stopped(Resuming):
+    def test_each_signal_and_rank_count(self):
+        expected = self.undisturbed(*PI)
+        cases = ((signal.SIGTERM, 3, 2), (signal.SIGINT, 2, 4), (signal.SIGUSR1, 1, 3), (signal.SIGTERM, 4, 1))
+        for number, before, after in cases:
+            with self.subTest(signal=number.name, before=before, after=after):
+                dir = f"{number.name}-{before}"
+                ended = self.stop(self.begin(*PI, dir=dir, ranks=before), number)
+                self.assertIn(f"'regroup resume {dir}' goes on", ended.own_lines()[-1])
+                self.assertIn(f"stopped by signal {number.value}", ended.own_lines()[-1])
+                done = self.status_of(dir)["shards_done"]
+                self.assertLess(done, 3000)
+                self.resume("-n", after, dir=dir)
+                self.assertEqual(self.result(dir), expected)
+                self.assertEqual(self.status_of(dir)["members"], list(range(after)))
+
+    def test_as_many_ranks_as_before_unless_told(self):
+        self.stop(self.begin(*SLEEPER, ranks=3, program=cli.FLAKY_JOB))
+        seconds = self.status_of("run")["seconds"]
+        self.resume(program=cli.FLAKY_JOB)
+        self.assertEqual(self.status_of("run")["members"], [0, 1, 2])
+        self.assertGreater(self.status_of("run")["seconds"], seconds)
+
+    def test_map_and_reduce(self):
+        words = b"".join(b"word%d " % (number * number % 100_003) for number in range(400_000))
+        self.write("text", words)
+        job = ["wordcount", "text", "--shard-bytes", 20_000]
+        expected = self.undisturbed(*job)
+        running = self.begin(*job, ranks=2, shards=0, settings=["--inject", "slow:rank=0,factor=30",
+                                                                "--inject", "slow:rank=1,factor=30"])
+        self.stop(running)
+        self.resume("-n", 3)
+        self.assertEqual(self.result(), expected)
+
+    def test_one_checkpoint_more_and_on_it_goes(self):
+        running = self.begin(*SLEEPER, program=cli.FLAKY_JOB, settings=["--checkpoint-every", "off"])
+        self.assertEqual(self.checkpoints(), [])
+        os.kill(running.popen.pid, signal.SIGUSR2)
+        self.wait_for_checkpoints(1)
+        self.assertEqual(running.end(END_SECONDS_MAX).status, cli.EXIT_DONE)
+        status = self.status_of("run")["checkpointing"]
+        self.assertEqual((status["newest"], status["failed"], status["interval_seconds"]), (1, 0, 0))
+
+    def test_under_mpirun_alone(self):
+        expected = self.undisturbed(*PI)
+        running = self.start_mpirun(3, cli.REGROUP, "run", *PI, "--dir", "run")
+        begun = lambda: (self.status_of("run") or {}).get("shards_done", 0) > 20
+        cli.eventually(begun, "a run under way", END_SECONDS_MAX)
+        os.kill(running.popen.pid, signal.SIGUSR1)
+        running.end(END_SECONDS_MAX)
+        self.assertEqual(self.status_of("run")["exit"], cli.EXIT_RESUMABLE)
+        ended = self.start_mpirun(2, cli.REGROUP, "resume", "run").end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertEqual(self.result(), expected)
+
+    def test_a_second_ctrl_c_waits_for_nothing(self):
+        running = self.begin("sleeper", "--shards", 40, "--milliseconds", 5000, ranks=1, shards=0,
+                             program=cli.FLAKY_JOB)
+        os.kill(running.popen.pid, signal.SIGINT)
+        os.kill(running.popen.pid, signal.SIGINT)
+        self.assertIn(running.end(END_SECONDS_MAX).status, (cli.EXIT_NOT_RECOVERED, cli.EXIT_RESUMABLE))
+        self.assertEqual(self.status_of("run")["state"], "interrupted")
+
+
+class Killed(Resuming):
+    def test_everything_at_random_instants(self):
+        """Supervisor, mpirun and ranks, at once; each time another number of ranks goes on."""
+        chance = random.Random(SEED)
+        expected = self.undisturbed(*PI)
+        every = ["--checkpoint-every", "0.05"]
+        command = [cli.REGROUP, "run", *PI, "--dir", "run", "-n", 3, *every]
+        kills = 0
+        while kills < KILLS:
+            running = self.start(command)
+            cli.eventually(lambda: self.checkpoints() or running.popen.poll() is not None, "a checkpoint",
+                           END_SECONDS_MAX)
+            try:
+                running.popen.wait(chance.uniform(0.05, 1.2))
+                break  # it was done before
+            except cli.subprocess.TimeoutExpired:
+                pass
+            for pid in self.processes():
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            running.popen.wait()
+            cli.eventually(lambda: not self.processes(), "no process left", END_SECONDS_MAX)
+            kills += 1
+            ranks = chance.choice((1, 2, 3, 4))
+            command = [cli.REGROUP, "resume", "run", "-n", ranks, *every]
+        ended = self.start(command).end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertEqual(self.result(), expected)
+        print(f"{kills} times everything was killed; the result is that of the undisturbed run")
+
+    def test_a_rank_and_then_a_stop(self):
+        expected = self.undisturbed(*PI)
+        running = self.begin(*PI, ranks=4, settings=["--inject", "kill:rank=0,after-shards=30"])
+        cli.eventually(lambda: self.status_of("run")["failures_survived"], "a loss", END_SECONDS_MAX)
+        self.stop(running)
+        self.resume("-n", 2)
+        self.assertEqual(self.result(), expected)
+
+
+class Damaged(Resuming):
+    def two_checkpoints(self):
+        running = self.begin(*SLEEPER, program=cli.FLAKY_JOB, settings=["--checkpoint-every", "0.1"])
+        self.wait_for_checkpoints(3)
+        self.stop(running)
+        return self.checkpoints()
+
+    def part(self, number):
+        return next((self.folder / f"run/checkpoints/{number:06}").glob("part-*.h5"))
+
+    def flip_byte(self, path):
+        contents = bytearray(path.read_bytes())
+        contents[len(contents) // 2] ^= 0x10
+        path.write_bytes(contents)
+
+    def test_an_older_one_is_taken_and_the_newer_named(self):
+        older, newest = self.two_checkpoints()
+        self.flip_byte(self.part(newest))
+        ended = self.resume(program=cli.FLAKY_JOB)
+        lines = ended.own_lines()
+        self.assertIn(f"checkpoint {newest} is passed over: ", lines[0])
+        self.assertIn(self.part(older).name, lines[0])
+        self.assertIn(f"going on from checkpoint {older}", lines[1])
+
+    def test_none_is_right(self):
+        for number in self.two_checkpoints():
+            self.part(number).unlink()
+        ended = self.resume(program=cli.FLAKY_JOB, status=cli.EXIT_NOT_RECOVERED)
+        self.assertEqual(len(ended.own_lines()), 1)
+        self.assertIn("no checkpoint is right", ended.own_lines()[0])
+
+    def test_one_that_is_asked_for(self):
+        older, _ = self.two_checkpoints()
+        ended = self.resume("--from", older, program=cli.FLAKY_JOB)
+        self.assertIn(f"going on from checkpoint {older}", ended.own_lines()[0])
+        self.assertEqual(self.status_of("run")["state"], "done")
+
+
+class Refused(Resuming):
+    def refused(self, command, *texts, status=cli.EXIT_BAD_INPUT):
+        ended = self.start([cli.REGROUP, *command]).end(END_SECONDS_MAX)
+        self.assertEqual((ended.status, ended.out), (status, b""), ended)
+        self.assertEqual(len(ended.own_lines()), 1, ended)
+        for text in texts:
+            self.assertIn(text, ended.own_lines()[0])
+
+    def test_what_holds_no_run(self):
+        (self.folder / "empty").mkdir()
+        self.refused(["resume", "nowhere"], "nowhere")
+        self.refused(["resume", "empty"], "empty")
+        self.refused(["resume"], "directory")
+
+    def test_another_job(self):
+        self.stop(self.begin(*PI))
+        self.refused(["resume", "run", "--spot", 90], "--spot is 100 in the run and 90 here", "--override")
+        self.refused(["resume", "run", "--seed", 7, "--kind", "put"], "--seed", "--kind")
+        self.refused(["resume", "run", "--override", "spott=90"], "spott")
+        self.refused(["resume", "run", "--override", "spot=x"], "spot")
+        self.refused(["resume", "run", "--from", 99], "99", status=cli.EXIT_NOT_RECOVERED)
+        self.refused(["resume", "run", "--keep", 1], "--keep")
+        self.refused(["run", *PI, "--dir", "run"], "regroup resume run")
+        self.resume("-n", 2)
+        self.refused(["resume", "run"], "done", status=cli.EXIT_DONE)
+
+    def test_settings(self):
+        for words in (["--checkpoint-every", "soon"], ["--checkpoint-every", "-1"], ["--keep", 1],
+                      ["--grace", 0], ["--mtbf", 0]):
+            with self.subTest(words=words):
+                self.refused(["run", "montecarlo", "--dir", "none", *words], words[0])
+                self.assertFalse((self.folder / "none").exists())
+
+    def test_a_live_run(self):
+        running = self.begin(*PI, settings=["--checkpoint-every", "0.1"])
+        self.wait_for_checkpoints(1)
+        self.refused(["resume", "run"], "run")
+        self.stop(running)
+
+
+if __name__ == "__main__":
+    cli.main()
