@@ -183,6 +183,7 @@ class RankRun {
   std::optional<ProgressDisplay> display_;
   Clock::time_point status_written_;
   RunSummary summary_;
+  std::optional<FileDigest> result_;
 };
 
 // Before MPI and threads are started.
@@ -377,6 +378,7 @@ std::expected<void, std::string> RankRun::write_result() {
   if (auto reported = report.finish(); !reported) return reported;
   if (superseded()) return std::unexpected("other ranks have gone on without this coordinator");
   if (auto finished = file->finish(); !finished) return finished;
+  result_ = file->digest();
   summary_.values = report.values();
   summary_.columns = report.column_list();
   summary_.first_rows = report.preview();
@@ -440,6 +442,7 @@ void RankRun::print_stamps(HostLoop& loop) const {
 
 RunStatus RankRun::status(RunState state) const {
   RunStatus status{.job = std::string(request_.program->name()), .run = run_, .state = state};
+  status.seed = request_.options.seed;
   status.epoch = view_.epoch.value;
   for (const RankId rank : view_.members) status.members.push_back(rank.value);
   status.failures_survived = failures_;
@@ -473,6 +476,7 @@ void RankRun::conclude(const Outcome& outcome) {
                                         : RunState::kFailed);
   last.exit = outcome.exit_status;
   last.message = outcome.message;
+  last.result = result_;
   summary_.in_status = write_status(last);
 
   summary_.job = last.job;

@@ -26,11 +26,9 @@ using nlohmann::json;
 using Kind = RunDirectoryError::Kind;
 using Refusal = std::optional<RunDirectoryError>;
 
-constexpr std::string_view kStatusName = "status.json";
 constexpr std::string_view kLockName = "lock";
 // What DIR/lock says, so that a directory is known as ours before it has a status.
 constexpr std::string_view kLockText = "This directory belongs to a regroup run.\n";
-constexpr std::size_t kStatusBytesMax = std::size_t{16} << 20;
 constexpr int kNameAttemptsMax = 10'000;
 // A check() elsewhere holds the lock for an instant, and a killed predecessor until its memory is
 // torn down: a claim tries this often, this far apart, before it says that the directory is in use.
@@ -113,7 +111,7 @@ Refusal refusal_of_missing(const std::filesystem::path& path) {
 // What its contents say against running here. Reads only.
 Refusal refusal_of_contents(const std::filesystem::path& path) {
   struct stat status {};
-  if (::lstat((path / kStatusName).c_str(), &status) == 0) {
+  if (::lstat((path / kStatusFileName).c_str(), &status) == 0) {
     const auto run = read_status(path);
     if (!run)
       return error_of(Kind::kUnusable,
@@ -342,6 +340,17 @@ void take_recoveries(const json& object, std::vector<RecoveryStatus>& out, std::
   }
 }
 
+void take_result(const json& object, std::optional<FileDigest>& out, std::string& problem) {
+  const auto result = object.find("result");
+  if (result == object.end() || result->is_null() || !problem.empty()) return;
+  FileDigest& digest = out.emplace();
+  if (!result->is_object()) problem = "member 'result' is not an object";
+  if (!problem.empty()) return;
+  take(*result, "bytes", digest.bytes, problem);
+  take(*result, "xxh3_128", digest.hash, problem);
+  if (problem.empty() && !is_hash(digest.hash)) problem = "member 'xxh3_128' is not a hash";
+}
+
 }  // namespace
 
 std::string_view run_state_name(RunState state) {
@@ -368,6 +377,8 @@ std::string to_json(const RunStatus& status) {
   nlohmann::ordered_json object;
   object["job"] = status.job;
   object["run"] = status.run;
+  object["seed"] = nullptr;
+  if (status.seed) object["seed"] = *status.seed;
   object["state"] = run_state_name(status.state);
   object["exit"] = nullptr;
   if (status.exit) object["exit"] = *status.exit;
@@ -380,6 +391,9 @@ std::string to_json(const RunStatus& status) {
   object["recoveries"] = nlohmann::ordered_json::array();
   for (const auto& recovery : status.recoveries) object["recoveries"].push_back(to_json(recovery));
   object["seconds"] = status.seconds;
+  object["result"] = nullptr;
+  if (status.result)
+    object["result"] = {{"bytes", status.result->bytes}, {"xxh3_128", status.result->hash}};
   object["message"] = status.message;
   object["regroup_version"] = status.regroup_version;
   object["started_utc"] = status.started_utc;
@@ -399,6 +413,8 @@ std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
   std::string problem;
   take(object, "job", status.job, problem);
   take_run(object, status.run, problem);
+  if (const auto seed = object.find("seed"); seed != object.end() && !seed->is_null())
+    take(object, "seed", status.seed.emplace(), problem);
   take_state(object, status.state, problem);
   if (const auto exit = object.find("exit"); exit != object.end() && !exit->is_null())
     take(object, "exit", status.exit.emplace(), problem);
@@ -410,6 +426,7 @@ std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
   take(object, "failures_survived", status.failures_survived, problem);
   take_recoveries(object, status.recoveries, problem);
   take(object, "seconds", status.seconds, problem);
+  take_result(object, status.result, problem);
   take(object, "message", status.message, problem);
   take(object, "regroup_version", status.regroup_version, problem);
   take(object, "started_utc", status.started_utc, problem);
@@ -457,15 +474,24 @@ std::expected<void, RunDirectoryError> RunDirectory::check(const std::filesystem
   return {};
 }
 
+std::optional<bool> RunDirectory::is_held(const std::filesystem::path& path) {
+  FileSystem& file_system = FileSystem::real();
+  const FileDescriptor lock(file_system, file_system.open((path / kLockName).c_str(),
+                                                          O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
+  if (!lock.is_open()) return errno == ENOENT ? std::optional(false) : std::nullopt;
+  if (::flock(lock.get(), LOCK_SH | LOCK_NB) == 0) return false;
+  return errno == EWOULDBLOCK ? std::optional(true) : std::nullopt;
+}
+
 std::expected<void, std::string> RunDirectory::write_status(const RunStatus& status) {
   if (!lock_.is_open()) {
     if (auto lock = lock_directory(*file_system_, path_, false)) lock_ = std::move(*lock);
   }
-  return replace_file(*file_system_, path_ / kStatusName, to_json(status));
+  return replace_file(*file_system_, path_ / kStatusFileName, to_json(status));
 }
 
 std::expected<RunStatus, std::string> read_status(const std::filesystem::path& directory) {
-  const auto path = directory / kStatusName;
+  const auto path = directory / kStatusFileName;
   const auto text = read_small_file(path, kStatusBytesMax);
   if (!text) return std::unexpected(text.error());
   auto status = parse_run_status(*text);

@@ -30,6 +30,7 @@ RunStatus sample_status() {
   RunStatus status;
   status.job = "wordcount";
   status.run = "0123456789abcdef0123456789abcdef";
+  status.seed = UINT64_MAX;
   status.state = RunState::kInterrupted;
   status.exit = 75;
   status.epoch = std::uint64_t{1} << 60;
@@ -41,6 +42,7 @@ RunStatus sample_status() {
   status.recoveries = {{2, {1}, {}, std::string(kEvidenceDead), utc_text(7), 0.5, 1.25, 1.5},
                        {3, {2}, {1}, std::string(kEvidenceTold), utc_text(8), 1.5, 2.25, {}}};
   status.seconds = 1.5;
+  status.result = {1234, "00112233445566778899aabbccddeeff"};
   status.message = "sealed; go on with `regroup resume`";
   status.regroup_version = "0.1.0";
   status.started_utc = utc_text(0);
@@ -123,6 +125,17 @@ TEST(RunDirectory, IsHeldAsLongAsTheObjectLives) {
 
   EXPECT_TRUE(RunDirectory::check(path));
   EXPECT_TRUE(RunDirectory::claim(path));
+}
+
+TEST(RunDirectory, TellsWhetherItIsHeld) {
+  const ScratchDirectory scratch;
+  EXPECT_EQ(RunDirectory::is_held(scratch.path()), false) << "nobody ever claimed it";
+  {
+    const auto claimed = RunDirectory::claim(scratch.path()).value();
+    EXPECT_EQ(RunDirectory::is_held(scratch.path()), true);
+  }
+  EXPECT_EQ(RunDirectory::is_held(scratch.path()), false);
+  EXPECT_EQ(RunDirectory::is_held(scratch.path() / "lock"), std::nullopt) << "no directory";
 }
 
 TEST(RunDirectory, IsFreeAgainWhenItsProcessIsKilled) {
@@ -425,6 +438,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadStatus{R"({"job":"pi","state":"done","recoveries":[3]})", "'recoveries'"},
         BadStatus{R"({"job":"pi","state":"done","recoveries":[{"lost":[-1]}]})", "'lost'"},
         BadStatus{R"({"job":"pi","state":"done","seconds":"1"})", "'seconds'"},
+        BadStatus{R"({"job":"pi","state":"done","seed":-1})", "'seed'"},
+        BadStatus{R"({"job":"pi","state":"done","result":3})", "'result'"},
+        BadStatus{R"({"job":"pi","state":"done","result":{"bytes":-1}})", "'bytes'"},
+        BadStatus{R"({"job":"pi","state":"done","result":{"bytes":1}})", "'xxh3_128'"},
         BadStatus{R"({"job":"pi","state":"done","message":null})", "'message'"}));
 
 TEST(RunStatusFile, KeepsTheOldOneWhenTheDiskFails) {
