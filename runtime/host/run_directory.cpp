@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "runtime/host/checkpoint_manifest.hpp"
+#include "runtime/host/content_hash.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -29,6 +31,11 @@ using Refusal = std::optional<RunDirectoryError>;
 constexpr std::string_view kLockName = "lock";
 // What DIR/lock says, so that a directory is known as ours before it has a status.
 constexpr std::string_view kLockText = "This directory belongs to a regroup run.\n";
+// The end of a status: the object's, as it is dumped, makes way for its hash.
+constexpr std::string_view kObjectEnd = "\n}";
+constexpr std::string_view kBeforeHash = ",\n  \"xxh3_128\": \"";
+constexpr std::string_view kAfterHash = "\"\n}\n";
+constexpr std::size_t kHashDigits = 32;
 constexpr int kNameAttemptsMax = 10'000;
 // A check() elsewhere holds the lock for an instant, and a killed predecessor until its memory is
 // torn down: a claim tries this often, this far apart, before it says that the directory is in use.
@@ -249,6 +256,12 @@ std::string run_in(const std::filesystem::path& path) {
   return status ? status->run : "";
 }
 
+std::string hash_of(std::string_view text) {
+  ContentHasher hasher;
+  hasher.update(std::as_bytes(std::span(text)));
+  return hasher.hex();
+}
+
 template <class T>
 void take(const json& object, const char* name, T& out, std::string& problem) {
   const auto member = object.find(name);
@@ -400,7 +413,19 @@ std::string to_json(const RunStatus& status) {
   object["updated_utc"] = status.updated_utc;
   object["pid"] = status.pid;
   object["host"] = status.host;
-  return object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  std::string text = object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  text.resize(text.size() - kObjectEnd.size());
+  text += kBeforeHash;
+  return text + hash_of(text) + std::string(kAfterHash);
+}
+
+std::optional<bool> status_hash_holds(std::string_view text) {
+  const std::size_t end_bytes = kHashDigits + kAfterHash.size();
+  if (text.size() < end_bytes) return std::nullopt;
+  const auto before = text.substr(0, text.size() - end_bytes);
+  const auto end = text.substr(before.size());
+  if (!before.ends_with(kBeforeHash) || !end.ends_with(kAfterHash)) return std::nullopt;
+  return end.substr(0, kHashDigits) == hash_of(before);
 }
 
 std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {

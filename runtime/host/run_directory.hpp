@@ -75,8 +75,12 @@ struct RunStatus {
 };
 
 nlohmann::ordered_json to_json(const RecoveryStatus& recovery);
-// One JSON object over several lines. Bytes of texts that are not UTF-8 become U+FFFD.
+// One JSON object over several lines. Bytes of texts that are not UTF-8 become U+FFFD. Its last
+// member, "xxh3_128", is the hash of all that stands before the hash's digits.
 std::string to_json(const RunStatus& status);
+// Whether that hash is right; nothing: there is none, as in a status of an older Regroup. Who runs
+// in a directory does not ask: a status with a flipped bit is better than none.
+std::optional<bool> status_hash_holds(std::string_view json);
 // `job` and `state` must be there; other members default when missing. Unknown ones are ignored.
 std::expected<RunStatus, std::string> parse_run_status(std::string_view json);
 

@@ -158,6 +158,13 @@ void Verifying::check_origin(const std::string& file, std::string_view job, std:
 void Verifying::check_status() {
   const std::string name(kStatusFileName);
   for (const std::string& problem : problems_with(status())) report(name, problem);
+  const auto holds = status_hash_holds(status_text_);
+  if (holds == false)
+    report(name, "it is not what was written: the hash differs");
+  else if (!holds && !status().run.empty())
+    report(name, "it does not end with its hash");
+  else if (!holds)
+    note(name + " has no hash of itself: an older Regroup wrote it");
   finish({.name = name, .files = 1, .datasets = 0, .bytes = status_text_.size()}, 0);
 }
 

@@ -381,6 +381,19 @@ TEST(RunStatus, ComesBackFromItsJson) {
   EXPECT_EQ(parse_run_status(to_json(running)).value(), running);
 }
 
+TEST(RunStatus, EndsWithItsHash) {
+  const std::string text = to_json(sample_status());
+  EXPECT_EQ(status_hash_holds(text), true);
+  for (std::size_t at = 0; at < text.size(); ++at)
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string flipped = text;
+      flipped[at] = static_cast<char>(flipped[at] ^ (1 << bit));
+      ASSERT_NE(status_hash_holds(flipped), true) << "byte " << at << ", bit " << bit;
+    }
+  EXPECT_EQ(status_hash_holds(""), std::nullopt);
+  EXPECT_EQ(status_hash_holds("{\"job\":\"pi\",\"state\":\"done\"}\n"), std::nullopt);
+}
+
 TEST(RunStatus, TakesTextsThatAreNotUtf8AndTimesThatAreNoNumbers) {
   RunStatus status = sample_status();
   status.message = "bad \xff byte";

@@ -343,6 +343,32 @@ INSTANTIATE_TEST_SUITE_P(
                    [](RunStatus& s) { s.recoveries = {{.epoch = 4}}; },
                    "before that of a recovery"}));
 
+TEST(RunVerification, NoticesEveryFlippedBitOfTheStatus) {
+  const FinishedRun run;
+  const auto path = run.path() / "status.json";
+  for (std::uint64_t bit = 0; bit < 8 * std::filesystem::file_size(path); ++bit) {
+    flip_bit(path, bit);
+
+    const auto verification = verify_run(run.path());
+
+    EXPECT_FALSE(verification && verification->valid()) << "bit " << bit;
+    flip_bit(path, bit);
+  }
+  EXPECT_TRUE(verify_run(run.path()).value().valid()) << "whole again";
+}
+
+TEST(RunVerification, OfAStatusWithoutAHashSaysSo) {
+  const test::ScratchDirectory scratch;
+  test::write_file(scratch.path() / "status.json", R"({"job":"pi","state":"running"})");
+  const auto old = verify_run(scratch.path()).value();
+  EXPECT_TRUE(old.valid());
+  EXPECT_THAT(old.notes, ElementsAre(HasSubstr("no hash of itself")));
+
+  test::write_file(scratch.path() / "status.json", R"({"job":"pi","state":"running","run":"r"})");
+  EXPECT_THAT(verify_run(scratch.path()).value().problems,
+              ElementsAre(Problem{"status.json", "it does not end with its hash"}));
+}
+
 TEST(RunVerification, ReportsABrokenRuleOfTheStatus) {
   FinishedRun run;
   run.status.shards_done = 9;
