@@ -66,7 +66,7 @@ class Whole(Directory):
         self.assertIn("done, exit status 0\n", text)
         self.assertIn("next           regroup results run\n", text)
         report = self.verify()
-        self.assertEqual((report["files"], report["datasets"]), (2, 3))
+        self.assertEqual((report["files"], report["datasets"], report["notes"]), (2, 3, []))
         self.assertEqual(report["bytes"], sum(
             (self.folder / "run" / name).stat().st_size for name in ("status.json", "result.h5")))
         self.assertEqual(self.listing(), before)
@@ -90,13 +90,16 @@ class Whole(Directory):
         self.assertEqual(len(report["notes"]), 1)
 
     def test_a_run_that_survived_a_failure(self):
-        self.run_job("montecarlo", "--samples", 200_000, "--shard-samples", 1000, "--inject",
-                     "kill:rank=2,after-shards=5", ranks=3, dir="run")
-        found = self.inspect()
-        self.assertEqual(found["failures_survived"], 1)
-        self.assertEqual(found["recoveries"][0]["lost"], [2])
-        self.assertIn("without rank 2", self.inspect_text())
-        self.verify()
+        job = ("montecarlo", "--samples", 200_000, "--shard-samples", 1000)
+        for rank in (2, 0):  # the latter coordinates
+            with self.subTest(rank=rank):
+                directory = f"without-{rank}"
+                self.run_job(*job, "--inject", f"kill:rank={rank},after-shards=5", ranks=3, dir=directory)
+                found = self.inspect(directory)
+                self.assertEqual(found["failures_survived"], 1)
+                self.assertEqual(found["recoveries"][0]["lost"], [rank])
+                self.assertIn(f"without rank {rank}", self.inspect_text(directory))
+                self.assertEqual(self.verify(directory=directory)["notes"], [])
 
     def test_a_status_of_an_older_regroup(self):
         self.run_job("montecarlo", "--samples", 1000, dir="run")
