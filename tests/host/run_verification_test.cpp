@@ -296,7 +296,7 @@ INSTANTIATE_TEST_SUITE_P(
                      s.message = "11 shards were given up";
                      s.quarantined = 11;
                    },
-                   "given up than done"},
+                   "given up than there are"},
         BrokenRule{"members",
                    [](RunStatus& s) {
                      s.members = {1, 0};
