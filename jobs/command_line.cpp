@@ -9,10 +9,12 @@
 
 #include "jobs/command_parser.hpp"
 #include "jobs/help_text.hpp"
+#include "jobs/inspection_report.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/run_command.hpp"
 #include "jobs/run_options.hpp"
 #include "jobs/terminal.hpp"
+#include "jobs/verification_report.hpp"
 #include "jobs/version.hpp"
 #include "runtime/host/binding_report.hpp"
 #include "runtime/host/device.hpp"
@@ -27,9 +29,16 @@
 namespace regroup {
 namespace {
 
+constexpr int kExitProblems = 1;  // of `verify`
+
 int fail(const std::string& message) {
   std::fprintf(stderr, "regroup: %s\n", message.c_str());
   return kExitBadInput;
+}
+
+int fail(const RunReadError& error) {
+  fail(error.message);
+  return error.kind == RunReadError::Kind::kBadInput ? kExitBadInput : kExitNotRecovered;
 }
 
 // Parses, or returns what main() is to return: help was shown, or the input is bad.
@@ -63,6 +72,67 @@ int results_command(const Invocation& invocation) {
   if (written) return kExitDone;
   fail(written.error());
   return kExitNotRecovered;
+}
+
+// Of the verbs that tell of a run directory, which have one input and one option.
+struct DirectoryOptions {
+  std::vector<std::string> directories;
+  std::string format = "text";
+
+  std::optional<int> parse_or_exit(const Invocation& invocation, const std::string& verb,
+                                   const std::string& summary, std::string_view statuses);
+  const std::string& directory() const { return directories.front(); }
+  bool json() const { return format == "json"; }
+};
+
+std::optional<int> DirectoryOptions::parse_or_exit(const Invocation& invocation,
+                                                   const std::string& verb,
+                                                   const std::string& summary,
+                                                   std::string_view statuses) {
+  OptionSet set;
+  set.inputs("DIR", directories, "the run directory").at_least(1).at_most(1);
+  set.add("format", format, "what is printed").one_of({"text", "json"});
+  const std::string command = invocation.program + " " + verb;
+  CommandParser parser(command, summary);
+  parser.add("Options", set);
+  parser.examples(fmt::format("{1}\n\nExamples:\n  {0} my-run\n  {0} my-run --format json\n",
+                              command, wrapped(statuses, terminal_columns(STDOUT_FILENO))));
+  return regroup::parse_or_exit(parser, invocation);
+}
+
+int inspect_command(const Invocation& invocation) {
+  DirectoryOptions options;
+  const auto status = options.parse_or_exit(
+      invocation, "inspect",
+      "Says what is in a run directory: what ran, on which ranks, which failures it survived, its "
+      "checkpoints and its result. Reads no data.",
+      "Exit status: 0 told; 2 bad input, such as no run directory; 3 it could not be read.");
+  if (status) return *status;
+  const auto inspection = inspect_run(options.directory());
+  if (!inspection) return fail(inspection.error());
+  const std::string text = options.json() ? inspection_json(*inspection, invocation.program)
+                                          : inspection_text(*inspection, invocation.program,
+                                                            terminal_columns(STDOUT_FILENO));
+  std::fputs(text.c_str(), stdout);
+  return kExitDone;
+}
+
+int verify_command(const Invocation& invocation) {
+  DirectoryOptions options;
+  const auto status = options.parse_or_exit(
+      invocation, "verify",
+      "Reads every byte of the checkpoints and the result in a run directory, and holds them "
+      "against their hashes and the status.",
+      "Exit status: 0 all is right; 1 something is wrong; 2 bad input, such as no run directory; 3 "
+      "it could not be read.");
+  if (status) return *status;
+  const auto verification = verify_run(options.directory());
+  if (!verification) return fail(verification.error());
+  const std::string text = options.json()
+                               ? verification_json(*verification)
+                               : verification_text(*verification, terminal_columns(STDOUT_FILENO));
+  std::fputs(text.c_str(), stdout);
+  return verification->valid() ? kExitDone : kExitProblems;
 }
 
 int jobs_command(const Invocation& invocation) {
@@ -166,6 +236,8 @@ constexpr Verb kVerbs[] = {
     {"run", "run JOB [inputs] [-n N]", "run a job", run_command},
     {"resume", "resume DIR [-n N]", "go on from a run's newest checkpoint", resume_command},
     {"results", "results DIR", "a run's result as text", results_command},
+    {"inspect", "inspect DIR", "what ran, its checkpoints, failures survived", inspect_command},
+    {"verify", "verify DIR", "hold every byte of a run's files against its hash", verify_command},
     {"jobs", "jobs [JOB]", "list jobs, or one job's options", jobs_command},
     {"topology", "topology [-n N]", "which cores and GPU each rank would get", topology_command},
     {"doctor", "doctor", "what this machine can do, and what is missing", doctor_command},

@@ -240,6 +240,7 @@ class RankRun {
   double earlier_seconds_ = 0;  // of the launches before this one
   std::mutex look_mutex_;       // of the above: whoever looks
   RunSummary summary_;
+  std::optional<FileDigest> result_;
 };
 
 // Before MPI and threads are started.
@@ -484,6 +485,7 @@ std::expected<void, std::string> RankRun::write_result() {
   if (auto reported = report.finish(); !reported) return reported;
   if (superseded()) return std::unexpected("other ranks have gone on without this coordinator");
   if (auto finished = file->finish(); !finished) return finished;
+  result_ = file->digest();
   summary_.values = report.values();
   summary_.columns = report.column_list();
   summary_.first_rows = report.preview();
@@ -563,6 +565,7 @@ void RankRun::print_stamps(HostLoop& loop) const {
 
 RunStatus RankRun::status(RunState state) const {
   RunStatus status{.job = std::string(request_.program->name()), .run = run_, .state = state};
+  status.seed = request_.options.seed;
   status.epoch = view_.epoch.value;
   for (const RankId rank : view_.members) status.members.push_back(rank.value);
   status.failures_survived = failures_;
@@ -597,6 +600,7 @@ void RankRun::conclude(const Outcome& outcome) {
                                         : RunState::kFailed);
   last.exit = outcome.exit_status;
   last.message = outcome.message;
+  last.result = result_;
   // As the user has it, also on a rank that has taken over.
   const std::string& chosen = request_.options.dir;
   summary_.dir = chosen.empty() ? directory_->path().string() : chosen;

@@ -8,6 +8,7 @@
 
 #include "jobs/run_command.hpp"
 #include "jobs/terminal.hpp"
+#include "jobs/text_fields.hpp"
 
 namespace regroup {
 namespace {
@@ -76,10 +77,6 @@ std::string rows_text(const RunSummary& summary) {
     text += fmt::format("{:>{}}  and {} more\n", "...", kNumberColumns, more);
   }
   return text;
-}
-
-std::string counted(std::uint64_t count, const char* what) {
-  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
 }  // namespace

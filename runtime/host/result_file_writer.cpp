@@ -226,6 +226,7 @@ struct ResultFileWriter::State {
   std::vector<ColumnWriter> columns;
   std::uint64_t rows = 0;
   std::optional<std::string> error;
+  FileDigest digest;
   bool published = false;
 };
 
@@ -335,6 +336,9 @@ Outcome ResultFileWriter::State::verify_and_publish() {
     if (const auto read_back = reader->verify(); !read_back)
       return fail_writing("a file that reads back", read_back.error());
   }
+  auto read = digest_of_file(temporary_path, file_system);
+  if (!read) return fail_writing("a file that reads back", read.error());
+  digest = std::move(*read);
   if (file_system.rename(temporary_path.c_str(), final_path.c_str()) != 0)
     return fail_writing("the file's name", errno_text(errno));
   published = true;
@@ -413,6 +417,11 @@ Outcome ResultFileWriter::finish() {
   if (auto done = state_->write_names(); !done) return done;
   if (auto done = state_->close_and_sync(); !done) return done;
   return state_->verify_and_publish();
+}
+
+const FileDigest& ResultFileWriter::digest() const {
+  REGROUP_CHECK(state_->published, "a finished file has a digest");
+  return state_->digest;
 }
 
 }  // namespace regroup

@@ -16,6 +16,7 @@
 #include <variant>
 #include <vector>
 
+#include "runtime/host/file_digest.hpp"
 #include "runtime/host/file_system.hpp"
 #include "runtime/host/result_file.hpp"
 
@@ -60,6 +61,8 @@ class ResultFileWriter {
   // Completes, syncs, verifies and publishes the file. Only success means that the result is on
   // disk.
   std::expected<void, std::string> finish();
+  // Of the finished file.
+  const FileDigest& digest() const;
 
  private:
   struct State;

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cmath>
 #include <limits>
+#include <span>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "runtime/host/checkpoint_manifest.hpp"
+#include "runtime/host/content_hash.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -26,11 +28,14 @@ using nlohmann::json;
 using Kind = RunDirectoryError::Kind;
 using Refusal = std::optional<RunDirectoryError>;
 
-constexpr std::string_view kStatusName = "status.json";
 constexpr std::string_view kLockName = "lock";
 // What DIR/lock says, so that a directory is known as ours before it has a status.
 constexpr std::string_view kLockText = "This directory belongs to a regroup run.\n";
-constexpr std::size_t kStatusBytesMax = std::size_t{16} << 20;
+// The end of a status: the object's, as it is dumped, makes way for its hash.
+constexpr std::string_view kObjectEnd = "\n}";
+constexpr std::string_view kBeforeHash = ",\n  \"xxh3_128\": \"";
+constexpr std::string_view kAfterHash = "\"\n}\n";
+constexpr std::size_t kHashDigits = 32;
 constexpr int kNameAttemptsMax = 10'000;
 // A check() elsewhere holds the lock for an instant, and a killed predecessor until its memory is
 // torn down: a claim tries this often, this far apart, before it says that the directory is in use.
@@ -113,7 +118,7 @@ Refusal refusal_of_missing(const std::filesystem::path& path) {
 // What its contents say against running here. Reads only.
 Refusal refusal_of_contents(const std::filesystem::path& path) {
   struct stat status {};
-  if (::lstat((path / kStatusName).c_str(), &status) == 0) {
+  if (::lstat((path / kStatusFileName).c_str(), &status) == 0) {
     const auto run = read_status(path);
     if (!run)
       return error_of(Kind::kUnusable,
@@ -251,6 +256,12 @@ std::string run_in(const std::filesystem::path& path) {
   return status ? status->run : "";
 }
 
+std::string hash_of(std::string_view text) {
+  ContentHasher hasher;
+  hasher.update(std::as_bytes(std::span(text)));
+  return hasher.hex();
+}
+
 template <class T>
 void take(const json& object, const char* name, T& out, std::string& problem) {
   const auto member = object.find(name);
@@ -374,6 +385,17 @@ nlohmann::ordered_json to_json(const CheckpointingStatus& status) {
           {"failure_interval_seconds", status.failure_interval_seconds}};
 }
 
+void take_result(const json& object, std::optional<FileDigest>& out, std::string& problem) {
+  const auto result = object.find("result");
+  if (result == object.end() || result->is_null() || !problem.empty()) return;
+  FileDigest& digest = out.emplace();
+  if (!result->is_object()) problem = "member 'result' is not an object";
+  if (!problem.empty()) return;
+  take(*result, "bytes", digest.bytes, problem);
+  take(*result, "xxh3_128", digest.hash, problem);
+  if (problem.empty() && !is_hash(digest.hash)) problem = "member 'xxh3_128' is not a hash";
+}
+
 }  // namespace
 
 std::string_view run_state_name(RunState state) {
@@ -400,6 +422,8 @@ std::string to_json(const RunStatus& status) {
   nlohmann::ordered_json object;
   object["job"] = status.job;
   object["run"] = status.run;
+  object["seed"] = nullptr;
+  if (status.seed) object["seed"] = *status.seed;
   object["state"] = run_state_name(status.state);
   object["exit"] = nullptr;
   if (status.exit) object["exit"] = *status.exit;
@@ -414,13 +438,28 @@ std::string to_json(const RunStatus& status) {
   object["checkpointing"] = nullptr;
   if (status.checkpointing) object["checkpointing"] = to_json(*status.checkpointing);
   object["seconds"] = status.seconds;
+  object["result"] = nullptr;
+  if (status.result)
+    object["result"] = {{"bytes", status.result->bytes}, {"xxh3_128", status.result->hash}};
   object["message"] = status.message;
   object["regroup_version"] = status.regroup_version;
   object["started_utc"] = status.started_utc;
   object["updated_utc"] = status.updated_utc;
   object["pid"] = status.pid;
   object["host"] = status.host;
-  return object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  std::string text = object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  text.resize(text.size() - kObjectEnd.size());
+  text += kBeforeHash;
+  return text + hash_of(text) + std::string(kAfterHash);
+}
+
+std::optional<bool> status_hash_holds(std::string_view text) {
+  const std::size_t end_bytes = kHashDigits + kAfterHash.size();
+  if (text.size() < end_bytes) return std::nullopt;
+  const auto before = text.substr(0, text.size() - end_bytes);
+  const auto end = text.substr(before.size());
+  if (!before.ends_with(kBeforeHash) || !end.ends_with(kAfterHash)) return std::nullopt;
+  return end.substr(0, kHashDigits) == hash_of(before);
 }
 
 std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
@@ -433,6 +472,8 @@ std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
   std::string problem;
   take(object, "job", status.job, problem);
   take_run(object, status.run, problem);
+  if (const auto seed = object.find("seed"); seed != object.end() && !seed->is_null())
+    take(object, "seed", status.seed.emplace(), problem);
   take_state(object, status.state, problem);
   if (const auto exit = object.find("exit"); exit != object.end() && !exit->is_null())
     take(object, "exit", status.exit.emplace(), problem);
@@ -445,6 +486,7 @@ std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
   take_recoveries(object, status.recoveries, problem);
   take_checkpointing(object, status.checkpointing, problem);
   take(object, "seconds", status.seconds, problem);
+  take_result(object, status.result, problem);
   take(object, "message", status.message, problem);
   take(object, "regroup_version", status.regroup_version, problem);
   take(object, "started_utc", status.started_utc, problem);
@@ -492,15 +534,24 @@ std::expected<void, RunDirectoryError> RunDirectory::check(const std::filesystem
   return {};
 }
 
+std::optional<bool> RunDirectory::is_held(const std::filesystem::path& path) {
+  FileSystem& file_system = FileSystem::real();
+  const FileDescriptor lock(file_system, file_system.open((path / kLockName).c_str(),
+                                                          O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
+  if (!lock.is_open()) return errno == ENOENT ? std::optional(false) : std::nullopt;
+  if (::flock(lock.get(), LOCK_SH | LOCK_NB) == 0) return false;
+  return errno == EWOULDBLOCK ? std::optional(true) : std::nullopt;
+}
+
 std::expected<void, std::string> RunDirectory::write_status(const RunStatus& status) {
   if (!lock_.is_open()) {
     if (auto lock = lock_directory(*file_system_, path_, false)) lock_ = std::move(*lock);
   }
-  return replace_file(*file_system_, path_ / kStatusName, to_json(status));
+  return replace_file(*file_system_, path_ / kStatusFileName, to_json(status));
 }
 
 std::expected<RunStatus, std::string> read_status(const std::filesystem::path& directory) {
-  const auto path = directory / kStatusName;
+  const auto path = directory / kStatusFileName;
   const auto text = read_small_file(path, kStatusBytesMax);
   if (!text) return std::unexpected(text.error());
   auto status = parse_run_status(*text);

@@ -5,6 +5,7 @@
 // piece.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <ctime>
 #include <expected>
@@ -16,9 +17,13 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "runtime/host/file_digest.hpp"
 #include "runtime/host/file_system.hpp"
 
 namespace regroup {
+
+inline constexpr std::string_view kStatusFileName = "status.json";
+inline constexpr std::size_t kStatusBytesMax = std::size_t{16} << 20;
 
 enum class RunState : std::uint8_t { kStarting, kRunning, kDone, kFailed, kInterrupted };
 std::string_view run_state_name(RunState state);
@@ -61,6 +66,7 @@ struct CheckpointingStatus {
 struct RunStatus {
   std::string job;
   std::string run;  // RunDirectory::run(); "" in one that an older Regroup wrote
+  std::optional<std::uint64_t> seed;
   RunState state = RunState::kStarting;
   std::optional<int> exit;  // the exit status, once the run has ended; null before
   std::uint64_t epoch = 0;
@@ -73,7 +79,8 @@ struct RunStatus {
   std::optional<CheckpointingStatus> checkpointing;
   double seconds =
       0;  // of work so far, over all launches; a number that is not finite reads back as 0
-  std::string message;  // for people: why it failed, or where to go on
+  std::optional<FileDigest> result;  // of result.h5, once it is written
+  std::string message;               // for people: why it failed, or where to go on
   std::string regroup_version;
   std::string started_utc;  // as utc_text() gives it
   std::string updated_utc;
@@ -84,8 +91,12 @@ struct RunStatus {
 };
 
 nlohmann::ordered_json to_json(const RecoveryStatus& recovery);
-// One JSON object over several lines. Bytes of texts that are not UTF-8 become U+FFFD.
+// One JSON object over several lines. Bytes of texts that are not UTF-8 become U+FFFD. Its last
+// member, "xxh3_128", is the hash of all that stands before the hash's digits.
 std::string to_json(const RunStatus& status);
+// Whether that hash is right; nothing: there is none, as in a status of an older Regroup. Who runs
+// in a directory does not ask: a status with a flipped bit is better than none.
+std::optional<bool> status_hash_holds(std::string_view json);
 // `job` and `state` must be there; other members default when missing. Unknown ones are ignored.
 std::expected<RunStatus, std::string> parse_run_status(std::string_view json);
 
@@ -119,6 +130,10 @@ class RunDirectory {
 
   // The refusals of claim(), now, without creating, writing or holding anything.
   static std::expected<void, RunDirectoryError> check(const std::filesystem::path& path);
+
+  // Whether a live run holds the directory. Nothing: that cannot be told, for want of permission or
+  // of locks.
+  static std::optional<bool> is_held(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
   // Tells the runs of all directories apart: 32 hexadecimal digits, made at the first claim of a

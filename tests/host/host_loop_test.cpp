@@ -365,6 +365,47 @@ TEST(HostLoop, ASignalHandlerMayStopIt) {
   EXPECT_EQ(outcome.message, std::string(kStoppedBySignal) + std::to_string(SIGUSR2));
 }
 
+// While it computes, and on another thread.
+TEST(HostLoop, TheDiskIsUsedBesideTheLoop) {
+  MemoryNetwork network(1);
+  const auto loop_thread = std::this_thread::get_id();
+  std::promise<void> used;
+  HostHooks hooks;
+  hooks.use_disk = [&](DiskRequest& request) {
+    EXPECT_NE(std::this_thread::get_id(), loop_thread);
+    DiskAnswer answer{.task = request.task, .checkpoint = request.checkpoint};
+    answer.part = std::to_string(request.pieces.at(0).bytes.size());
+    used.set_value();
+    return answer;
+  };
+  Rank rank(network, kFirst, {.on_work_wanted = one_order()}, std::move(hooks));
+  rank.script.on_start = [](Context& context) {
+    DiskRequest request{.task = DiskTask::kWritePart, .checkpoint = CheckpointNumber{5}};
+    request.pieces.push_back({"state", 0, Buffer(std::as_bytes(std::span("bytes", 5)))});
+    context.ask_disk(std::move(request));
+  };
+  rank.script.execute = [&](WorkOrder&) { wait_for(used.get_future()); };
+  rank.script.on_disk = [](Context& context, DiskAnswer& answer) {
+    EXPECT_EQ(answer.task, DiskTask::kWritePart);
+    context.finish({static_cast<int>(answer.checkpoint.value), answer.part + answer.error});
+  };
+
+  const Outcome outcome = rank.loop.run();
+
+  EXPECT_EQ(outcome.exit_status, 5);
+  EXPECT_EQ(outcome.message, "5");
+}
+
+TEST(HostLoop, WithoutADiskEveryRequestFails) {
+  MemoryNetwork network(1);
+  Rank rank(network, kFirst,
+            {.on_start = [](Context& context) { context.ask_disk({.task = DiskTask::kNumber}); }});
+  rank.script.on_disk = [](Context& context, DiskAnswer& answer) {
+    context.finish({1, answer.error});
+  };
+  EXPECT_EQ(rank.loop.run().message, "there is no disk");
+}
+
 TEST(HostLoop, TakesNoOrderWhileTooMuchWaitsToBeSent) {
   constexpr std::uint64_t kPolls = 200;
   MemoryNetwork network(1);

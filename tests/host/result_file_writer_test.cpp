@@ -62,6 +62,16 @@ TEST(ResultFile, GivesBackAttributesAndScalarsWithTheirTypes) {
   EXPECT_TRUE(reader.verify());
 }
 
+TEST(ResultFile, HasTheDigestOfItsBytes) {
+  const ScratchDirectory scratch;
+  auto writer = ResultFileWriter::create(scratch.path()).value();
+  ASSERT_TRUE(writer.columns(test::kWordTable));
+  ASSERT_TRUE(WordRows(100).append_to(writer, 0, 100));
+  ASSERT_TRUE(writer.finish());
+
+  EXPECT_EQ(writer.digest(), digest_of_file(scratch.path() / "result.h5").value());
+}
+
 TEST(ResultFile, KeepsManyScalars) {
   const ScratchDirectory scratch;
   {

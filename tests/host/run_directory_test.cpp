@@ -30,6 +30,7 @@ RunStatus sample_status() {
   RunStatus status;
   status.job = "wordcount";
   status.run = "0123456789abcdef0123456789abcdef";
+  status.seed = UINT64_MAX;
   status.state = RunState::kInterrupted;
   status.exit = 75;
   status.epoch = std::uint64_t{1} << 60;
@@ -38,9 +39,19 @@ RunStatus sample_status() {
   status.shards_total = 10;
   status.quarantined = 1;
   status.failures_survived = 2;
+  status.checkpointing = {.newest = 4,
+                          .sealed = 3,
+                          .failed = 1,
+                          .error = "no space",
+                          .storage = "half-open",
+                          .bytes = 1 << 20,
+                          .cost_seconds = 0.5,
+                          .interval_seconds = 60,
+                          .failure_interval_seconds = 3600};
   status.recoveries = {{2, {1}, {}, std::string(kEvidenceDead), utc_text(7), 0.5, 1.25, 1.5},
                        {3, {2}, {1}, std::string(kEvidenceTold), utc_text(8), 1.5, 2.25, {}}};
   status.seconds = 1.5;
+  status.result = {1234, "00112233445566778899aabbccddeeff"};
   status.message = "sealed; go on with `regroup resume`";
   status.regroup_version = "0.1.0";
   status.started_utc = utc_text(0);
@@ -123,6 +134,17 @@ TEST(RunDirectory, IsHeldAsLongAsTheObjectLives) {
 
   EXPECT_TRUE(RunDirectory::check(path));
   EXPECT_TRUE(RunDirectory::claim(path));
+}
+
+TEST(RunDirectory, TellsWhetherItIsHeld) {
+  const ScratchDirectory scratch;
+  EXPECT_EQ(RunDirectory::is_held(scratch.path()), false) << "nobody ever claimed it";
+  {
+    const auto claimed = RunDirectory::claim(scratch.path()).value();
+    EXPECT_EQ(RunDirectory::is_held(scratch.path()), true);
+  }
+  EXPECT_EQ(RunDirectory::is_held(scratch.path()), false);
+  EXPECT_EQ(RunDirectory::is_held(scratch.path() / "lock"), std::nullopt) << "no directory";
 }
 
 TEST(RunDirectory, IsFreeAgainWhenItsProcessIsKilled) {
@@ -368,6 +390,19 @@ TEST(RunStatus, ComesBackFromItsJson) {
   EXPECT_EQ(parse_run_status(to_json(running)).value(), running);
 }
 
+TEST(RunStatus, EndsWithItsHash) {
+  const std::string text = to_json(sample_status());
+  EXPECT_EQ(status_hash_holds(text), true);
+  for (std::size_t at = 0; at < text.size(); ++at)
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string flipped = text;
+      flipped[at] = static_cast<char>(flipped[at] ^ (1 << bit));
+      ASSERT_NE(status_hash_holds(flipped), true) << "byte " << at << ", bit " << bit;
+    }
+  EXPECT_EQ(status_hash_holds(""), std::nullopt);
+  EXPECT_EQ(status_hash_holds("{\"job\":\"pi\",\"state\":\"done\"}\n"), std::nullopt);
+}
+
 TEST(RunStatus, TakesTextsThatAreNotUtf8AndTimesThatAreNoNumbers) {
   RunStatus status = sample_status();
   status.message = "bad \xff byte";
@@ -422,9 +457,15 @@ INSTANTIATE_TEST_SUITE_P(
         BadStatus{R"({"job":"pi","state":"done","members":3})", "'members'"},
         BadStatus{R"({"job":"pi","state":"done","members":[1,4294967296]})", "'members'"},
         BadStatus{R"({"job":"pi","state":"done","recoveries":3})", "'recoveries'"},
+        BadStatus{R"({"job":"pi","state":"done","checkpointing":3})", "'checkpointing'"},
+        BadStatus{R"({"job":"pi","state":"done","checkpointing":{"newest":-1}})", "'newest'"},
         BadStatus{R"({"job":"pi","state":"done","recoveries":[3]})", "'recoveries'"},
         BadStatus{R"({"job":"pi","state":"done","recoveries":[{"lost":[-1]}]})", "'lost'"},
         BadStatus{R"({"job":"pi","state":"done","seconds":"1"})", "'seconds'"},
+        BadStatus{R"({"job":"pi","state":"done","seed":-1})", "'seed'"},
+        BadStatus{R"({"job":"pi","state":"done","result":3})", "'result'"},
+        BadStatus{R"({"job":"pi","state":"done","result":{"bytes":-1}})", "'bytes'"},
+        BadStatus{R"({"job":"pi","state":"done","result":{"bytes":1}})", "'xxh3_128'"},
         BadStatus{R"({"job":"pi","state":"done","message":null})", "'message'"}));
 
 TEST(RunStatusFile, KeepsTheOldOneWhenTheDiskFails) {

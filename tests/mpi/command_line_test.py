@@ -12,7 +12,7 @@ import termios
 
 import cli
 
-VERBS = ("run", "results", "jobs", "topology", "doctor")
+VERBS = ("run", "results", "inspect", "verify", "jobs", "topology", "doctor")
 JOB_KEYS = {"job", "dir", "shards", "seconds", "ranks", "epoch", "failures_survived", "exit", "result"}
 TRIVIAL = ("montecarlo", "--samples", 1000)
 
