@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
-#include <csignal>
 #include <mutex>
 #include <optional>
 #include <system_error>
@@ -20,6 +19,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "runtime/host/signals_blocked.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -41,22 +41,6 @@ FileDescriptor checked(int fd, const char* what) {
   if (fd < 0) throw std::system_error(errno, std::generic_category(), what);
   return {FileSystem::real(), fd};
 }
-
-// Threads that are started while this lives are never chosen to handle a signal.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 DetectorOptions detector_options(const FailureDetectorOptions& options, std::size_t ranks) {
   return {.self = options.self,
