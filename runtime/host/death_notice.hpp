@@ -89,9 +89,9 @@ class NoticeBoard {
 // where the kernel ends the whole process: by a fatal signal, an exit, or an exec, after which
 // nothing of the program is left either. All threads are marked for their end before the first of
 // them is gone. One that runs on another core may go on for microseconds, and one inside a system
-// call until that returns; what it sends by then is of an epoch that others revoke, and
-// what it seals needs a fencing token, as with a rank of another node that dies. A forked child
-// holds nothing: its end is not the process's.
+// call until that returns, as in a process of another node that dies: what it sends is of an epoch
+// that others revoke, a fencing token that it creates is the decision for all, and a file that it
+// renames is whole. A forked child holds nothing: its end is not the process's.
 class DeathNotices {
  public:
   // On the thread; must be quick.
