@@ -389,7 +389,7 @@ void RankRun::watch_peers(HostLoop& loop) {
                              .look_period = CallWatch::look_period(wedge_timeout),
                              .look = wedge_look(loop)},
       std::move(heartbeats_->socket), heartbeats_->peers,
-      [&loop](PeerEvidence evidence) { loop.learn(evidence); });
+      [&loop](PeerEvidence evidence) { loop.learn(evidence); }, std::move(heartbeats_->notices));
 }
 
 // Ends this rank if it is stuck inside MPI, where it hears nobody and keeps what the others wait

@@ -65,6 +65,7 @@ struct DoctorFacts {
   Slurm slurm;
   std::expected<FileSystem, std::string> current_directory;
   std::expected<FileSystem, std::string> shared_memory;
+  std::string notices_problem;  // problem_with_death_notices(); empty: none
   OpenFiles open_files;
 };
 

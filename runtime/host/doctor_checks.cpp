@@ -306,6 +306,14 @@ Finding check_shared_memory(const DoctorFacts& facts) {
   return ok(found);
 }
 
+Finding check_death_notices(const DoctorFacts& facts) {
+  if (facts.notices_problem.empty()) return ok("ranks of a node learn of a death when it begins");
+  return warning(
+      fmt::format("none ({})", facts.notices_problem),
+      "ranks of a node learn of a death once all of the process is gone, which takes longer where "
+      "all cores are busy; Linux 5.16 and newer give notices, unless a container forbids the call");
+}
+
 Finding check_open_files(const DoctorFacts& facts) {
   const std::string found =
       fmt::format("{} (may be raised to {})", facts.open_files.soft, facts.open_files.hard);
@@ -339,6 +347,7 @@ constexpr std::array kChecks = {
     Check{"Slurm", Need::kOptional, check_slurm},
     Check{"current directory", Need::kRequired, check_directory},
     Check{"shared memory", Need::kRequired, check_shared_memory},
+    Check{"death notices", Need::kOptional, check_death_notices},
     Check{"open files", Need::kOptional, check_open_files},
 };
 

@@ -14,6 +14,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "runtime/host/death_notice.hpp"
 #include "runtime/host/doctor.hpp"
 #include "runtime/host/hwloc_wrapper.hpp"
 #include "runtime/host/subprocess.hpp"
@@ -130,6 +131,7 @@ DoctorFacts look_around(const LibraryDescriptions& libraries, RecoveryChoice rec
                      .slurm = find_slurm(),
                      .current_directory = file_system_of(current_directory()),
                      .shared_memory = file_system_of("/dev/shm"),
+                     .notices_problem = problem_with_death_notices().value_or(""),
                      .open_files = open_file_limits()};
 }
 

@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
-#include <csignal>
 #include <mutex>
 #include <optional>
 #include <system_error>
@@ -20,6 +19,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "runtime/host/signals_blocked.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -41,22 +41,6 @@ FileDescriptor checked(int fd, const char* what) {
   if (fd < 0) throw std::system_error(errno, std::generic_category(), what);
   return {FileSystem::real(), fd};
 }
-
-// Threads that are started while this lives are never chosen to handle a signal.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 DetectorOptions detector_options(const FailureDetectorOptions& options, std::size_t ranks) {
   return {.self = options.self,
@@ -112,7 +96,8 @@ std::optional<std::string> problem_with(const FailureDetectorOptions& options) {
 class FailureDetector::Implementation {
  public:
   Implementation(const FailureDetectorOptions& options, HeartbeatSocket socket,
-                 const std::vector<PeerAddress>& peers, EvidenceHandler on_evidence)
+                 const std::vector<PeerAddress>& peers, EvidenceHandler on_evidence,
+                 std::expected<NoticeBoard, std::string> notices)
       : detector_(detector_options(options, peers.size())),
         ranks_(peers.size()),
         on_evidence_(std::move(on_evidence)),
@@ -129,7 +114,7 @@ class FailureDetector::Implementation {
     wait_on(socket_.fd(), kSocketTag);
     wait_on(timer_.get(), kTimerTag);
     wait_on(mail_signal_.get(), kMailTag);
-    watch_processes(options, peers);
+    watch_node(options, peers, std::move(notices));
     const SignalsBlocked blocked;
     thread_ = std::thread([this, on_thread = options.on_thread] {
       if (on_thread) on_thread();
@@ -151,6 +136,7 @@ class FailureDetector::Implementation {
   }
 
   void leave() {
+    if (notices_) notices_->withdraw();
     post([](Mail& mail) { mail.leave = true; });
     std::unique_lock lock(mutex_);
     left_changed_.wait_for(lock, std::chrono::nanoseconds(leave_timeout_) + kLeaveMargin,
@@ -191,19 +177,43 @@ class FailureDetector::Implementation {
     }
   }
 
-  void watch_processes(const FailureDetectorOptions& options,
-                       const std::vector<PeerAddress>& peers) {
-    const HostIdentity& here = peers[options.self.value].host;
-    for (std::uint32_t rank = 0; rank < peers.size(); ++rank) {
-      if (RankId{rank} == options.self || peers[rank].host != here) continue;
+  void watch_node(const FailureDetectorOptions& options, const std::vector<PeerAddress>& peers,
+                  std::expected<NoticeBoard, std::string> notices) {
+    std::vector<HostIdentity> hosts;
+    for (const PeerAddress& peer : peers) hosts.push_back(peer.host);
+    const std::vector<std::uint32_t> ranks = on_host_of(hosts, options.self.value);
+    watch_notices(options, ranks, std::move(notices));
+    watch_processes(options, peers, ranks);
+  }
+
+  void watch_notices(const FailureDetectorOptions& options, const std::vector<std::uint32_t>& ranks,
+                     std::expected<NoticeBoard, std::string> notices) {
+    if (!notices) {
+      limitation_ = fmt::format(
+          "no death notices ({}), so deaths on this node are noticed only once all of the "
+          "process is gone",
+          notices.error());
+    } else if (notices->processes() > 1) {
+      REGROUP_CHECK(notices->processes() == ranks.size(), "the ranks of a host share a board");
+      const auto self = std::ranges::find(ranks, options.self.value) - ranks.begin();
+      notices_.emplace(
+          std::move(*notices), static_cast<std::uint32_t>(self),
+          [this, ranks](std::uint32_t process) { confirm(RankId{ranks[process]}); },
+          options.on_thread);
+    }
+  }
+
+  void watch_processes(const FailureDetectorOptions& options, const std::vector<PeerAddress>& peers,
+                       const std::vector<std::uint32_t>& ranks) {
+    for (const std::uint32_t rank : ranks) {
+      if (RankId{rank} == options.self) continue;
       ProcessWatch watch = watch_process(peers[rank], options);
       if (watch.dead) {
-        mail_.confirmed.emplace_back(rank);
+        confirm(RankId{rank});
       } else if (watch.error != 0) {
         limitation_ = fmt::format(
-            "cannot watch processes (pidfd_open: {}), so deaths on this node are noticed by "
-            "silence only",
-            errno_text(watch.error));
+            "cannot watch processes (pidfd_open: {}), so deaths on this node are noticed {}",
+            errno_text(watch.error), notices_ ? "by death notices only" : "by silence only");
       } else {
         pidfds_[rank] = std::move(watch.pidfd);
         wait_on(pidfds_[rank].get(), rank);
@@ -335,13 +345,15 @@ class FailureDetector::Implementation {
   bool left_ = false;
   std::condition_variable left_changed_;
 
-  std::thread thread_;  // last: it uses the others
+  std::optional<DeathNotices> notices_;  // has a thread that posts
+  std::thread thread_;                   // last: it uses the others
 };
 
 FailureDetector::FailureDetector(const FailureDetectorOptions& options, HeartbeatSocket socket,
-                                 const std::vector<PeerAddress>& peers, EvidenceHandler on_evidence)
-    : implementation_(std::make_unique<Implementation>(options, std::move(socket), peers,
-                                                       std::move(on_evidence))) {}
+                                 const std::vector<PeerAddress>& peers, EvidenceHandler on_evidence,
+                                 std::expected<NoticeBoard, std::string> notices)
+    : implementation_(std::make_unique<Implementation>(
+          options, std::move(socket), peers, std::move(on_evidence), std::move(notices))) {}
 FailureDetector::~FailureDetector() = default;
 void FailureDetector::set_members(std::vector<RankId> members) {
   implementation_->set_members(std::move(members));

@@ -1,17 +1,20 @@
 // Watches over the other ranks on a thread of its own: heartbeats over UDP (see
-// runtime/protocol/detector.hpp) suspect whoever is silent, and the kernel, through a pidfd for
-// each rank of the same node, confirms at once that a process is gone. It never touches MPI, and
-// MPI never delays it. One a rank, owned by whoever runs the rank. Its methods may be called from
-// any thread, but leave() and the destructor not from within the evidence handler.
+// runtime/protocol/detector.hpp) suspect whoever is silent, and the kernel confirms that a process
+// of the same node is gone: by a death notice as soon as it ends (death_notice.hpp), and through a
+// pidfd for each rank at the latest once it has. It never touches MPI, and MPI never delays it. One
+// a rank, owned by whoever runs the rank. Its methods may be called from any thread, but leave()
+// and the destructor not from within the evidence handler.
 #pragma once
 
 #include <cstdint>
+#include <expected>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "runtime/host/death_notice.hpp"
 #include "runtime/host/heartbeat_socket.hpp"
 #include "runtime/host/host_identity.hpp"
 #include "runtime/protocol/evidence.hpp"
@@ -39,7 +42,7 @@ struct FailureDetectorOptions {
   Nanoseconds suspect_after = 0;  // of silence; 0: five periods
   RunSecret secret{};
   std::function<int(std::int32_t pid)> pidfd = open_pidfd;
-  std::function<void()> on_thread;  // on the detector's thread, first of all; optional
+  std::function<void()> on_thread;  // on each of the detector's threads, first of all; optional
   // Something of this rank's own that the detector's thread looks at about every look_period, never
   // sooner after the last look, until the detector is destroyed; 0: nothing. Must be quick, too.
   Nanoseconds look_period = 0;
@@ -60,10 +63,12 @@ class FailureDetector {
   using EvidenceHandler = std::function<void(PeerEvidence)>;
 
   // Starts at once, with every rank a member. `peers` by rank, this one included; `socket` is the
-  // one that this rank's address told of. The options have no problem, see above. Throws
-  // std::system_error if the system has no thread, timer or descriptor to give.
+  // one that this rank's address told of. `notices`: what the ranks of this host share, numbered
+  // in rank order, or why they share nothing; empty: without. The options have no problem, see
+  // above. Throws std::system_error if the system has no thread, timer or descriptor to give.
   FailureDetector(const FailureDetectorOptions& options, HeartbeatSocket socket,
-                  const std::vector<PeerAddress>& peers, EvidenceHandler on_evidence);
+                  const std::vector<PeerAddress>& peers, EvidenceHandler on_evidence,
+                  std::expected<NoticeBoard, std::string> notices = {});
   // Falls silent without a word, unless leave() was called.
   ~FailureDetector();
   FailureDetector(const FailureDetector&) = delete;
@@ -79,7 +84,8 @@ class FailureDetector {
   void leave();
 
   FailureDetectorStatistics statistics() const;
-  // Why deaths on this node are noticed by silence only, on one line; empty: the kernel tells.
+  // Why deaths on this node are noticed late, or by silence only, on one line; empty: the kernel
+  // tells at once.
   const std::string& limitation() const;
 
  private:

@@ -59,10 +59,12 @@ RankNetworks decode_networks(std::span<const std::byte> bytes) {
   return rank;
 }
 
-// Where a rank's socket is, or why it has none.
+// Where a rank's socket is, or why it has none, and the memory that it has made for its host's
+// death notices, if it has.
 struct Opening {
   PeerAddress address;
   std::string error;
+  NoticeBoard::Place notices;
 };
 
 Buffer encode(const Opening& opening) {
@@ -74,6 +76,8 @@ Buffer encode(const Opening& opening) {
   writer.put(opening.address.udp.ip);
   writer.put(opening.address.udp.port);
   writer.put_string(opening.error);
+  writer.put(opening.notices.fd);
+  writer.put(opening.notices.inode);
   return bytes;
 }
 
@@ -86,46 +90,81 @@ Opening decode_opening(std::span<const std::byte> bytes) {
   opening.address.udp.ip = reader.get<std::uint32_t>();
   opening.address.udp.port = reader.get<std::uint16_t>();
   opening.error = reader.get_string();
+  opening.notices.fd = reader.get<std::int32_t>();
+  opening.notices.inode = reader.get<std::uint64_t>();
   REGROUP_CHECK(reader.complete(), "ranks of one installation write what each other reads");
   return opening;
 }
 
-}  // namespace
-
-std::expected<HeartbeatStart, std::string> start_heartbeats(MpiSession& session,
-                                                            std::string_view network) {
+std::vector<RankNetworks> gather_networks(MpiSession& session) {
+  const RankNetworks own{
+      .host = own_host(), .network_namespace = own_network_namespace(), .networks = own_networks()};
   std::vector<RankNetworks> ranks;
-  for (const auto& bytes : session.gather(encode({.host = own_host(),
-                           .network_namespace = own_network_namespace(),
-                           .networks = own_networks()})
-                                              .view())) {
+  for (const auto& bytes : session.gather(encode(own).view())) {
     ranks.push_back(decode_networks(bytes));
   }
+  return ranks;
+}
+
+std::vector<std::uint32_t> ranks_on_host_of(const std::vector<RankNetworks>& ranks,
+                                            std::uint32_t self) {
+  std::vector<HostIdentity> hosts;
+  for (const RankNetworks& rank : ranks) hosts.push_back(rank.host);
+  return on_host_of(hosts, self);
+}
+
+std::vector<Opening> gather_openings(MpiSession& session, const Opening& own) {
+  std::vector<Opening> openings;
+  for (const auto& bytes : session.gather(encode(own).view())) {
+    openings.push_back(decode_opening(bytes));
+  }
+  return openings;
+}
+
+std::expected<void, std::string> all_are_open(const std::vector<Opening>& openings) {
+  for (std::size_t rank = 0; rank < openings.size(); ++rank) {
+    const std::string& error = openings[rank].error;
+    if (!error.empty()) return std::unexpected(fmt::format("rank {}: {}", rank, error));
+  }
+  return {};
+}
+
+}  // namespace
+
+// The first rank of each host makes the memory for its death notices, and keeps it open.
+std::expected<HeartbeatStart, std::string> start_heartbeats(MpiSession& session,
+                                                            std::string_view network) {
+  const std::vector<RankNetworks> ranks = gather_networks(session);
   const auto ips = choose_heartbeat_ips(ranks, network);
   if (!ips) return std::unexpected(ips.error());
 
   auto socket = HeartbeatSocket::open((*ips)[session.rank()]);
+  const std::vector<std::uint32_t> here = ranks_on_host_of(ranks, session.rank());
+  const auto processes = static_cast<std::uint32_t>(here.size());
+  const bool first_here = here.front() == session.rank();
+  std::expected<NoticeBoard, std::string> notices;
+  if (first_here) notices = NoticeBoard::make(processes);
+
   Opening own;
   if (socket) {
     own.address = own_address(*socket);
   } else {
     own.error = socket.error();
   }
-  std::vector<PeerAddress> peers;
-  std::string error;
-  for (const auto& bytes : session.gather(encode(own).view())) {
-    Opening opening = decode_opening(bytes);
-    if (error.empty() && !opening.error.empty()) {
-      error = fmt::format("rank {}: {}", peers.size(), opening.error);
-    }
-    peers.push_back(std::move(opening.address));
+  if (notices) own.notices = notices->place();
+  const std::vector<Opening> openings = gather_openings(session, own);
+  if (auto open = all_are_open(openings); !open) return std::unexpected(open.error());
+  if (!first_here) {
+    const Opening& first = openings[here.front()];
+    notices = NoticeBoard::open(first.address.pid, first.notices, processes);
   }
-  if (!error.empty()) return std::unexpected(error);
 
+  std::vector<PeerAddress> peers;
+  for (const Opening& opening : openings) peers.push_back(opening.address);
   RunSecret secret{};
   if (session.rank() == 0) secret = make_run_secret();
   session.broadcast(secret);
-  return HeartbeatStart{std::move(*socket), std::move(peers), secret};
+  return HeartbeatStart{std::move(*socket), std::move(peers), secret, std::move(notices)};
 }
 
 }  // namespace regroup

@@ -34,6 +34,14 @@ HostIdentity own_host() {
   return host;
 }
 
+std::vector<std::uint32_t> on_host_of(const std::vector<HostIdentity>& hosts, std::size_t self) {
+  std::vector<std::uint32_t> numbers;
+  for (std::uint32_t number = 0; number < hosts.size(); ++number) {
+    if (hosts[number] == hosts[self]) numbers.push_back(number);
+  }
+  return numbers;
+}
+
 std::uint64_t own_network_namespace() {
   return inode("/proc/self/ns/net");
 }

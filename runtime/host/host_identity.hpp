@@ -2,8 +2,10 @@
 // ranks can compare: two ranks on one host may watch each other's process. Stateless; any thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace regroup {
 
@@ -17,6 +19,9 @@ struct HostIdentity {
   friend bool operator==(const HostIdentity&, const HostIdentity&) = default;
 };
 HostIdentity own_host();
+
+// The numbers of those that are on the same host as number `self`, that one included, ascending.
+std::vector<std::uint32_t> on_host_of(const std::vector<HostIdentity>& hosts, std::size_t self);
 
 // The inode of this process's network namespace, within which loopback reaches; 0: not known.
 std::uint64_t own_network_namespace();

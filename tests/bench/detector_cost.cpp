@@ -89,12 +89,18 @@ int main() {
   constexpr Nanoseconds kLong = 100 * kMillisecond;
   measure_kills("kill to the first that knows", {.ranks = kRanks}, 1);
   measure_kills("kill to the last of three that knows", {.ranks = kRanks}, 3);
+  measure_kills("  through pidfds alone", {.ranks = kRanks, .notices = ForkedRanks::Notices::kNone},
+                3);
   for (const Nanoseconds period : {kShort, kLong}) {
     std::printf("silent death, period %.0f ms, suspected after 2: bound %.1f ms\n",
                 milliseconds(period), milliseconds(period * 5 / 2) + 20);
-    measure_kills(
-        "  kill to the suspicion",
-        {.ranks = kRanks, .period = period, .suspect_after = 2 * period, .pidfd = no_pidfd}, 1);
+    measure_kills("  kill to the suspicion",
+                  {.ranks = kRanks,
+                   .period = period,
+                   .suspect_after = 2 * period,
+                   .pidfd = no_pidfd,
+                   .notices = ForkedRanks::Notices::kNone},
+                  1);
   }
   for (const Nanoseconds period : {kLong, kShort}) measure_cpu(period);
   return 0;

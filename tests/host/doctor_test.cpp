@@ -77,6 +77,15 @@ TEST(Doctor, EveryShortcomingHasAdvice) {
   }
 }
 
+TEST(Doctor, AKernelWithoutDeathNoticesIsWarnedOf) {
+  DoctorFacts facts = healthy();
+  facts.notices_problem = "futex_waitv: Function not implemented";
+
+  EXPECT_EQ(check_of(facts, "death notices").status, CheckStatus::kWarning);
+  EXPECT_THAT(check_of(facts, "death notices").found, HasSubstr("futex_waitv"));
+  EXPECT_TRUE(judge(facts).ready());
+}
+
 TEST(Doctor, MissingMpirunIsNamedAndNotReady) {
   DoctorFacts facts = healthy();
   facts.mpirun = std::nullopt;
@@ -249,7 +258,7 @@ TEST(Doctor, LooksAtThisMachineWithoutFailing) {
   const DoctorReport report =
       examine({.mpi = "Open MPI v4.1.4", .hdf5 = "1.10.8"}, RecoveryChoice::kAuto);
 
-  EXPECT_EQ(report.checks.size(), 12U);
+  EXPECT_EQ(report.checks.size(), 13U);
   for (const DoctorCheck& check : report.checks) EXPECT_FALSE(check.found.empty()) << check.name;
 }
 

@@ -83,6 +83,41 @@ TEST(FailureDetectorProcesses, AKilledRankIsConfirmedByAllOthersAtOnce) {
   EXPECT_THAT(by, ::testing::UnorderedElementsAre(0, 1, 3));
   std::printf("the last of three knew after %.2f ms\n", static_cast<double>(latest) / kMillisecond);
   EXPECT_LT(latest, 100 * kMillisecond);
+
+  // By its notice and by the pidfd, but of each death there is evidence once.
+  ranks.kill(3);
+  for (int i = 0; i < 2; ++i) {
+    const auto report = ranks.next(kDeadline);
+    ASSERT_TRUE(report.has_value());
+    EXPECT_EQ(report->evidence, confirmed(3));
+  }
+}
+
+TEST(FailureDetectorProcesses, WithoutNoticesPidfdsTell) {
+  ForkedRanks ranks({.ranks = 3, .notices = ForkedRanks::Notices::kNone});
+  wait_for_start(ranks, 3);
+
+  ranks.kill(0);
+
+  for (int i = 0; i < 2; ++i) {
+    const auto report = ranks.next(kDeadline);
+    ASSERT_TRUE(report.has_value());
+    EXPECT_EQ(report->evidence, confirmed(0));
+  }
+}
+
+TEST(FailureDetectorProcesses, WithoutPidfdsNoticesTell) {
+  if (problem_with_death_notices()) GTEST_SKIP() << *problem_with_death_notices();
+  ForkedRanks ranks({.ranks = 3, .pidfd = forbidden_pidfd});
+  wait_for_start(ranks, 3);
+
+  ranks.kill(0);
+
+  for (int i = 0; i < 2; ++i) {
+    const auto report = ranks.next(kDeadline);
+    ASSERT_TRUE(report.has_value());
+    EXPECT_EQ(report->evidence, confirmed(0));
+  }
 }
 
 TEST(FailureDetectorProcesses, AStoppedRankIsSuspectedAndTrustedAgain) {
@@ -101,11 +136,12 @@ TEST(FailureDetectorProcesses, AStoppedRankIsSuspectedAndTrustedAgain) {
   EXPECT_EQ(second->evidence, trusted(1));
 }
 
-TEST(FailureDetectorProcesses, WithoutPidfdsSilenceTells) {
+TEST(FailureDetectorProcesses, WithoutEitherSilenceTells) {
   ForkedRanks ranks({.ranks = 3,
                      .period = 20 * kMillisecond,
                      .suspect_after = kSuspectAfter,
-                     .pidfd = forbidden_pidfd});
+                     .pidfd = forbidden_pidfd,
+                     .notices = ForkedRanks::Notices::kNone});
   wait_for_start(ranks, 3);
 
   const Nanoseconds killed = ranks.kill(0);
@@ -180,10 +216,11 @@ class FailureDetectorAlone : public ::testing::Test {
 
   void start() {
     peer_.join(RankId{1}, {peers_[0].udp, peers_[1].udp}, options_.secret);
-    detector_.emplace(options_, std::move(own_socket_), peers_, [this](PeerEvidence evidence) {
+    const auto take = [this](PeerEvidence evidence) {
       const std::lock_guard lock(mutex_);
       evidence_.push_back(evidence);
-    });
+    };
+    detector_.emplace(options_, std::move(own_socket_), peers_, take, std::move(notices_));
   }
   std::vector<PeerEvidence> evidence() {
     const std::lock_guard lock(mutex_);
@@ -214,6 +251,7 @@ class FailureDetectorAlone : public ::testing::Test {
   HeartbeatSocket own_socket_;
   HeartbeatSocket peer_;
   std::vector<PeerAddress> peers_;
+  std::expected<NoticeBoard, std::string> notices_;
   std::mutex mutex_;
   std::vector<PeerEvidence> evidence_;
   std::optional<FailureDetector> detector_;
@@ -302,6 +340,20 @@ TEST_F(FailureDetectorAlone, SaysWhenTheKernelDoesNotTell) {
   options_.pidfd = forbidden_pidfd;
   start();
   EXPECT_THAT(detector_->limitation(), HasSubstr("pidfd_open: Operation not permitted"));
+}
+
+TEST_F(FailureDetectorAlone, SaysWhyThereAreNoNotices) {
+  notices_ = std::unexpected("futex_waitv: Function not implemented");
+  start();
+  EXPECT_THAT(detector_->limitation(), HasSubstr("(futex_waitv: Function not implemented)"));
+}
+
+TEST_F(FailureDetectorAlone, SaysWhenThereAreNoticesOnly) {
+  if (problem_with_death_notices()) GTEST_SKIP() << *problem_with_death_notices();
+  notices_ = NoticeBoard::make(2);
+  options_.pidfd = forbidden_pidfd;
+  start();
+  EXPECT_THAT(detector_->limitation(), HasSubstr("by death notices only"));
 }
 
 TEST_F(FailureDetectorAlone, WhoIsNotInTheViewIsNotObserved) {

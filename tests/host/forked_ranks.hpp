@@ -8,8 +8,10 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <expected>
 #include <functional>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -31,11 +33,13 @@ inline Nanoseconds monotonic_now() {
 
 class ForkedRanks {
  public:
+  enum class Notices : std::uint8_t { kNone, kShared };
   struct Options {
     std::uint32_t ranks = 4;
     Nanoseconds period = 100 * kMillisecond;
     Nanoseconds suspect_after = 0;
     std::function<int(std::int32_t)> pidfd = open_pidfd;
+    Notices notices = Notices::kShared;
   };
   enum class What : std::uint8_t { kEvidence, kLeft, kStatistics };
   struct Report {
@@ -53,6 +57,7 @@ class ForkedRanks {
   // Fork before the calling process has threads.
   explicit ForkedRanks(const Options& options) : options_(options), secret_(make_run_secret()) {
     make_channel(reports_);
+    if (options.notices == Notices::kShared) notices_ = NoticeBoard::make(options.ranks);
     for (std::uint32_t rank = 0; rank < options.ranks; ++rank) {
       sockets_.push_back(std::move(*HeartbeatSocket::open(INADDR_LOOPBACK)));
     }
@@ -63,6 +68,7 @@ class ForkedRanks {
       must(::send(child.control, pids.data(), pids.size() * sizeof(pid_t), MSG_NOSIGNAL) > 0);
     }
     sockets_.clear();
+    notices_ = {};  // each child has inherited it
   }
   ~ForkedRanks() {
     for (std::uint32_t rank = 0; rank < children_.size(); ++rank) {
@@ -157,18 +163,21 @@ class ForkedRanks {
     }
     HeartbeatSocket own = std::move(sockets_[rank]);
     sockets_.clear();
-    FailureDetector detector({.self = RankId{rank},
-                              .period = options_.period,
-                              .suspect_after = options_.suspect_after,
-                              .secret = secret_,
-                              .pidfd = options_.pidfd},
-                             std::move(own), peers, [&](PeerEvidence evidence) {
-                               if (evidence.kind == EvidenceKind::kLeft) return;
-                               send({.what = What::kEvidence,
-                                     .by = RankId{rank},
-                                     .evidence = evidence,
-                                     .time = monotonic_now()});
-                             });
+    FailureDetector detector(
+        {.self = RankId{rank},
+         .period = options_.period,
+         .suspect_after = options_.suspect_after,
+         .secret = secret_,
+         .pidfd = options_.pidfd},
+        std::move(own), peers,
+        [&](PeerEvidence evidence) {
+          if (evidence.kind == EvidenceKind::kLeft) return;
+          send({.what = What::kEvidence,
+                .by = RankId{rank},
+                .evidence = evidence,
+                .time = monotonic_now()});
+        },
+        std::move(notices_));
     for (char what = 0; ::recv(control, &what, 1, 0) == 1;) {
       if (what == kLeave) {
         detector.leave();
@@ -203,6 +212,7 @@ class ForkedRanks {
   Options options_;
   RunSecret secret_;
   std::vector<HeartbeatSocket> sockets_;
+  std::expected<NoticeBoard, std::string> notices_;
   std::array<int, 2> reports_{};
   std::vector<Child> children_;
 };

@@ -3,6 +3,7 @@
 
 #include <csignal>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -17,6 +18,18 @@ TEST(HostIdentity, IsTheSameTwiceAndSaysSomething) {
   EXPECT_FALSE(own_host().hostname.empty());
   EXPECT_NE(own_host().pid_namespace, 0U);
   EXPECT_NE(own_network_namespace(), 0U);
+}
+
+TEST(HostIdentity, NumbersOfOneHostAreFound) {
+  const HostIdentity here{.boot_id = "b", .hostname = "node1", .pid_namespace = 1};
+  HostIdentity container = here;
+  container.pid_namespace = 2;
+  HostIdentity other = here;
+  other.hostname = "node2";
+  const std::vector<HostIdentity> hosts{here, other, here, container, other};
+  EXPECT_THAT(on_host_of(hosts, 2), ::testing::ElementsAre(0, 2));
+  EXPECT_THAT(on_host_of(hosts, 1), ::testing::ElementsAre(1, 4));
+  EXPECT_THAT(on_host_of(hosts, 3), ::testing::ElementsAre(3));
 }
 
 TEST(HostIdentity, AProcessStartsOnceWhateverItIsCalled) {

@@ -28,13 +28,17 @@ class Check {
     if (!addresses_are_right(*start)) return false;
     if (!all_know_the_same_secret(start->secret)) return false;
 
-    FailureDetector detector({.self = RankId{session_.rank()},
-                              .period = 10 * kMillisecond,
-                              .suspect_after = 5 * kSecond,
-                              .secret = start->secret},
-                             std::move(start->socket), start->peers,
-                             [this](PeerEvidence evidence) { take(evidence); });
-    if (!detector.limitation().empty()) return complain(detector.limitation().c_str());
+    FailureDetector detector(
+        {.self = RankId{session_.rank()},
+         .period = 10 * kMillisecond,
+         .suspect_after = 5 * kSecond,
+         .secret = start->secret},
+        std::move(start->socket), start->peers, [this](PeerEvidence evidence) { take(evidence); },
+        std::move(start->notices));
+    // On an older kernel this is still to work, without notices.
+    if (!detector.limitation().empty() && !problem_with_death_notices()) {
+      return complain(detector.limitation().c_str());
+    }
     if (session_.ranks() > 1 && !hears_others(detector)) return false;
     detector.leave();
     HeartbeatTraffic traffic = detector.statistics().traffic;
