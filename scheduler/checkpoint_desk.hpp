@@ -71,6 +71,11 @@ class CheckpointDesk {
   // The run has waited for that as long as it may.
   bool grace_over(Nanoseconds now) const;
 
+  // Nothing is under way or asked for, and it was looked a moment ago whether one is due.
+  bool rests(Nanoseconds now) const {
+    return step_ == CheckpointStep::kIdle && !wanted_ && !stop_reason_ &&
+           now - looked_at_ < kLookPeriod;
+  }
   // One is to begin; looked at every kLookPeriod. `state_bytes`: about what it will hold;
   // `failures`: ranks lost so far.
   bool due(Nanoseconds now, std::size_t state_bytes, std::uint64_t failures);

@@ -57,7 +57,7 @@ bool Coordinator::seal_is_known() const {
 }
 
 void Coordinator::tend_checkpoint(Context& context) {
-  if (ending()) return;
+  if (checkpoints_.rests(context.now()) || ending()) return;
   if (checkpoints_.overdue(context.now())) {
     return checkpoint_failed(context, "the disks did not answer in time");
   }

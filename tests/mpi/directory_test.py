@@ -90,7 +90,7 @@ class Whole(Directory):
         self.assertEqual(len(report["notes"]), 1)
 
     def test_a_run_that_survived_a_failure(self):
-        job = ("montecarlo", "--samples", 200_000, "--shard-samples", 1000)
+        job = ("montecarlo", "--samples", 20_000_000, "--shard-samples", 10_000)
         for rank in (2, 0):  # the latter coordinates
             with self.subTest(rank=rank):
                 directory = f"without-{rank}"

@@ -2,10 +2,8 @@
 bit, on whatever number of ranks. With real signals, real kills and real files that are damaged."""
 
 import os
-import pathlib
 import random
 import signal
-import unittest
 
 import cli
 
@@ -199,6 +197,45 @@ class Damaged(Resuming):
         older, _ = self.two_checkpoints()
         ended = self.resume("--from", older, program=cli.FLAKY_JOB)
         self.assertIn(f"going on from checkpoint {older}", ended.own_lines()[0])
+        self.assertEqual(self.status_of("run")["state"], "done")
+
+
+class Failing(Resuming):
+    def test_no_checkpoint_can_be_written(self):
+        """That is said, in words and in the status, and the run goes on."""
+        running = self.begin(*SLEEPER, ranks=2, program=cli.FLAKY_JOB, settings=["--checkpoint-every", "off"])
+        self.write("run/checkpoints", b"no directory")
+        os.kill(running.popen.pid, signal.SIGUSR2)
+        failed = lambda: self.status_of("run")["checkpointing"]["failed"] > 0
+        cli.eventually(failed, "a checkpoint that failed", END_SECONDS_MAX)
+        ended = running.end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertIn("run/checkpoints", self.status_of("run")["checkpointing"]["error"])
+        told = [line for line in ended.own_lines() if "no checkpoint was taken: " in line]
+        self.assertEqual(len(told), 1, ended)
+
+    def test_a_stop_without_one_says_why(self):
+        running = self.begin(*SLEEPER, ranks=2, program=cli.FLAKY_JOB, settings=["--checkpoint-every", "off"])
+        self.write("run/checkpoints", b"no directory")
+        os.kill(running.popen.pid, signal.SIGTERM)
+        ended = running.end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
+        self.assertIn("no checkpoint was taken: ", self.status_of("run")["message"])
+
+    def test_an_older_one_stays(self):
+        running = self.begin(*SLEEPER, ranks=2, program=cli.FLAKY_JOB, settings=["--checkpoint-every", "off"])
+        os.kill(running.popen.pid, signal.SIGUSR2)
+        known = lambda: self.status_of("run")["checkpointing"]["newest"] == 1
+        cli.eventually(known, "a checkpoint that counts", END_SECONDS_MAX)
+        checkpoints = self.folder / "run/checkpoints"
+        checkpoints.rename(self.folder / "kept")
+        self.write("run/checkpoints", b"no directory")
+        ended = self.stop(running)
+        self.assertIn("no checkpoint was taken: ", ended.own_lines()[-1])
+        self.assertIn("checkpoint 1 is sealed", ended.own_lines()[-1])
+        checkpoints.unlink()
+        (self.folder / "kept").rename(checkpoints)
+        self.resume(program=cli.FLAKY_JOB)
         self.assertEqual(self.status_of("run")["state"], "done")
 
 
