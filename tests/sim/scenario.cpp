@@ -16,8 +16,9 @@ namespace {
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
                         kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
                         kRareStream = 18, kTreeStream = 19, kDeafStream = 20,
-                        kRegistryFaultsStream = 21, kCheckpointStream = 22,
-                        kRegistryStream = 381;  // older kept seeds do not ask
+                        kRegistryFaultsStream = 21;
+// Chosen so that seeds which were kept before these came neither ask nor take checkpoints.
+constexpr std::uint64_t kRegistryStream = 381, kCheckpointStream = 15324;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
@@ -306,12 +307,12 @@ void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
 // be launched again.
 void draw_checkpoints(Random random, WorldOptions& options) {
   CheckpointOptions& checkpoints = options.schedule.checkpoints;
-  checkpoints.grace = 2 * kSecond;
-  checkpoints.timeout = 10 * kSecond;
+  checkpoints.grace = 200 * kMillisecond;
+  checkpoints.timeout = kSecond;
   if (!random.chance(0.5)) return;
   if (random.chance(0.7)) {
     checkpoints.every = CheckpointOptions::Every::kPeriod;
-    checkpoints.period = static_cast<Nanoseconds>(random.log_uniform(300e3, 50e6));
+    checkpoints.period = static_cast<Nanoseconds>(random.log_uniform(2e6, 200e6));
   }
   const double span = std::max(20e6, 1.5 * static_cast<double>(options.job.cost) *
                                          static_cast<double>(options.job.shards) / options.ranks);
@@ -324,6 +325,12 @@ void draw_checkpoints(Random random, WorldOptions& options) {
   } else if (options.upset == Upset::kNone && random.chance(0.4)) {
     options.power_off_at = static_cast<Nanoseconds>(random.log_uniform(1e6, span));
   }
+  const bool survives = options.upset == Upset::kNone && options.ranks > 2;
+  if (!survives || options.checkpoint_wishes.empty() || !random.chance(0.5)) return;
+  // The coordinator is lost while one is taken, or just after.
+  const auto soon = static_cast<Nanoseconds>(random.log_uniform(20e3, 20e6));
+  const Nanoseconds at = options.start_spread + options.checkpoint_wishes.back() + soon;
+  options.failures.faults.push_back({.kind = Fault::Kind::kKill, .rank = RankId{0}, .at = at});
 }
 
 // ---- a last word when a check inside the protocol aborts ----
