@@ -135,4 +135,11 @@ struct CheckpointManifest {
   friend bool operator==(const CheckpointManifest&, const CheckpointManifest&) = default;
 };
 
+// Of all its files, but the manifest itself.
+inline std::uint64_t bytes_of(const CheckpointManifest& manifest) {
+  std::uint64_t bytes = manifest.view.bytes;
+  for (const PartFile& file : manifest.files) bytes += file.bytes;
+  return bytes;
+}
+
 }  // namespace regroup

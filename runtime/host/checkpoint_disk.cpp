@@ -1,6 +1,5 @@
 #include "runtime/host/checkpoint_disk.hpp"
 
-#include <algorithm>
 #include <ctime>
 #include <exception>
 #include <utility>
@@ -11,32 +10,6 @@
 #include "runtime/host/run_directory.hpp"
 
 namespace regroup {
-namespace {
-
-// All rows of the dataset, held against their hashes.
-std::expected<StatePiece, std::string> read_whole(const Checkpoint& checkpoint,
-                                                  const std::string& dataset) {
-  const auto datasets = checkpoint.datasets();
-  const auto found = std::ranges::find(datasets, dataset, &CheckpointDataset::name);
-  if (found == datasets.end() || found->type != hdf5::ElementType::kUint8) {
-    return std::unexpected(fmt::format("checkpoint {} has no bytes named {}",
-                                       checkpoint.manifest().checkpoint.value, dataset));
-  }
-  StatePiece piece{dataset, 0, {}};
-  piece.bytes.resize(found->rows);
-  if (auto read = checkpoint.read(dataset, 0, piece.bytes.writable()); !read) {
-    return std::unexpected(read.error());
-  }
-  return piece;
-}
-
-std::uint64_t bytes_of(const CheckpointManifest& manifest) {
-  std::uint64_t bytes = manifest.view.bytes;
-  for (const PartFile& file : manifest.files) bytes += file.bytes;
-  return bytes;
-}
-
-}  // namespace
 
 DiskAnswer CheckpointDisk::carry_out(DiskRequest& request) const {
   DiskAnswer answer{.task = request.task, .checkpoint = request.checkpoint};
@@ -82,9 +55,9 @@ std::expected<void, std::string> CheckpointDisk::load(const DiskRequest& request
   }
   if (!checkpoint) return {};
   for (const StatePiece& wanted : request.pieces) {
-    auto piece = read_whole(*checkpoint, wanted.dataset);
-    if (!piece) return std::unexpected(piece.error());
-    answer.pieces.push_back(std::move(*piece));
+    auto bytes = checkpoint->read_bytes(wanted.dataset);
+    if (!bytes) return std::unexpected(bytes.error());
+    answer.pieces.push_back({wanted.dataset, 0, std::move(*bytes)});
   }
   answer.checkpoint = checkpoint->manifest().checkpoint;
   return {};

@@ -223,6 +223,18 @@ std::vector<CheckpointDataset> Checkpoint::datasets() const {
   return datasets;
 }
 
+std::expected<Buffer, std::string> Checkpoint::read_bytes(std::string_view dataset) const {
+  const auto held = datasets_.find(dataset);
+  if (held == datasets_.end() || held->second.type != hdf5::ElementType::kUint8) {
+    return std::unexpected(
+        fmt::format("{}: it has no bytes named '{}'", directory_.string(), dataset));
+  }
+  Buffer bytes;
+  bytes.resize(held->second.rows);
+  if (auto done = read(dataset, 0, bytes.writable()); !done) return std::unexpected(done.error());
+  return bytes;
+}
+
 Outcome Checkpoint::read(std::string_view dataset, std::uint64_t first_row,
                          std::span<std::byte> bytes) const {
   const auto refuse = [&](const std::string& problem) {

@@ -17,6 +17,7 @@
 
 #include "runtime/host/checkpoint.hpp"
 #include "runtime/host/file_system.hpp"
+#include "runtime/protocol/buffer.hpp"
 
 namespace regroup {
 
@@ -75,6 +76,9 @@ class Checkpoint {
   // cannot be read or is damaged; `bytes` is unspecified then.
   std::expected<void, std::string> read(std::string_view dataset, std::uint64_t first_row,
                                         std::span<std::byte> bytes) const;
+
+  // A dataset of bytes, whole; an error too if there is none of that name.
+  std::expected<Buffer, std::string> read_bytes(std::string_view dataset) const;
 
   // Reads every byte of every file.
   CheckpointVerification verify() const;

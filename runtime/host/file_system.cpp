@@ -166,9 +166,8 @@ std::expected<void, std::string> sync_directory(FileSystem& file_system,
   return {};
 }
 
-std::expected<std::string, std::string> read_small_file(const std::filesystem::path& path,
-                                                        std::size_t bytes_max,
-                                                        FileSystem& file_system) {
+std::expected<OpenedFile, std::string> open_regular_file(const std::filesystem::path& path,
+                                                         FileSystem& file_system) {
   // O_NONBLOCK: opening a named pipe by mistake must not wait for its writer.
   FileDescriptor file(file_system,
                       file_system.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0));
@@ -177,6 +176,15 @@ std::expected<std::string, std::string> read_small_file(const std::filesystem::p
   if (file_system.fstat(file.get(), &status) != 0) return path_error("read", path, errno);
   if (!S_ISREG(status.st_mode))
     return std::unexpected(fmt::format("cannot read {}: not a regular file", path.string()));
+  return OpenedFile{std::move(file), static_cast<std::uint64_t>(status.st_size)};
+}
+
+std::expected<std::string, std::string> read_small_file(const std::filesystem::path& path,
+                                                        std::size_t bytes_max,
+                                                        FileSystem& file_system) {
+  const auto opened = open_regular_file(path, file_system);
+  if (!opened) return std::unexpected(opened.error());
+  const FileDescriptor& file = opened->file;
 
   std::string contents;
   char block[16384];

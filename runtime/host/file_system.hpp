@@ -94,6 +94,14 @@ std::expected<void, std::string> replace_file(FileSystem& file_system,
 std::expected<void, std::string> sync_directory(FileSystem& file_system,
                                                 const std::filesystem::path& directory);
 
+struct OpenedFile {
+  FileDescriptor file;
+  std::uint64_t bytes = 0;  // when it was opened
+};
+// For reading; an error if it is not there, not a file, or unreadable.
+std::expected<OpenedFile, std::string> open_regular_file(
+    const std::filesystem::path& path, FileSystem& file_system = FileSystem::real());
+
 // The whole file; an error if it is not there, not a file, unreadable or larger than `bytes_max`.
 std::expected<std::string, std::string> read_small_file(
     const std::filesystem::path& path, std::size_t bytes_max,

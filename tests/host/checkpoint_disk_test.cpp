@@ -90,7 +90,7 @@ TEST_F(Disks, NothingToLoadIsNoError) {
 TEST_F(Disks, OneThatIsAskedForAndNotThereIs) {
   take(1);
   EXPECT_THAT(load(2).error, HasSubstr("000002"));
-  EXPECT_THAT(load(1, "other").error, HasSubstr("no bytes named other"));
+  EXPECT_THAT(load(1, "other").error, HasSubstr("no bytes named 'other'"));
 }
 
 TEST_F(Disks, NobodySealsWhomOthersHaveLeftBehind) {

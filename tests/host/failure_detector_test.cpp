@@ -63,6 +63,15 @@ int forbidden_pidfd(std::int32_t) {
   return -1;
 }
 
+// The next so many reports are of this death.
+void expect_confirmed(ForkedRanks& ranks, std::uint32_t dead, int reports) {
+  for (int i = 0; i < reports; ++i) {
+    const auto report = ranks.next(kDeadline);
+    ASSERT_TRUE(report.has_value());
+    EXPECT_EQ(report->evidence, confirmed(dead));
+  }
+}
+
 // ---- processes ----
 
 TEST(FailureDetectorProcesses, AKilledRankIsConfirmedByAllOthersAtOnce) {
@@ -86,11 +95,7 @@ TEST(FailureDetectorProcesses, AKilledRankIsConfirmedByAllOthersAtOnce) {
 
   // By its notice and by the pidfd, but of each death there is evidence once.
   ranks.kill(3);
-  for (int i = 0; i < 2; ++i) {
-    const auto report = ranks.next(kDeadline);
-    ASSERT_TRUE(report.has_value());
-    EXPECT_EQ(report->evidence, confirmed(3));
-  }
+  expect_confirmed(ranks, 3, 2);
 }
 
 TEST(FailureDetectorProcesses, WithoutNoticesPidfdsTell) {
@@ -99,11 +104,7 @@ TEST(FailureDetectorProcesses, WithoutNoticesPidfdsTell) {
 
   ranks.kill(0);
 
-  for (int i = 0; i < 2; ++i) {
-    const auto report = ranks.next(kDeadline);
-    ASSERT_TRUE(report.has_value());
-    EXPECT_EQ(report->evidence, confirmed(0));
-  }
+  expect_confirmed(ranks, 0, 2);
 }
 
 TEST(FailureDetectorProcesses, WithoutPidfdsNoticesTell) {
@@ -113,11 +114,7 @@ TEST(FailureDetectorProcesses, WithoutPidfdsNoticesTell) {
 
   ranks.kill(0);
 
-  for (int i = 0; i < 2; ++i) {
-    const auto report = ranks.next(kDeadline);
-    ASSERT_TRUE(report.has_value());
-    EXPECT_EQ(report->evidence, confirmed(0));
-  }
+  expect_confirmed(ranks, 0, 2);
 }
 
 TEST(FailureDetectorProcesses, AStoppedRankIsSuspectedAndTrustedAgain) {
