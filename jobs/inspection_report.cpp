@@ -100,12 +100,6 @@ void add_checkpointing(const RunStatus& status, Lines& lines) {
 
 // ---- Checkpoints ----
 
-std::uint64_t bytes_of(const CheckpointManifest& manifest) {
-  std::uint64_t bytes = manifest.view.bytes;
-  for (const PartFile& part : manifest.files) bytes += part.bytes;
-  return bytes;
-}
-
 std::uint64_t linked_files(const CheckpointManifest& manifest) {
   return static_cast<std::uint64_t>(std::ranges::count_if(
       manifest.files,

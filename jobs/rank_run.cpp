@@ -546,6 +546,7 @@ void RankRun::note_recoveries(HostLoop& loop) {
 void RankRun::note_checkpoints() {
   const CheckpointProgress& now = progress_.checkpoints;
   if (now.error != checkpoint_error_ && !now.error.empty()) {
+    display_->finish();  // the bar is drawn again below
     std::fprintf(stderr, "regroup: no checkpoint was taken: %s\n", now.error.c_str());
   }
   checkpoint_error_ = now.error;

@@ -34,6 +34,11 @@ class JobRegistry {
     return found == factories_.end() ? nullptr : found->second();
   }
   const std::map<std::string, Factory>& factories() const { return factories_; }
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    for (const auto& [name, make] : factories_) names.push_back(name);
+    return names;
+  }
 
  private:
   std::map<std::string, Factory> factories_;

@@ -138,9 +138,7 @@ CommandParser ResumeCommand::parser() {
              std::string(program_->name()));
   parser.add("Options of the run", set_);
   parser.add_short('n', "ranks");
-  std::vector<std::string> jobs;
-  for (const auto& [name, make] : invocation_.registry->factories()) jobs.push_back(name);
-  parser.ignore_tables(std::move(jobs));
+  parser.ignore_tables(invocation_.registry->names());
   const int columns = terminal_columns(STDOUT_FILENO);
   parser.examples(fmt::format("{}\n\n{}\n", wrapped(kAbout, columns), wrapped(kStatuses, columns)));
   return parser;

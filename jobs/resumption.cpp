@@ -6,11 +6,10 @@
 
 #include "runtime/host/checkpoint_store.hpp"
 #include "runtime/host/run_directory.hpp"
+#include "scheduler/checkpoint_desk.hpp"
 
 namespace regroup {
 namespace {
-
-constexpr const char* kDescriptionDataset = "job/description";
 
 using Kind = NoResumption::Kind;
 
@@ -33,23 +32,8 @@ std::expected<RunStatus, NoResumption> status_in(const std::filesystem::path& di
   return *status;
 }
 
-// All rows, held against their hashes.
-std::expected<Buffer, std::string> read_description(const Checkpoint& checkpoint) {
-  const auto datasets = checkpoint.datasets();
-  const auto found = std::ranges::find(datasets, kDescriptionDataset, &CheckpointDataset::name);
-  if (found == datasets.end() || found->type != hdf5::ElementType::kUint8) {
-    return std::unexpected(fmt::format("checkpoint {} does not say what job it is of",
-                                       checkpoint.manifest().checkpoint.value));
-  }
-  Buffer description;
-  description.resize(found->rows);
-  auto read = checkpoint.read(kDescriptionDataset, 0, description.writable());
-  if (!read) return std::unexpected(read.error());
-  return description;
-}
-
 std::expected<Resumption, NoResumption> resumption_of(const Checkpoint& checkpoint) {
-  auto description = read_description(checkpoint);
+  auto description = checkpoint.read_bytes(kDescriptionDataset);
   if (!description) return none(Kind::kDamaged, description.error());
   return Resumption{
       checkpoint.manifest().checkpoint, checkpoint.manifest().facts, std::move(*description), {}};

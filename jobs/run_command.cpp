@@ -80,9 +80,7 @@ CommandParser RunCommand::parser_for(const std::string& job) {
   parser.add("Options of the job", program_->options(), job);
   parser.add("Options of the run", set_);
   parser.add_short('n', "ranks");
-  std::vector<std::string> jobs;
-  for (const auto& [name, make] : invocation_.registry->factories()) jobs.push_back(name);
-  parser.ignore_tables(std::move(jobs));
+  parser.ignore_tables(invocation_.registry->names());
   const int columns = terminal_columns(STDOUT_FILENO);
   const char* const inputs = program_->options().input_list() ? " FILE..." : "";
   parser.examples(fmt::format(
@@ -146,10 +144,8 @@ bool asks_for_help(const std::vector<std::string>& arguments) {
 }
 
 std::string unknown_job(const Invocation& invocation, const std::string& job) {
-  std::vector<std::string> names;
-  for (const auto& [name, make] : invocation.registry->factories()) names.push_back(name);
-  return fmt::format("unknown job '{}'; {}'{} jobs' lists them", job, did_you_mean(job, names),
-                     invocation.program);
+  return fmt::format("unknown job '{}'; {}'{} jobs' lists them", job,
+                     did_you_mean(job, invocation.registry->names()), invocation.program);
 }
 
 int run_command(const Invocation& invocation) {

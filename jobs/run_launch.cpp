@@ -192,8 +192,7 @@ std::expected<void, std::string> RunLaunch::check_directory(
   if (request_.resumes || !holds_checkpoint(path)) return {};
   return std::unexpected(
       fmt::format("{0} holds the checkpoint of a run that has not ended: '{1} resume {0}' goes on "
-                  "with it; give "
-                  "another --dir to begin anew",
+                  "with it; give another --dir to begin anew",
                   path.string(), request_.called));
 }
 

@@ -41,6 +41,8 @@ class RunLaunch {
  public:
   explicit RunLaunch(LaunchRequest request)
       : request_(std::move(request)), options_(request_.options) {}
+  RunLaunch(const RunLaunch&) = delete;
+  RunLaunch& operator=(const RunLaunch&) = delete;
 
   // Returns the exit status.
   int start();

@@ -21,6 +21,11 @@
 
 namespace regroup {
 
+// What the coordinator adds to a checkpoint: its state (docs/coordinator-state.md), and the job as
+// kOpen orders have it.
+inline constexpr const char* kStateDataset = "coordinator/state";
+inline constexpr const char* kDescriptionDataset = "job/description";
+
 enum class CheckpointStep : std::uint8_t {
   kIdle,
   kNumbering,

@@ -12,10 +12,6 @@ namespace {
 constexpr int kExitNotRecovered = 3;
 constexpr int kExitResumable = 75;
 
-// What the coordinator adds to a checkpoint; docs/coordinator-state.md has the first.
-constexpr const char* kStateDataset = "coordinator/state";
-constexpr const char* kDescriptionDataset = "job/description";
-
 }  // namespace
 
 // ---- going on from one ----

@@ -4,6 +4,7 @@ bit, on whatever number of ranks. With real signals, real kills and real files t
 import os
 import random
 import signal
+import subprocess
 
 import cli
 
@@ -123,35 +124,46 @@ class Stopped(Resuming):
 
 class Killed(Resuming):
     def test_everything_at_random_instants(self):
-        """Supervisor, mpirun and ranks, at once; each time another number of ranks goes on."""
+        """Supervisor, mpirun and ranks, at once; each time another number of ranks goes on. A run that is
+        done before enough kills is followed by another."""
         chance = random.Random(SEED)
         expected = self.undisturbed(*PI)
-        every = ["--checkpoint-every", "0.05"]
-        command = [cli.REGROUP, "run", *PI, "--dir", "run", "-n", 3, *every]
-        kills = 0
+        kills = runs = 0
         while kills < KILLS:
+            kills += self.kill_until_done(f"run-{runs}", KILLS - kills, chance)
+            self.assertEqual(self.result(f"run-{runs}"), expected)
+            runs += 1
+            self.assertLess(runs, 4 * KILLS, "the runs are done before they can be killed")
+        print(f"{kills} times everything was killed in {runs} runs; all results are those of the undisturbed run")
+
+    def kill_until_done(self, dir, kills_max, chance):
+        """Returns how often it was killed before it was done."""
+        every = ["--checkpoint-every", "0.05"]
+        command = [cli.REGROUP, "run", *PI, "--dir", dir, "-n", 3, *every]
+        for kills in range(kills_max):
             running = self.start(command)
-            cli.eventually(lambda: self.checkpoints() or running.popen.poll() is not None, "a checkpoint",
-                           END_SECONDS_MAX)
+            known = lambda: self.checkpoints(dir) or running.popen.poll() is not None
+            cli.eventually(known, "a checkpoint", END_SECONDS_MAX)
             try:
                 running.popen.wait(chance.uniform(0.05, 1.2))
-                break  # it was done before
-            except cli.subprocess.TimeoutExpired:
-                pass
-            for pid in self.processes():
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            running.popen.wait()
-            cli.eventually(lambda: not self.processes(), "no process left", END_SECONDS_MAX)
-            kills += 1
-            ranks = chance.choice((1, 2, 3, 4))
-            command = [cli.REGROUP, "resume", "run", "-n", ranks, *every]
+            except subprocess.TimeoutExpired:
+                self.kill_all(running)
+            else:
+                self.assertEqual(running.ended().status, cli.EXIT_DONE, running.ended())
+                return kills
+            command = [cli.REGROUP, "resume", dir, "-n", chance.choice((1, 2, 3, 4)), *every]
         ended = self.start(command).end(END_SECONDS_MAX)
         self.assertEqual(ended.status, cli.EXIT_DONE, ended)
-        self.assertEqual(self.result(), expected)
-        print(f"{kills} times everything was killed; the result is that of the undisturbed run")
+        return kills_max
+
+    def kill_all(self, running):
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        running.popen.wait()
+        cli.eventually(lambda: not self.processes(), "no process left", END_SECONDS_MAX)
 
     def test_a_rank_and_then_a_stop(self):
         expected = self.undisturbed(*PI)
