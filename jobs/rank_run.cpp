@@ -183,6 +183,7 @@ class RankRun {
   std::string agree_on(std::string text);
   double seconds_before() const;
   HostHooks hooks();
+  void hang_bell();
   void watch_peers(HostLoop& loop);
   std::function<void()> wedge_look(HostLoop& loop) const;
   void enter_view(const View& view);
@@ -223,6 +224,7 @@ class RankRun {
   std::string run_;                      // RunDirectory::run()
   std::optional<FencingTokens> tokens_;
   std::optional<CheckpointDisk> disk_;
+  std::optional<Doorbell> bell_;
   std::optional<FailureDetector> detector_;
   std::atomic<std::uint64_t> failures_ = 0;  // ranks lost so far
   std::atomic<Epoch> epoch_ = Epoch{1};
@@ -275,6 +277,7 @@ void RankRun::connect() {
       std::fprintf(stderr, "regroup: no heartbeats: %s\n", heartbeats.error().c_str());
     } else {
       heartbeats_ = std::move(*heartbeats);
+      hang_bell();
     }
     run_directory_ = agree_on(request_.directory == nullptr
                                   ? ""
@@ -291,6 +294,17 @@ void RankRun::connect() {
     run_directory_ = std::filesystem::absolute(request_.directory->path());
     run_ = request_.directory->run();
     earlier_seconds_ = seconds_before();
+  }
+}
+
+// Without one a rank is only woken later.
+void RankRun::hang_bell() {
+  std::vector<HostIdentity> hosts;
+  for (const PeerAddress& peer : heartbeats_->peers) hosts.push_back(peer.host);
+  const RankId self{session_->rank()};
+  if (auto bell =
+          Doorbell::open(run_id(heartbeats_->secret), self, on_host_of(hosts, self.value))) {
+    bell_.emplace(std::move(*bell));
   }
 }
 
@@ -365,6 +379,7 @@ HostHooks RankRun::hooks() {
   hooks.on_death = [this](RankId rank) {
     if (detector_) detector_->confirm(rank);  // it knows who has left
   };
+  hooks.bell = bell_ ? &*bell_ : nullptr;
   hooks.on_cut_off = [this](const Outcome& outcome) { conclude_in_place(outcome); };
   return hooks;
 }

@@ -49,18 +49,6 @@ const unsigned char* raw(const RunSecret& secret) {
   return reinterpret_cast<const unsigned char*>(secret.data());
 }
 
-// What tells one run's datagrams from another's, where a port is used again; it gives nothing of
-// the secret away.
-std::uint64_t run_id(const RunSecret& secret) {
-  constexpr std::string_view kText = "regroup run";
-  std::array<unsigned char, crypto_auth_BYTES> code;
-  crypto_auth(code.data(), reinterpret_cast<const unsigned char*>(kText.data()), kText.size(),
-              raw(secret));
-  std::uint64_t id = 0;
-  std::memcpy(&id, code.data(), sizeof id);
-  return id;
-}
-
 sockaddr_in socket_address(UdpAddress address) {
   sockaddr_in made{};
   made.sin_family = AF_INET;
@@ -79,6 +67,17 @@ RunSecret make_run_secret() {
   } while (count < 0 && errno == EINTR);
   REGROUP_CHECK(count == static_cast<ssize_t>(secret.size()), "the system has randomness");
   return secret;
+}
+
+std::uint64_t run_id(const RunSecret& secret) {
+  need_sodium();
+  constexpr std::string_view kText = "regroup run";
+  std::array<unsigned char, crypto_auth_BYTES> code;
+  crypto_auth(code.data(), reinterpret_cast<const unsigned char*>(kText.data()), kText.size(),
+              raw(secret));
+  std::uint64_t id = 0;
+  std::memcpy(&id, code.data(), sizeof id);
+  return id;
 }
 
 const char* describe(HeartbeatError error) {

@@ -23,6 +23,8 @@ namespace regroup {
 using RunSecret = std::array<std::byte, 32>;
 // From the kernel's source of randomness.
 RunSecret make_run_secret();
+// Tells a run apart from others, and tells nothing of the secret.
+std::uint64_t run_id(const RunSecret& secret);
 
 struct UdpAddress {
   std::uint32_t ip = 0;  // version 4, as a number: 127.0.0.1 is 0x7f000001

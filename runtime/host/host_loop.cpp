@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <iterator>
 #include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
 
+#include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/timerfd.h>
@@ -32,7 +34,7 @@ HostLoop::HostLoop(Node& node, Transport& transport, Executor& executor, HostHoo
       transport_(&transport),
       executor_(&executor),
       hooks_(std::move(hooks)),
-      companion_timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC)) {
+      companion_timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {
   if (companion_timer_ < 0) {
     throw std::system_error(errno, std::generic_category(), "a rank's timer");
   }
@@ -88,10 +90,11 @@ Outcome HostLoop::run() {
 bool HostLoop::work(WorkResult& result, std::unique_lock<std::mutex>& lock) {
   const Nanoseconds until = time_ + kWorkTime;
   bool worked = false;
-  while (!outcome_ && time_ < until && take_order()) {
+  while (!outcome_ && time_ < until && time_aside() == 0 && take_order()) {
     lock.unlock();
     if (!worked) hold_companion_off();
     compute(result);
+    stand_aside();
     lock.lock();
     node_->step(WorkFinished{&result}, output_);
     drain();
@@ -117,6 +120,7 @@ bool HostLoop::make_progress() {
   follow_view();
   drain();
   flush();
+  ring();
   return frames != 0 || spoke;
 }
 
@@ -169,6 +173,12 @@ void HostLoop::flush() {
   transport_->flush();
 }
 
+// Those for whom something urgent has left.
+void HostLoop::ring() {
+  for (const RankId rank : to_ring_) hooks_.bell->ring(rank);
+  to_ring_.clear();
+}
+
 // ---- failures ----
 
 void HostLoop::learn(const PeerEvidence& evidence) {
@@ -184,9 +194,11 @@ void HostLoop::learn(const PeerEvidence& evidence) {
     }
   }
   has_news_.store(true, std::memory_order_relaxed);
+  const bool failure =
+      evidence.kind == EvidenceKind::kConfirmed || evidence.kind == EvidenceKind::kSuspected;
+  if (failure) begin_recovery();
   // The leader may sleep or compute: the companion looks at once, and again soon.
-  recovering_.store(true, std::memory_order_relaxed);
-  wake_companion(1, kRecoveryPeriod);
+  wake_companion(1, failure ? kRecoveryPeriod : kCompanionPeriod);
 }
 
 void HostLoop::take_evidence() {
@@ -211,14 +223,54 @@ void HostLoop::follow_view() {
   if (was_stable_ && !stable) {
     revoked_at_ = monotonic();
     if (hooks_.on_revoked) hooks_.on_revoked(view_);
-    recovering_.store(true, std::memory_order_relaxed);
+    begin_recovery();
     wake_companion(kRecoveryPeriod, kRecoveryPeriod);
   }
   was_stable_ = stable;
   if (node_->view().epoch != view_.epoch) enter_view();
-  if (stable && !has_news_.load(std::memory_order_relaxed) &&
-      recovering_.exchange(false, std::memory_order_relaxed)) {
+  const bool settled = stable && !has_news_.load(std::memory_order_relaxed);
+  if (settled && recovering_.load(std::memory_order_relaxed)) {
+    end_recovery();
     wake_companion(kHoldOff, kCompanionPeriod);
+  }
+}
+
+// ---- standing aside ----
+
+void HostLoop::begin_recovery() {
+  if (recovering_.exchange(true, std::memory_order_relaxed)) return;
+  aside_until_.store(monotonic() + kAsideMax, std::memory_order_relaxed);
+}
+
+void HostLoop::end_recovery() {
+  recovering_.store(false, std::memory_order_relaxed);
+  {
+    const std::lock_guard lock(aside_mutex_);
+    const Nanoseconds until = aside_until_.load(std::memory_order_relaxed);
+    aside_until_.store(std::min(until, monotonic() + kAsideAfter), std::memory_order_relaxed);
+  }
+  aside_changed_.notify_one();
+}
+
+Nanoseconds HostLoop::time_aside() {
+  Nanoseconds until = aside_until_.load(std::memory_order_relaxed);
+  if (until == 0) return 0;
+  const Nanoseconds left = until - monotonic();
+  if (left > 0) return left;
+  aside_until_.compare_exchange_strong(until, 0, std::memory_order_relaxed);
+  return 0;
+}
+
+// The leader begins no order. It looks as often as its companion does, since the kernel may have
+// one of them wait while the other's core is free, but it waits for no lock: it would be kept
+// waiting with it where a companion with its short slices is not.
+void HostLoop::stand_aside() {
+  while (const Nanoseconds left = time_aside()) {
+    std::unique_lock aside(aside_mutex_);
+    aside_changed_.wait_for(aside, std::chrono::nanoseconds(std::min(left, kRecoveryPeriod)));
+    aside.unlock();
+    if (!recovering_.load(std::memory_order_relaxed)) continue;
+    if (const std::unique_lock lock(mutex_, std::try_to_lock); lock) make_progress();
   }
 }
 
@@ -316,6 +368,7 @@ void HostLoop::take_wishes() {
 
 void HostLoop::drain() {
   for (OutgoingFrame& frame : output_.frames) {
+    if (frame.urgent && hooks_.bell != nullptr) to_ring_.insert(frame.to);
     const WatchedCall call(transport_calls_);
     transport_->send(frame.to, std::move(frame.bytes));
   }
@@ -358,6 +411,7 @@ void HostLoop::busy_again() {
 }
 
 void HostLoop::pause() {
+  if (time_aside() != 0) return stand_aside();
   const Nanoseconds idle = time_ - idle_since_;
   if (idle < std::min(kSpinTime, patience_)) return;
   if (idle < patience_) {
@@ -397,12 +451,23 @@ void HostLoop::set_companion_timer(Nanoseconds first, Nanoseconds then) {
                 "a rank's timer cannot be set");
 }
 
+// Until its timer goes off or its bell is rung.
+void HostLoop::await_companion_turn() {
+  pollfd sources[] = {{companion_timer_, POLLIN, 0},
+                      {hooks_.bell != nullptr ? hooks_.bell->fd() : -1, POLLIN, 0}};
+  REGROUP_CHECK(::poll(sources, std::size(sources), -1) > 0 || errno == EINTR,
+                "a companion can wait");
+  if (sources[1].revents != 0) hooks_.bell->answer();
+  if (sources[0].revents == 0) return;
+  std::uint64_t times = 0;
+  const ssize_t got = read(companion_timer_, &times, sizeof times);
+  REGROUP_CHECK(got == sizeof times || errno == EAGAIN, "a rank's timer cannot be read");
+}
+
 void HostLoop::companion() {
   Nanoseconds ended_at = 0;
   while (true) {
-    std::uint64_t times = 0;
-    const ssize_t got = read(companion_timer_, &times, sizeof times);
-    REGROUP_CHECK(got == sizeof times || errno == EINTR, "a rank's timer cannot be read");
+    await_companion_turn();
     if (companion_done_.load(std::memory_order_relaxed)) return;
     std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) continue;

@@ -4,12 +4,14 @@
 // which the kernel may leave waiting. A rank with nothing to do spins briefly, then yields, then
 // sleeps, since ranks often share cores; it waits awake only as long as that has been paying off.
 // Whoever makes progress holds one lock, under which alone MPI and the Node are touched; user code
-// runs without it.
+// runs without it. While the ranks agree on a view the companions do that alone, woken by each
+// other's bells, and no leader begins an order.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -19,6 +21,7 @@
 #include <vector>
 
 #include "runtime/host/call_watch.hpp"
+#include "runtime/host/doorbell.hpp"
 #include "runtime/host/recovery.hpp"
 #include "runtime/host/side_thread.hpp"
 #include "runtime/host/transport.hpp"
@@ -43,6 +46,8 @@ struct HostHooks {
   // The transport has found a rank dead. Whoever knows which ranks have left says whether that was
   // a failure, and calls learn(); without this hook it is one.
   std::function<void(RankId)> on_death;
+  // Of this rank, to ring and to be rung; outlives the loop. Without it ranks look by themselves.
+  const Doorbell* bell = nullptr;
   // The run is over, and an order under way keeps the leader: the process is about to end without
   // it, with this outcome. Called on another thread, without the lock.
   std::function<void(const Outcome&)> on_cut_off;
@@ -69,8 +74,12 @@ class HostLoop {
   static constexpr Nanoseconds kIdlePeriod = 20 * kMillisecond;
   // Short orders follow each other for this long before the leader looks at the network again.
   static constexpr Nanoseconds kWorkTime = 50 * kMicrosecond;
-  // While the members agree on a view, a rank that is held up or idle looks this often.
-  static constexpr Nanoseconds kRecoveryPeriod = 100 * kMicrosecond;
+  // While the members agree on a view, a rank that nobody rings looks this often. It begins no
+  // order, for so long at most, nor in the first moments of the view, when others that share its
+  // core have yet to enter it.
+  static constexpr Nanoseconds kRecoveryPeriod = 500 * kMicrosecond;
+  static constexpr Nanoseconds kAsideMax = 20 * kMillisecond;
+  static constexpr Nanoseconds kAsideAfter = kMillisecond;
   // Frames taken in at a time, so that one round stays short.
   static constexpr std::size_t kFramesMax = 256;
   // No new order while more than this waits to be sent.
@@ -134,6 +143,7 @@ class HostLoop {
   std::size_t poll();
   void flush();
   void drain();
+  void ring();
   bool take_order();
   void take_evidence();
   void follow_view();
@@ -145,6 +155,11 @@ class HostLoop {
   void answer_disk(DiskAnswer answer);
   void take_wishes();
 
+  void begin_recovery();
+  void end_recovery();
+  Nanoseconds time_aside();
+  void stand_aside();
+
   bool work(WorkResult& result, std::unique_lock<std::mutex>& lock);
   void compute(WorkResult& result);
   std::optional<RegistryReply> take_reply(std::uint64_t id);
@@ -154,6 +169,7 @@ class HostLoop {
   void set_companion_timer(Nanoseconds first, Nanoseconds then);
   void wake_companion(Nanoseconds first, Nanoseconds then);
   void companion();
+  void await_companion_turn();
   void leave();
 
   Node* node_;
@@ -164,6 +180,7 @@ class HostLoop {
   std::mutex mutex_;  // of the Node, the transport and what follows
   CallWatch transport_calls_;
   Output output_;
+  RankSet to_ring_;  // to whom something urgent is under way
   std::optional<WorkOrder> order_;
   std::optional<Outcome> outcome_;
   std::uint64_t calls_ = 0;
@@ -186,6 +203,9 @@ class HostLoop {
   RankSet left_;                    // have said their last word
   std::atomic<bool> has_news_ = false;
   std::atomic<bool> recovering_ = false;
+  std::atomic<Nanoseconds> aside_until_ = 0;  // by the monotonic clock; 0: not aside
+  std::mutex aside_mutex_;                    // of its shortening
+  std::condition_variable aside_changed_;
 
   // The leader's own.
   Nanoseconds time_ = 0;  // of its last look at the clock

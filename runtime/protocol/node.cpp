@@ -178,7 +178,8 @@ void Node::send_control(Membership::Message& message) {
                      .sequence = 0,
                      .lamport = lamport_.tick()});
   record(EventKind::kSend, message.to, lamport_.now(), static_cast<std::uint64_t>(message.kind));
-  output_->frames.push_back({message.to, std::move(frame)});
+  const bool urgent = message.kind >= MessageKind::kPrepare && message.kind <= MessageKind::kDecide;
+  output_->frames.push_back({message.to, std::move(frame), urgent});
 }
 
 // Links begin anew, and so does what the vector clock of each peer is known to hold.

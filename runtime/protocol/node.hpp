@@ -65,6 +65,7 @@ using Input = std::variant<Tick, FrameArrived, WorkWanted, WorkFinished, WishArr
 struct OutgoingFrame {
   RankId to;
   Buffer bytes;
+  bool urgent = false;  // all wait for what the receiver says to it
 };
 
 enum class EventKind : std::uint8_t {

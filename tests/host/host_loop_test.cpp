@@ -3,6 +3,7 @@
 // waits, waits for an event, with a deadline that only a broken loop meets.
 #include "runtime/host/host_loop.hpp"
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
@@ -16,6 +17,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include "tests/host/memory_transport.hpp"
 
@@ -480,6 +483,76 @@ TEST(HostLoop, RemembersARecoveryAndBeginsItsThreadsAsAsked) {
   EXPECT_LE(recovery.entered, recovery.resumed.value());
   EXPECT_GE(threads.size(), 2u);  // the companion, and each that takes the fence
   EXPECT_FALSE(threads.contains(std::this_thread::get_id()));
+}
+
+TEST(HostLoop, BeginsNoOrderWhileTheMembersAgree) {
+  using Clock = std::chrono::steady_clock;
+  MemoryNetwork network(2);
+  Clock::time_point granted;
+  Clock::time_point began;
+  HostHooks hooks;
+  hooks.take_fence = [&](const FenceRequest& request) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    granted = Clock::now();
+    return grant(request);
+  };
+  Rank rank(network, kFirst,
+            {.on_work_wanted = one_order(),
+             .on_work_finished =
+                 [](Context& context, WorkResult&) {
+                   context.finish({0, ""});
+                 },
+             .execute = [&](WorkOrder&) { began = Clock::now(); }},
+            std::move(hooks));
+
+  const auto learned = Clock::now();
+  rank.loop.learn({kSecond, EvidenceKind::kConfirmed});
+  EXPECT_EQ(rank.loop.run().exit_status, 0);
+
+  const bool out_of_patience = began - learned >= std::chrono::nanoseconds(HostLoop::kAsideMax);
+  EXPECT_TRUE(out_of_patience || (granted != Clock::time_point() && began > granted));
+}
+
+TEST(HostLoop, ComputesAgainIfTheMembersTakeLongToAgree) {
+  MemoryNetwork network(2);
+  std::promise<void> order_began;
+  HostHooks hooks;
+  hooks.take_fence = [&](const FenceRequest& request) {
+    wait_for(order_began.get_future());
+    return grant(request);
+  };
+  Rank rank(network, kFirst,
+            {.on_view =
+                 [](Context& context) {
+                   context.finish({0, "went on"});
+                 },
+             .on_work_wanted = one_order(),
+             .execute = [&](WorkOrder&) { order_began.set_value(); }},
+            std::move(hooks));
+
+  rank.loop.learn({kSecond, EvidenceKind::kConfirmed});
+  EXPECT_EQ(rank.loop.run().message, "went on");
+}
+
+// One that does not answer: it has a bell, and no loop.
+TEST(HostLoop, RingsForWhatOthersWaitFor) {
+  constexpr RankId kThird{2};
+  constexpr std::array<std::uint32_t, 2> kNear{0, 1};
+  const auto run = static_cast<std::uint64_t>(getpid()) << 32 | 1;
+  const auto own = Doorbell::open(run, kFirst, kNear);
+  const auto others = Doorbell::open(run, kSecond, kNear);
+  ASSERT_TRUE(own && others);
+  MemoryNetwork network(3);
+  HostHooks hooks;
+  hooks.bell = &*own;
+  Rank rank(network, kFirst, {}, std::move(hooks));
+
+  auto outcome = std::async(std::launch::async, [&] { return rank.loop.run(); });
+  rank.loop.learn({kThird, EvidenceKind::kConfirmed});
+  pollfd rung{others->fd(), POLLIN, 0};
+  EXPECT_EQ(poll(&rung, 1, static_cast<int>(std::chrono::milliseconds(kDeadline).count())), 1);
+  rank.loop.wish(Wish::kStop, SIGTERM);
+  EXPECT_EQ(outcome.get().exit_status, 3);
 }
 
 TEST(HostLoop, WhoHasSaidItsLastWordIsNotLost) {
