@@ -560,7 +560,8 @@ void RankRun::note_recoveries(HostLoop& loop) {
 // A failure is told once, however often the same comes again.
 void RankRun::note_checkpoints() {
   const CheckpointProgress& now = progress_.checkpoints;
-  if (now.error != checkpoint_error_ && !now.error.empty()) {
+  // A coordinator that others have gone on without takes none, and that is no news.
+  if (now.error != checkpoint_error_ && !now.error.empty() && !superseded()) {
     display_->finish();  // the bar is drawn again below
     std::fprintf(stderr, "regroup: no checkpoint was taken: %s\n", now.error.c_str());
   }
