@@ -585,33 +585,43 @@ void Coordinator::lease(Context& context, RankId rank, std::uint64_t shards) {
   writer.put(std::uint32_t{0});
   std::uint32_t leases = 0;
   std::uint64_t leased = 0;
+  // A coordinator that goes on from a state is proposed what was settled before, too: long runs of
+  // it are passed over in steps that double.
+  std::uint64_t step = 0;
   while (leased < shards && leases < kLeaseRangesMax) {
-    const ShardRange range = source_->take(rank, shards - leased);
+    const std::uint64_t wanted = shards - leased;
+    const ShardRange range = source_->take(rank, std::max(wanted, step));
     if (range.count == 0) break;
-    leased += put_leases(context, writer, rank, range, leases);
+    const std::uint64_t put = put_leases(context, writer, rank, range, wanted, leases);
+    step = put == 0 ? 2 * range.count : 0;
+    leased += put;
   }
   std::memcpy(writer.buffer().data() + count_offset, &leases, sizeof leases);
   context.send();
   peer.outstanding += leased;
 }
 
-// Leases what is pending of a range: a shard given back may have been committed by an earlier
-// attempt.
+// Leases what is pending of a range that the source has proposed, up to `shards_max` shards, and
+// gives back the rest: a shard given back may have been committed by an earlier attempt.
 std::uint64_t Coordinator::put_leases(Context& context, Writer& writer, RankId rank,
-                                      ShardRange range, std::uint32_t& leases) {
+                                      ShardRange range, std::uint64_t shards_max,
+                                      std::uint32_t& leases) {
   std::uint64_t leased = 0;
   while (range.count != 0) {
     const ShardRange part = table_->next_pending(range.first, range.count);
-    if (part.count == 0 || part.first >= range.end()) break;
-    const ShardRange cut{part.first, std::min(part.count, range.end().value - part.first.value)};
+    if (part.count == 0 || part.first >= range.end()) return leased;
+    range = {part.first, range.end().value - part.first.value};
+    if (leased == shards_max) break;
+    const ShardRange cut{part.first, std::min({part.count, range.count, shards_max - leased})};
     table_->lease(cut);
     writer.put(cut);
     writer.put(table_->attempt(cut.first));
     context.event(EventKind::kLease, rank, stage_, cut.first.value, cut.count);
     ++leases;
     leased += cut.count;
-    range = {cut.end(), range.end().value - cut.end().value};
+    range = {cut.end(), range.count - cut.count};
   }
+  if (range.count != 0) source_->give_back(range);
   return leased;
 }
 

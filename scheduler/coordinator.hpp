@@ -165,7 +165,7 @@ class Coordinator {
   Allowance allowance(const Peer& peer) const;
   void lease(Context& context, RankId rank, std::uint64_t shards);
   std::uint64_t put_leases(Context& context, Writer& writer, RankId rank, ShardRange range,
-                           std::uint32_t& leases);
+                           std::uint64_t shards_max, std::uint32_t& leases);
   void balance_tail(Context& context);
   bool missing_rank_fails_run(Context& context);
   bool within_stage(ShardRange shards) const;

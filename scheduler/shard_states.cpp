@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <bit>
-
-#include "runtime/protocol/check.hpp"
+#include <span>
+#include <utility>
 
 namespace regroup {
 namespace {
 
 constexpr std::uint64_t kAll = ~std::uint64_t{0};
+
+// Fewer words than this are not worth moving the others for.
+constexpr std::size_t kDroppedMin = 16;
 
 // What a piece is, in the low bits of the varint it begins with; the rest is how many.
 constexpr int kKindBits = 3;
@@ -90,74 +93,90 @@ class PieceWriter {
   std::size_t word_end_ = 0;  // behind the last word of a piece of words
 };
 
-void fill(std::span<StateWord> words, std::uint64_t first, std::uint64_t count,
-          std::uint64_t state) {
-  while (count != 0) {
-    StateWord& word = words[first / StateWord::kShards];
-    const std::uint64_t bit = first % StateWord::kShards;
-    const std::uint64_t here = std::min(count, StateWord::kShards - bit);
-    const std::uint64_t mask = kAll >> (StateWord::kShards - here) << bit;
-    if (state & 1) word.low |= mask;
-    if (state & 2) word.high |= mask;
-    first += here;
-    count -= here;
-  }
-}
-
-bool get_words(Reader& reader, Kind kind, std::span<StateWord> words) {
-  Reader piece(reader.get_raw(words.size() * bytes_of_word(kind)));
-  for (StateWord& word : words) {
-    if (kind == kBothWords) word.low = piece.get<std::uint64_t>();
-    word.high = piece.get<std::uint64_t>();
-  }
-  return !reader.failed();
-}
-
-bool unused_bits_clear(std::span<const StateWord> words, std::uint64_t shards) {
-  const std::uint64_t used = shards % StateWord::kShards;
-  return used == 0 || ((words.back().low | words.back().high) >> used) == 0;
-}
-
 }  // namespace
 
-void put_states(Writer& writer, std::span<const StateWord> words, std::uint64_t shards,
-                const KnownWords& known) {
-  REGROUP_CHECK(words.size() == state_words(shards), "states of another number of shards");
-  const std::size_t end = std::min(known.pending_from, words.size());
-  const std::size_t begin = std::min(known.done, end);
-  const auto shards_before = [&](std::size_t word) {
-    return std::min(shards, word * StateWord::kShards);
-  };
-  PieceWriter pieces(writer, words);
-  pieces.add_run(ShardState::kDone, shards_before(begin));
-  for (std::size_t index = begin; index < end; ++index) {
-    pieces.add_word(index, shards_before(index + 1) - shards_before(index));
+void ShardStates::drop_done() {
+  while (done_ < kept_.size() && kept_[done_] == kDoneWord) ++done_;
+  if (done_ < kDroppedMin || done_ < kept_.size() / 2) return;
+  kept_.erase(kept_.begin(), kept_.begin() + static_cast<std::ptrdiff_t>(done_));
+  dropped_ += std::exchange(done_, 0);
+}
+
+void ShardStates::reopen() {
+  std::vector<StateWord> all(last());
+  for (std::size_t word = first(); word < last(); ++word) {
+    all[word].low = at(word).low & ~at(word).high;
   }
-  pieces.add_run(ShardState::kPending, shards - shards_before(end));
+  kept_ = std::move(all);
+  dropped_ = done_ = 0;
+}
+
+void ShardStates::put(Writer& writer) const {
+  const auto shards_before = [&](std::size_t word) {
+    return std::min(shards_, word * StateWord::kShards);
+  };
+  PieceWriter pieces(writer, kept_);
+  pieces.add_run(ShardState::kDone, shards_before(first() + done_));
+  for (std::size_t word = first() + done_; word < last(); ++word) {
+    pieces.add_word(word - first(), shards_before(word + 1) - shards_before(word));
+  }
+  pieces.add_run(ShardState::kPending, shards_ - shards_before(last()));
   pieces.finish();
 }
 
-bool get_states(Reader& reader, std::span<StateWord> words, std::uint64_t shards) {
-  REGROUP_CHECK(words.size() == state_words(shards), "states of another number of shards");
-  for (std::uint64_t at = 0; at < shards;) {
+bool ShardStates::get(Reader& reader) {
+  kept_.clear();
+  dropped_ = done_ = 0;
+  for (std::uint64_t at = 0; at < shards_;) {
     const std::uint64_t head = reader.get_varint();
     const std::uint64_t kind = head & kKindMask;
     const std::uint64_t count = head >> kKindBits;
     if (count == 0) return false;  // also when the input has ended
     if (kind < kBothWords) {
-      if (count > shards - at) return false;
-      fill(words, at, count, kind);
+      if (count > shards_ - at) return false;
+      fill(at, count, kind);
       at += count;
       continue;
     }
     const std::size_t word = at / StateWord::kShards;
-    if (kind > kHighWords || at % StateWord::kShards != 0 || count > words.size() - word) {
-      return false;
-    }
-    if (!get_words(reader, static_cast<Kind>(kind), words.subspan(word, count))) return false;
-    at = std::min(shards, at + count * StateWord::kShards);
+    if (kind > kHighWords || at % StateWord::kShards != 0 || count > words() - word) return false;
+    if (!get_words(reader, kind == kBothWords, word, count)) return false;
+    at = std::min(shards_, at + count * StateWord::kShards);
   }
-  return unused_bits_clear(words, shards);
+  const std::uint64_t used = shards_ % StateWord::kShards;
+  const StateWord end = words() == 0 ? StateWord{} : (*this)[words() - 1];
+  return used == 0 || ((end.low | end.high) >> used) == 0;
+}
+
+// Over shards that are pending.
+void ShardStates::fill(std::uint64_t first, std::uint64_t count, std::uint64_t state) {
+  const std::uint64_t last = first + count;
+  if (state == static_cast<std::uint64_t>(ShardState::kPending)) return;
+  if (state == static_cast<std::uint64_t>(ShardState::kDone) && first == 0) {
+    dropped_ = count / StateWord::kShards;
+    first = dropped_ * StateWord::kShards;
+  }
+  keep_up_to(state_words(last));
+  while (first != last) {
+    StateWord& word = at(first / StateWord::kShards);
+    const std::uint64_t bit = first % StateWord::kShards;
+    const std::uint64_t here = std::min(last - first, StateWord::kShards - bit);
+    const std::uint64_t mask = kAll >> (StateWord::kShards - here) << bit;
+    if (state & 1) word.low |= mask;
+    if (state & 2) word.high |= mask;
+    first += here;
+  }
+}
+
+bool ShardStates::get_words(Reader& reader, bool both, std::size_t word, std::size_t count) {
+  Reader piece(reader.get_raw(count * bytes_of_word(both ? kBothWords : kHighWords)));
+  if (reader.failed()) return false;
+  keep_up_to(word + count);
+  for (std::size_t end = word + count; word < end; ++word) {
+    if (both) at(word).low = piece.get<std::uint64_t>();
+    at(word).high = piece.get<std::uint64_t>();
+  }
+  return true;
 }
 
 }  // namespace regroup

@@ -134,7 +134,7 @@ void AttemptMap::join(std::uint64_t shard) {
   if (step->second == before) steps_.erase(step);
 }
 
-TaskTable::TaskTable(std::uint64_t shards) : shards_(shards), words_(state_words(shards)) {
+TaskTable::TaskTable(std::uint64_t shards) : shards_(shards), states_(shards) {
   counter(ShardState::kPending) = shards;
 }
 
@@ -144,7 +144,7 @@ bool TaskTable::settled() const {
 
 ShardState TaskTable::state(ShardId shard) const {
   REGROUP_CHECK(shard.value < shards_, "no such shard in this stage");
-  const StateWord& word = words_[shard.value / kWordShards];
+  const StateWord word = states_[shard.value / kWordShards];
   const std::uint64_t bit = shard.value % kWordShards;
   return static_cast<ShardState>((word.low >> bit & 1) | (word.high >> bit & 1) << 1);
 }
@@ -156,6 +156,8 @@ Attempt TaskTable::attempt(ShardId shard) const {
 
 void TaskTable::lease(ShardRange range) {
   REGROUP_CHECK(within(range), "a lease beyond the stage");
+  REGROUP_CHECK(range.first.value / kWordShards >= states_.first() || range.count == 0,
+                "a lease of a shard that is not pending");
   touch(range);
   for_each_word(range, [](StateWord& word, std::uint64_t, std::uint64_t mask) {
     REGROUP_CHECK(((word.low | word.high) & mask) == 0, "a lease of a shard that is not pending");
@@ -193,6 +195,7 @@ std::expected<CommitCounts, CommitRefusal> TaskTable::commit(ShardRange range, A
     runs.add(word_first, fresh);
   });
   runs.finish();
+  states_.drop_done();
   counts.duplicates = range.count - counts.committed;
   counter(ShardState::kLeased) -= were_leased;
   counter(ShardState::kPending) -= counts.committed - were_leased;
@@ -222,10 +225,10 @@ std::uint64_t TaskTable::release(ShardRange range, Charge charge) {
 std::uint64_t TaskTable::release_all() {
   const std::uint64_t released = count(ShardState::kLeased);
   if (released == 0) return 0;
-  for (std::size_t at = words_.size(); at-- > 0;) {
-    const std::uint64_t leased = bits_in(ShardState::kLeased, words_[at]);
+  for (std::size_t at = states_.last(); at-- > states_.first();) {
+    const std::uint64_t leased = bits_in(ShardState::kLeased, states_.at(at));
     if (leased == 0) continue;
-    words_[at].low &= ~leased;
+    states_.at(at).low &= ~leased;
     const auto first = static_cast<std::uint64_t>(std::countr_zero(leased));
     no_pending_below_ = std::min(no_pending_below_, at * kWordShards + first);
   }
@@ -235,19 +238,18 @@ std::uint64_t TaskTable::release_all() {
 }
 
 void TaskTable::reopen_all() {
-  for (StateWord& word : words_) word = {word.low & ~word.high, 0};
+  states_.reopen();
   counter(ShardState::kPending) = shards_ - count(ShardState::kLeased);
   counter(ShardState::kDone) = 0;
   counter(ShardState::kQuarantined) = 0;
   no_pending_below_ = 0;
-  done_words_ = 0;
 }
 
 bool TaskTable::quarantine(ShardId shard) {
   const ShardState before = state(shard);
   if (before == ShardState::kDone || before == ShardState::kQuarantined) return false;
   touch({shard, 1});
-  StateWord& word = words_[shard.value / kWordShards];
+  StateWord& word = states_.at(shard.value / kWordShards);
   const std::uint64_t bit = std::uint64_t{1} << shard.value % kWordShards;
   word.low |= bit;
   word.high |= bit;
@@ -269,32 +271,38 @@ ShardRange TaskTable::next_run(ShardState state, ShardId from, std::uint64_t cou
   const ShardRange none{ShardId{shards_}, 0};
   if (from.value >= shards_) return none;
   std::size_t at = from.value / kWordShards;
-  std::uint64_t bits = bits_in(state, words_[at]) & kAll << from.value % kWordShards;
-  while (bits == 0) {
-    if (++at == words_.size()) return none;
-    bits = bits_in(state, words_[at]);
+  std::uint64_t mask = kAll << from.value % kWordShards;
+  if (state != ShardState::kDone && at < states_.first()) {
+    at = states_.first();
+    mask = kAll;
   }
+  const std::size_t end = state == ShardState::kPending ? states_.words() : states_.last();
+  std::uint64_t bits = 0;
+  for (; at < end; ++at, mask = kAll) {
+    bits = bits_in(state, states_[at]) & mask;
+    if (bits != 0) break;
+  }
+  if (bits == 0) return none;
   const auto bit = static_cast<std::uint64_t>(std::countr_zero(bits));
   const std::uint64_t first = at * kWordShards + bit;
   // The last word's unused bits look pending: a run that starts there has no length.
   const std::uint64_t longest = std::min(count_max, shards_ - first);
   auto length = static_cast<std::uint64_t>(std::countr_one(bits >> bit));
   while (length < longest && first + length == (at + 1) * kWordShards) {
-    bits = bits_in(state, words_[++at]);
+    if (++at >= states_.last() && state == ShardState::kPending) return {ShardId{first}, longest};
+    bits = bits_in(state, states_[at]);
     length += static_cast<std::uint64_t>(std::countr_one(bits));
   }
   return {ShardId{first}, std::min(length, longest)};
 }
 
 std::size_t TaskTable::memory_bytes() const {
-  return sizeof *this + words_.capacity() * sizeof(StateWord) + attempts_.memory_bytes();
+  return sizeof *this + states_.memory_bytes() + attempts_.memory_bytes();
 }
 
 void TaskTable::save(Writer& writer) const {
-  const auto all_done = [](const StateWord& word) { return word.low == 0 && word.high == kAll; };
-  while (done_words_ < touched_words_ && all_done(words_[done_words_])) ++done_words_;
   writer.put_varint(shards_);
-  put_states(writer, words_, shards_, {done_words_, touched_words_});
+  states_.put(writer);
   attempts_.save(writer);
 }
 
@@ -306,22 +314,22 @@ std::expected<TaskTable, std::string> TaskTable::load(Reader& reader, std::uint6
                            " shards, not of " + std::to_string(shards));
   }
   TaskTable table(shards);
-  if (!get_states(reader, table.words_, shards)) {
+  if (!table.states_.get(reader)) {
     return std::unexpected("the states of the saved task table are damaged");
   }
   if (!table.attempts_.load(reader, shards)) {
     return std::unexpected("the attempts of the saved task table are damaged");
   }
-  table.touched_words_ = table.words_.size();
   table.count_states();
   return table;
 }
 
 void TaskTable::count_states() {
   std::uint64_t leased = 0;
-  std::uint64_t done = 0;
+  std::uint64_t done = states_.first() * kWordShards;
   std::uint64_t quarantined = 0;
-  for (const StateWord& word : words_) {
+  for (std::size_t at = states_.first(); at < states_.last(); ++at) {
+    const StateWord word = states_[at];
     leased += count_bits(bits_in(ShardState::kLeased, word));
     done += count_bits(bits_in(ShardState::kDone, word));
     quarantined += count_bits(bits_in(ShardState::kQuarantined, word));
@@ -350,15 +358,18 @@ bool TaskTable::within(ShardRange range) const {
 template <class Visit>
 void TaskTable::for_each_word(ShardRange range, Visit visit) {
   if (range.count == 0) return;
-  const std::uint64_t first = range.first.value;
   const std::uint64_t last = range.end().value - 1;
-  const std::size_t last_word = last / kWordShards;
-  std::uint64_t mask = kAll << first % kWordShards;
-  for (std::size_t at = first / kWordShards; at < last_word; ++at, mask = kAll) {
-    visit(words_[at], at * kWordShards, mask);
+  const std::size_t end = std::min(state_words(last + 1), states_.last());
+  std::size_t at = range.first.value / kWordShards;
+  std::uint64_t mask = kAll << range.first.value % kWordShards;
+  if (at < states_.first()) {
+    at = states_.first();
+    mask = kAll;
   }
-  mask &= kAll >> (kWordShards - 1 - last % kWordShards);
-  visit(words_[last_word], last_word * kWordShards, mask);
+  for (; at < end; ++at, mask = kAll) {
+    if (at == last / kWordShards) mask &= kAll >> (kWordShards - 1 - last % kWordShards);
+    visit(states_.at(at), at * kWordShards, mask);
+  }
 }
 
 }  // namespace regroup

@@ -117,29 +117,26 @@ class TaskTable {
   static constexpr std::size_t kHeaderBytesMax = 32;
   void save(Writer& writer) const;
   // Words of 64 shards that save() would look at.
-  std::size_t save_words() const { return touched_words_ - done_words_; }
+  std::size_t save_words() const { return states_.words_to_put(); }
   // The table that save wrote, of a stage of `shards`. Never trusts its input; the error is one
   // line. Allocates two bits a shard, on the word of the caller and not of the input.
   static std::expected<TaskTable, std::string> load(Reader& reader, std::uint64_t shards);
 
  private:
-  void touch(ShardRange range) {
-    touched_words_ = std::max(touched_words_, state_words(range.end().value));
-  }
+  void touch(ShardRange range) { states_.keep_up_to(state_words(range.end().value)); }
   static std::uint64_t bits_in(ShardState state, const StateWord& word);
   bool within(ShardRange range) const;
   std::uint64_t& counter(ShardState state) { return counts_[static_cast<std::size_t>(state)]; }
-  // Calls visit(word, first shard of the word, mask of the shards in range).
+  // Calls visit(word, first shard of the word, mask of the shards in range), but for words that
+  // have no memory.
   template <class Visit>
   void for_each_word(ShardRange range, Visit visit);
   void count_states();
 
   std::uint64_t shards_;
-  std::vector<StateWord> words_;
+  ShardStates states_;
   std::array<std::uint64_t, 4> counts_{};  // by state
   std::uint64_t no_pending_below_ = 0;
-  mutable std::size_t done_words_ = 0;  // at the front, with done shards alone, as save() found
-  std::size_t touched_words_ = 0;       // beyond these all shards are pending
   AttemptMap attempts_;
 };
 

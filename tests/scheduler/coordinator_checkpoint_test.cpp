@@ -1,5 +1,6 @@
 // Checkpoints as the coordinator takes them, ends a run on one and goes on from one. The disk is
 // the test.
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -242,6 +243,53 @@ TEST(Resume, GoesOnWithWhatWasDoneAndLeasesTheRest) {
   const auto lines = run.sent();
   ASSERT_FALSE(lines.empty());
   EXPECT_THAT(lines.front(), HasSubstr("1 lease 0: 0+"));
+}
+
+std::vector<std::byte> states(std::initializer_list<std::pair<ShardState, std::uint64_t>> runs) {
+  Buffer bytes;
+  Writer writer(bytes);
+  for (const auto& [state, count] : runs) {
+    writer.put_varint(count << 3 | static_cast<std::uint64_t>(state));
+  }
+  return std::vector(bytes.view().begin(), bytes.view().end());
+}
+
+// In a state that was saved when none was done, and some had been leased.
+void pretend_done(Buffer& saved, std::uint64_t shards, std::uint64_t done) {
+  std::vector<std::byte> bytes(saved.view().begin(), saved.view().end());
+  const auto mixed = states({{ShardState::kDone, done}, {ShardState::kPending, shards - done}});
+  for (std::uint64_t leased = 1; leased < 100; ++leased) {
+    const auto fresh =
+        states({{ShardState::kLeased, leased}, {ShardState::kPending, shards - leased}});
+    const auto found = std::ranges::search(bytes, fresh);
+    if (found.empty()) continue;
+    const auto gap = bytes.erase(found.begin(), found.end());
+    bytes.insert(gap, mixed.begin(), mixed.end());
+    saved = Buffer(bytes);
+    return;
+  }
+  FAIL() << "no state of a stage that has begun";
+}
+
+// So many that whoever looked at each of them would not come to an end.
+TEST(Resume, PassesOverWhatIsDoneInFewSteps) {
+  constexpr std::uint64_t kShards = 10'000'000'000'000;
+  constexpr std::uint64_t kDone = kShards / 3;
+  Kept before(options(), 2, 0, {bag(kShards)});
+  before.wish(Wish::kCheckpoint, "");
+  DiskRequest saved = before.write(3);
+  pretend_done(saved.pieces[0].bytes, kShards, kDone);
+
+  Resumed run;
+  run.disk();
+  run.load(saved, 3);
+  run.open({bag(kShards)});
+  run.sent();
+  run.receive(1, MessageKind::kReady, ready_message({bag(kShards)}));
+  EXPECT_EQ(run.progress().done, kDone);
+  const auto lines = run.sent();
+  ASSERT_FALSE(lines.empty());
+  EXPECT_THAT(lines.front(), HasSubstr("1 lease 0: " + std::to_string(kDone) + "+"));
 }
 
 TEST(Resume, ReadsAgainAndThenGivesUp) {

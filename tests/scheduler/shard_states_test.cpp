@@ -15,39 +15,44 @@ namespace {
 constexpr std::uint64_t kHeaderBytes = 10;
 
 // One digit a shard: 0 pending, 1 leased, 2 done, 3 quarantined.
-std::vector<StateWord> words_of(const std::string& states) {
-  std::vector<StateWord> words(state_words(states.size()));
-  for (std::size_t i = 0; i < states.size(); ++i) {
-    const auto state = static_cast<std::uint64_t>(states[i] - '0');
-    words[i / 64].low |= (state & 1) << i % 64;
-    words[i / 64].high |= (state >> 1) << i % 64;
-  }
-  return words;
-}
-
-std::string states_of(const std::vector<StateWord>& words, std::size_t shards) {
-  std::string states;
-  for (std::size_t i = 0; i < shards; ++i) {
-    const std::uint64_t low = words[i / 64].low >> i % 64 & 1;
-    const std::uint64_t high = words[i / 64].high >> i % 64 & 1;
-    states += static_cast<char>('0' + (low | high << 1));
+ShardStates states_like(const std::string& digits) {
+  ShardStates states(digits.size());
+  states.keep_up_to(states.words());
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    const auto state = static_cast<std::uint64_t>(digits[i] - '0');
+    states.at(i / 64).low |= (state & 1) << i % 64;
+    states.at(i / 64).high |= (state >> 1) << i % 64;
   }
   return states;
 }
 
-Buffer bytes_of(const std::string& states) {
+std::string digits_of(const ShardStates& states) {
+  std::string digits;
+  for (std::size_t i = 0; i < states.shards(); ++i) {
+    const std::uint64_t low = states[i / 64].low >> i % 64 & 1;
+    const std::uint64_t high = states[i / 64].high >> i % 64 & 1;
+    digits += static_cast<char>('0' + (low | high << 1));
+  }
+  return digits;
+}
+
+Buffer bytes_of(const ShardStates& states) {
   Buffer bytes;
   Writer writer(bytes);
-  put_states(writer, words_of(states), states.size());
+  states.put(writer);
   return bytes;
+}
+
+Buffer bytes_of(const std::string& digits) {
+  return bytes_of(states_like(digits));
 }
 
 // "refused" unless the bytes are the states of so many shards, and nothing more.
 std::string read_back(std::span<const std::byte> bytes, std::size_t shards) {
-  std::vector<StateWord> words(state_words(shards));
+  ShardStates states(shards);
   Reader reader(bytes);
-  if (!get_states(reader, words, shards) || !reader.complete()) return "refused";
-  return states_of(words, shards);
+  if (!states.get(reader) || !reader.complete()) return "refused";
+  return digits_of(states);
 }
 
 std::string times(const std::string& text, int count) {
@@ -119,6 +124,35 @@ TEST(ShardStates, TheWorstPatternsKeepToTheBound) {
       EXPECT_EQ(read_back(bytes_of(states).view(), states.size()), states);
     }
   }
+}
+
+TEST(ShardStates, OnlyWhatIsUnderWayTakesMemory) {
+  constexpr std::uint64_t kShards = 1'000'000'000;
+  constexpr std::size_t kSteps = 100'000;
+  constexpr std::size_t kUnderWay = 100;
+  ShardStates states(kShards);
+  for (std::size_t word = 0; word < kSteps; ++word) {
+    states.keep_up_to(word + kUnderWay);
+    states.at(word).high = ~std::uint64_t{0};
+    states.drop_done();
+  }
+  EXPECT_LT(states.memory_bytes(), 100'000u);
+  EXPECT_LT(bytes_of(states).size(), 20u);
+  EXPECT_GT(states.first(), kSteps / 2);
+  EXPECT_EQ(states[kSteps - 1].high, ~std::uint64_t{0});
+  EXPECT_EQ(states[kSteps], StateWord{});
+
+  ShardStates read(kShards);
+  const Buffer bytes = bytes_of(states);
+  Reader reader(bytes.view());
+  ASSERT_TRUE(read.get(reader));
+  EXPECT_LT(read.memory_bytes(), 100'000u);
+  EXPECT_EQ(numbers(bytes_of(read)), numbers(bytes));
+
+  read.reopen();
+  EXPECT_EQ(read.first(), 0u);
+  EXPECT_EQ(read[0], StateWord{});
+  EXPECT_EQ(read[kSteps - 1], StateWord{});
 }
 
 TEST(ShardStates, WhatIsNoStateIsRefused) {
