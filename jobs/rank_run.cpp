@@ -77,6 +77,15 @@ CheckpointingStatus checkpointing_status(const CheckpointProgress& progress) {
           .failure_interval_seconds = to_seconds(progress.failure_interval)};
 }
 
+// A launch is told apart by when it was, in seconds, and by the process id of its first rank.
+constexpr int kPidBits = 32;
+constexpr std::uint64_t kPidMask = 0xffff'ffff;
+
+std::uint64_t new_launch() {
+  return static_cast<std::uint64_t>(std::time(nullptr)) << kPidBits |
+         static_cast<std::uint32_t>(getpid());
+}
+
 // Set, it has every rank say at its end when it did what in each recovery.
 constexpr const char* kStampsVariable = "REGROUP_RECOVERY_STAMPS";
 
@@ -239,6 +248,7 @@ class RankRun {
   Clock::time_point status_written_;
   std::string checkpoint_error_;  // as last told
   std::uint64_t checkpoint_told_ = 0;
+  std::uint64_t launch_ = 0;
   double earlier_seconds_ = 0;  // of the launches before this one
   std::mutex look_mutex_;       // of the above: whoever looks
   RunSummary summary_;
@@ -284,15 +294,17 @@ void RankRun::connect() {
                                   : std::filesystem::absolute(request_.directory->path()).string());
     run_ = agree_on(request_.directory == nullptr ? "" : request_.directory->run());
     earlier_seconds_ = std::strtod(agree_on(fmt::format("{}", seconds_before())).c_str(), nullptr);
+    launch_ = std::strtoull(agree_on(fmt::format("{}", new_launch())).c_str(), nullptr, 10);
     const bool one_node = session_->local_ranks() == session_->ranks();
     tokens_.emplace(
-        run_directory_ / "views", agree_on(fmt::format("{}-{}", std::time(nullptr), getpid())),
+        run_directory_ / "views", fmt::format("{}-{}", launch_ >> kPidBits, launch_ & kPidMask),
         one_node ? FencingTokens::Readers::kThisNode : FencingTokens::Readers::kOtherNodes);
     transport_ = std::make_unique<MpiTransport>(*session_, pool_);
   } else {
     transport_ = std::make_unique<LocalTransport>();
     run_directory_ = std::filesystem::absolute(request_.directory->path());
     run_ = request_.directory->run();
+    launch_ = new_launch();
     earlier_seconds_ = seconds_before();
   }
 }
@@ -486,7 +498,9 @@ std::unique_ptr<Service> RankRun::make_service() {
   } else if (is_first()) {
     description = describe_job(*request_.program, request_.options.seed);
   }
-  return std::make_unique<Scheduler>(request_.schedule, sink_, std::move(description));
+  ScheduleOptions schedule = request_.schedule;
+  schedule.launch = launch_;
+  return std::make_unique<Scheduler>(schedule, sink_, std::move(description));
 }
 
 std::expected<void, std::string> RankRun::write_result() {

@@ -216,6 +216,8 @@ bool Coordinator::replay_one(Reader& reader) {
 void Coordinator::finalize(Context& context) {
   state_ = RunPhase::kFinalizing;
   state_since_ = context.now();
+  // The state that is kept from here on would not know of it.
+  if (checkpoints_.step() != CheckpointStep::kRecording) checkpoints_.cancel(context.now());
   const bool kept = options_.standbys != 0 && context.ranks() > 1;
   if (kept && !planted(PlantedBug::kSaveUsedUpState)) {
     Writer writer(settled_state_);
@@ -234,6 +236,7 @@ void Coordinator::save_state(Writer& writer) {
   writer.put(retry_count_);
   writer.put(duplicates_);
   writer.put(checkpoints_.newest());
+  writer.put(options_.launch);
   table_->save(writer);
   const auto kept =
       std::ranges::count_if(given_, [](const auto& one) { return one.second != nullptr; });
@@ -264,6 +267,7 @@ std::expected<void, std::string> Coordinator::load_state(Reader& reader) {
   retry_count_ = reader.get<std::uint64_t>();
   duplicates_ = reader.get<std::uint64_t>();
   checkpoints_.know(std::max(reader.get<CheckpointNumber>(), restored_from_));
+  const bool of_others = reader.get<std::uint64_t>() != options_.launch;
   if (reader.failed() || stage_.value >= stages_.size()) {
     return std::unexpected("it names a stage that the job does not have");
   }
@@ -275,12 +279,11 @@ std::expected<void, std::string> Coordinator::load_state(Reader& reader) {
     }
     if (auto loaded = load_table(reader, stage, given_[stage]); !loaded) return loaded;
   }
-  // The ranks that a checkpoint tells of are gone, however many they were.
-  const bool restored = restored_from_.value != 0;
-  const auto ranks = restored ? std::numeric_limits<std::uint32_t>::max()
-                              : static_cast<std::uint32_t>(peers_.size());
+  // The ranks of another launch are gone, however many they were.
+  const auto ranks = of_others ? std::numeric_limits<std::uint32_t>::max()
+                               : static_cast<std::uint32_t>(peers_.size());
   if (auto loaded = registry_.store().load(reader, ranks); !loaded) return loaded;
-  if (restored && !planted(PlantedBug::kKeepOldWrites)) registry_.store().forget_writes();
+  if (of_others && !planted(PlantedBug::kKeepOldWrites)) registry_.store().forget_writes();
   if (auto loaded = sink_->load_state(reader); !loaded) return loaded;
   if (!reader.complete()) return std::unexpected("it has more than a state");
   state_ = settled ? RunPhase::kFinalizing : RunPhase::kRunning;

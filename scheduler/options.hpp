@@ -57,6 +57,9 @@ struct ScheduleOptions {
   // How long ranks may take to open the job.
   Nanoseconds open_timeout = 60 * kSecond;
   CheckpointOptions checkpoints;
+  // Tells this launch of the run's ranks from others that went before or come after; the same on
+  // every rank.
+  std::uint64_t launch = 0;
 };
 
 }  // namespace regroup

@@ -201,6 +201,21 @@ TEST(Checkpoint, OtherRanksPassWishesOn) {
   EXPECT_EQ(again[0].kind, MessageKind::kWish);
 }
 
+// What is kept from then on was saved before, and would not know of it.
+TEST(Checkpoint, IsGivenUpWhenTheResultIsWritten) {
+  Kept run;
+  run.wish(Wish::kCheckpoint, "");
+  run.asks(DiskTask::kNumber);
+  run.answer_disk({.task = DiskTask::kNumber, .checkpoint = CheckpointNumber{1}});
+  run.asks(DiskTask::kWritePart);
+  run.results(1, {{{0, 10}}}, 1);
+  ASSERT_EQ(run.progress().phase, RunPhase::kFinalizing);
+  run.answer_disk(
+      {.task = DiskTask::kWritePart, .checkpoint = CheckpointNumber{1}, .part = "part 0"});
+  EXPECT_THAT(run.disk(), IsEmpty());
+  EXPECT_EQ(run.progress().checkpoints.newest, 0u);
+}
+
 // ---- going on ----
 
 class Resumed : public LoneRank {

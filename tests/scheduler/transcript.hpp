@@ -215,6 +215,7 @@ inline void put_saved_head(Writer& writer, const SavedHead& head) {
   writer.put(head.retries);
   writer.put(head.duplicates);
   writer.put(head.checkpoint);
+  writer.put(std::uint64_t{0});  // launch
 }
 
 // Shards in runs of one state each, all at their first attempt.

@@ -949,6 +949,7 @@ WorldOptions next_launch(const WorldOptions& options, const PretendDisk& disk,
   next.checkpoint_wishes.clear();
   next.power_off_at.reset();
   next.schedule.checkpoints.resume = disk.newest().value != 0;
+  next.schedule.launch = launch;
   return next;
 }
 
