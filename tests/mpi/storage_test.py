@@ -2,6 +2,7 @@
 each step of the write. The run goes on, says what failed, keeps the older checkpoint, and does not hammer the
 storage. Real ranks and real files; real full and read-only file systems where mounting is allowed."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -141,6 +142,23 @@ class Killed(Storage):
                 self.assertEqual((status["failures_survived"], status["checkpointing"]["failed"]), (1, 0), ended)
                 self.assertGreaterEqual(status["checkpointing"]["newest"], 2)
                 self.proven(step)
+
+
+class Flipped(Storage):
+    FLIPS = 10_000
+
+    def test_no_bit_of_a_real_checkpoint(self):
+        """Manifest, part and view alike: no flip is accepted, and without one the run goes on from there."""
+        running = self.run_sleeper("--checkpoint-every", "off")
+        begun = lambda: (self.status_of("run") or {}).get("shards_done", 0) > 20
+        self.wait_for(begun, "some shards", running)
+        self.stop(running)
+        self.assertEqual(self.checkpoints(), [1])
+        ended = self.start([os.environ["FLIP_BITS_PROGRAM"], "run", self.FLIPS, 1]).end()
+        self.assertEqual(ended.status, 0, ended)
+        print(ended.out.decode(), end="")
+        self.assertRegex(ended.out.decode(), f"^{self.FLIPS} flips in [0-9]+ bits of 3 files, 0 unnoticed")
+        self.right(self.resume(program=cli.FLAKY_JOB))
 
 
 class Mounted(Storage):
