@@ -118,18 +118,20 @@ class Killed(Storage):
 
     def test_alone_at_each_step(self):
         """The older checkpoints are there to go on from; once the newer one has its name, that one is."""
+        running = self.run_sleeper(*OFTEN, shards=100, ranks=1)
+        self.wait_for_sealed(running, 1)
+        self.stop(running)
+        sealed = self.checkpoints()
         for step in self.STEPS:
             with self.subTest(step=step):
-                running = self.run_sleeper(*OFTEN, shards=100, ranks=1, dir=step)
-                self.wait_for_sealed(running, 1, dir=step)
-                self.stop(running)
-                older = self.checkpoints(step)
-                killed = self.start([cli.FLAKY_JOB, "resume", step, *OFTEN, "--inject", f"kill:rank=0,at={step}"])
+                killed = self.start([cli.FLAKY_JOB, "resume", "run", *OFTEN, "--inject", f"kill:rank=0,at={step}"])
                 self.assertEqual(killed.end(END_SECONDS_MAX).status, -signal.SIGKILL)
-                newer = self.checkpoints(step)
-                self.assertEqual(newer[:len(older)], older)
-                self.assertEqual(len(newer) - len(older), step == "sealed")
-                self.right(self.resume(dir=step, program=cli.FLAKY_JOB), shards=100, dir=step)
+                self.assertEqual(self.checkpoints()[:len(sealed)], sealed)
+                self.assertEqual(len(self.checkpoints()) - len(sealed), step == "sealed")
+        newest = self.checkpoints()[-1]
+        ended = self.resume(program=cli.FLAKY_JOB)
+        self.assertIn(f"going on from checkpoint {newest}", ended.own_lines()[0])
+        self.right(ended, shards=100)
 
     def test_the_coordinator_at_each_step(self):
         """Another one takes the next number."""
@@ -149,11 +151,11 @@ class Flipped(Storage):
 
     def test_no_bit_of_a_real_checkpoint(self):
         """Manifest, part and view alike: no flip is accepted, and without one the run goes on from there."""
-        running = self.run_sleeper("--checkpoint-every", "off")
-        begun = lambda: (self.status_of("run") or {}).get("shards_done", 0) > 20
-        self.wait_for(begun, "some shards", running)
+        running = self.run_sleeper(*OFTEN)
+        self.wait_for_sealed(running, 1)
         self.stop(running)
-        self.assertEqual(self.checkpoints(), [1])
+        for older in self.checkpoints()[:-1]:
+            shutil.rmtree(self.folder / f"run/checkpoints/{older:06}")
         ended = self.start([os.environ["FLIP_BITS_PROGRAM"], "run", self.FLIPS, 1]).end()
         self.assertEqual(ended.status, 0, ended)
         print(ended.out.decode(), end="")
@@ -250,12 +252,14 @@ class Mounted(Storage):
 
 class Removed(Storage):
     def test_the_checkpoints(self):
-        """They are gone, and the next one is taken all the same."""
+        """They are gone, and the next one is taken all the same, with a number that was not used."""
         running = self.run_sleeper(*OFTEN)
         self.wait_for_sealed(running, 2)
-        (self.folder / "run/checkpoints").rename(self.folder / "gone")
+        (self.folder / "gone").mkdir()
+        (self.folder / "run/checkpoints").rename(self.folder / "gone/checkpoints")
         self.right(running.end(END_SECONDS_MAX))
         self.assertGreaterEqual(len(self.checkpoints()), 1)
+        self.assertGreater(self.checkpoints()[0], self.checkpoints("gone")[-1])
         self.proven()
 
     def test_the_whole_run_directory(self):
