@@ -44,6 +44,7 @@ function(regroup_add_cli_test name)
   endif()
   set(environment "REGROUP_PROGRAM=$<TARGET_FILE:regroup_cli>" "FLAKY_JOB_PROGRAM=$<TARGET_FILE:flaky_job>"
                   "PLANT_CHECKPOINTS_PROGRAM=$<TARGET_FILE:plant_checkpoints>"
+                  "FLIP_BITS_PROGRAM=$<TARGET_FILE:flip_bits>"
                   "PYTHONDONTWRITEBYTECODE=1")
   if(arg_RECOVERY)
     list(APPEND environment "CLI_TEST_RECOVERY=${arg_RECOVERY}")

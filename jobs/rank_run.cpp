@@ -232,6 +232,7 @@ class RankRun {
   std::filesystem::path run_directory_;  // absolute
   std::string run_;                      // RunDirectory::run()
   std::optional<FencingTokens> tokens_;
+  std::optional<FaultyFileSystem> faulty_files_;
   std::optional<CheckpointDisk> disk_;
   std::optional<Doorbell> bell_;
   std::optional<FailureDetector> detector_;
@@ -337,8 +338,9 @@ std::string RankRun::agree_on(std::string text) {
 }
 
 void RankRun::open_disk() {
+  if (injector_) faulty_files_.emplace(*injector_);
   disk_.emplace(
-      CheckpointStore(run_directory_, run_),
+      CheckpointStore(run_directory_, run_, faulty_files_ ? *faulty_files_ : FileSystem::real()),
       CheckpointDiskOptions{
           .rank = transport_->self(),
           .facts = [this] { return facts(); },
@@ -380,7 +382,10 @@ HostHooks RankRun::hooks() {
   HostHooks hooks;
   hooks.on_thread = [this] { keep_in_touch(); };
   hooks.take_fence = [this](const FenceRequest& request) { return tokens_->take(request); };
-  hooks.use_disk = [this](DiskRequest& request) { return disk_->carry_out(request); };
+  hooks.use_disk = [this](DiskRequest& request) {
+    if (injector_ && request.task == DiskTask::kWritePart) injector_->begin_checkpoint_write();
+    return disk_->carry_out(request);
+  };
   hooks.on_revoked = [this](const View& view) {
     if (injector_) injector_->reached(FaultPoint::kAgreement, view);
   };

@@ -22,10 +22,12 @@ constexpr const char* kSources =
 constexpr const char* kFaults =
     "--inject makes the run fail where you want it to, to see what happens. A fault is kill, stop, "
     "wedge, slow, duplicate-results or late-results; then, after ':', whom it strikes: rank=N, "
-    "all-but=N, "
-    "coordinator or successor; and when: after-shards=N, at=2s, at=start, at=end, at=election, "
-    "at=agreement or at=shrink. stop takes for=3s too, slow takes factor=10, late-results takes "
-    "by=200ms. More faults follow after a comma, or in another --inject.";
+    "all-but=N, coordinator or successor; and when: after-shards=N, at=2s, at=start, at=end, "
+    "at=election, at=agreement, at=shrink, or at a checkpoint's part, manifest, seal or after it: "
+    "at=part, at=manifest, at=seal, at=sealed. stop takes for=3s too, slow takes factor=10, "
+    "late-results takes by=200ms. disk-full:after=3 and disk-error:after=3 fail each rank's third "
+    "checkpoint and later ones, and take rank=N, all-but=N and for=3s if wanted. More faults "
+    "follow after a comma, or in another --inject.";
 constexpr const char* kStatuses =
     "Exit status: 0 done; 1 done, but some shards were given up; 2 bad input, nothing was written; "
     "3 the run could not be completed; 75 it was stopped on a sealed checkpoint: 'resume' goes on.";

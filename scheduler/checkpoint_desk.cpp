@@ -60,7 +60,9 @@ bool CheckpointDesk::due(Nanoseconds now, std::size_t state_bytes, std::uint64_t
   if (progress_.interval == 0) return false;
   const bool again = !progress_.error.empty();
   const Nanoseconds pause = again ? std::min(kRetryPause, progress_.interval) : progress_.interval;
-  return now - ended_at_ >= pause && storage_.allows(now);
+  const bool is_due = now - ended_at_ >= pause && storage_.allows(now);
+  progress_.storage = storage_.state();
+  return is_due;
 }
 
 bool CheckpointDesk::overdue(Nanoseconds now) const {

@@ -86,7 +86,9 @@ void Coordinator::begin_checkpoint(Context& context) {
   const std::uint64_t failures = context.view().epoch.value - 1;
   if (!checkpoints_.due(context.now(), state_bytes(), failures)) return;
   checkpoints_.begin(context.now());
-  context.ask_disk({.task = DiskTask::kNumber, .epoch = context.view().epoch});
+  context.ask_disk({.task = DiskTask::kNumber,
+                    .checkpoint = checkpoints_.newest(),
+                    .epoch = context.view().epoch});
 }
 
 void Coordinator::write_checkpoint(Context& context, CheckpointNumber number) {

@@ -1,5 +1,6 @@
 #include "runtime/host/checkpoint_disk.hpp"
 
+#include <algorithm>
 #include <ctime>
 #include <exception>
 #include <utility>
@@ -20,7 +21,7 @@ DiskAnswer CheckpointDisk::carry_out(DiskRequest& request) const {
         outcome = load(request, answer);
         break;
       case DiskTask::kNumber:
-        outcome = number(answer);
+        outcome = number(request, answer);
         break;
       case DiskTask::kWritePart:
         outcome = write_part(request, answer);
@@ -63,10 +64,12 @@ std::expected<void, std::string> CheckpointDisk::load(const DiskRequest& request
   return {};
 }
 
-std::expected<void, std::string> CheckpointDisk::number(DiskAnswer& answer) const {
+// Where the directory went away with all that is in it, it may come back.
+std::expected<void, std::string> CheckpointDisk::number(const DiskRequest& request,
+                                                        DiskAnswer& answer) const {
   const auto next = store_.next_number();
   if (!next) return std::unexpected(next.error());
-  answer.checkpoint = *next;
+  answer.checkpoint = std::max(*next, CheckpointNumber{request.checkpoint.value + 1});
   return {};
 }
 

@@ -30,6 +30,16 @@ bool is_digits(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
 }
 
+// Whether an open that fails so tells that there is no such file, or that it is none of ours.
+bool tells_of_the_file(int error_number) {
+  return error_number == ENOENT || error_number == ENOTDIR || error_number == ELOOP ||
+         error_number == ENXIO;
+}
+
+std::unexpected<FileProblem> unreadable(const std::filesystem::path& path, int error_number) {
+  return std::unexpected(FileProblem{path_error("read", path, error_number).error(), true});
+}
+
 bool same_file(const struct stat& one, const struct stat& other) {
   return one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
@@ -86,7 +96,7 @@ std::optional<std::string> identity_problem(std::string_view run, const PartFile
   return "its first bytes are damaged";
 }
 
-std::expected<OpenedFile, std::string> open_regular(FileSystem& file_system,
+std::expected<OpenedFile, FileProblem> open_regular(FileSystem& file_system,
                                                     const std::filesystem::path& path) {
   // O_NONBLOCK: a named pipe must not wait for its writer. O_NOFOLLOW: a checkpoint has no links
   // that lead elsewhere.
@@ -94,14 +104,33 @@ std::expected<OpenedFile, std::string> open_regular(FileSystem& file_system,
   file.descriptor = FileDescriptor(
       file_system,
       file_system.open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW, 0));
-  if (!file.descriptor.is_open()) return path_error("open", path, errno);
+  if (!file.descriptor.is_open()) {
+    const int error_number = errno;
+    return std::unexpected(FileProblem{path_error("open", path, error_number).error(),
+                                       !tells_of_the_file(error_number)});
+  }
   struct stat status {};
-  if (file_system.fstat(file.descriptor.get(), &status) != 0)
-    return path_error("read", path, errno);
+  if (file_system.fstat(file.descriptor.get(), &status) != 0) return unreadable(path, errno);
   if (!S_ISREG(status.st_mode))
-    return std::unexpected(fmt::format("cannot read {}: not a regular file", path.string()));
+    return std::unexpected(
+        FileProblem{fmt::format("cannot read {}: not a regular file", path.string())});
   file.bytes = static_cast<std::uint64_t>(status.st_size);
   return file;
+}
+
+std::expected<std::string, FileProblem> read_regular(FileSystem& file_system,
+                                                     const std::filesystem::path& path,
+                                                     std::uint64_t bytes_max) {
+  const auto file = open_regular(file_system, path);
+  if (!file) return std::unexpected(file.error());
+  if (file->bytes > bytes_max)
+    return std::unexpected(
+        FileProblem{fmt::format("cannot read {}: larger than {} bytes", path.string(), bytes_max)});
+  std::string text(file->bytes, '\0');
+  const int error_number =
+      read_at(file_system, file->descriptor.get(), std::as_writable_bytes(std::span(text)), 0);
+  if (error_number != 0) return unreadable(path, error_number);
+  return text;
 }
 
 std::expected<std::string, std::string> hash_of(FileSystem& file_system, int fd,

@@ -40,13 +40,24 @@ std::string identity_text(std::string_view run, const PartFile& part);
 std::optional<std::string> identity_problem(std::string_view run, const PartFile& part,
                                             std::string_view identity);
 
+// Why a file cannot be taken.
+struct FileProblem {
+  std::string reason;  // one line
+  // The system would not let it be read, which says nothing of what is in it: it may be right.
+  bool unreadable = false;
+};
+
 // A regular file, opened to be read.
 struct OpenedFile {
   FileDescriptor descriptor;
   std::uint64_t bytes = 0;
 };
-std::expected<OpenedFile, std::string> open_regular(FileSystem& file_system,
+std::expected<OpenedFile, FileProblem> open_regular(FileSystem& file_system,
                                                     const std::filesystem::path& path);
+// The whole of a regular file that has no more than `bytes_max`.
+std::expected<std::string, FileProblem> read_regular(FileSystem& file_system,
+                                                     const std::filesystem::path& path,
+                                                     std::uint64_t bytes_max);
 
 // Feeds the bytes of the extents, in this order, to `visit`, in blocks.
 template <class Visit>

@@ -241,7 +241,7 @@ class PartWriting {
   // HDF5 decides when its own bytes are written, so they are read back, from the system's cache.
   Outcome hash_structure() {
     const auto file = open_regular(file_system_, temporary_);
-    if (!file) return std::unexpected(file.error());
+    if (!file) return std::unexpected(file.error().reason);
     part_.bytes = file->bytes;
     for (const auto& piece : part_.pieces)
       for (const auto& extent : piece.storage)

@@ -21,6 +21,20 @@ namespace {
 using namespace checkpoint_files;
 using Outcome = std::expected<void, std::string>;
 
+std::unexpected<FileProblem> wrong(std::string reason) {
+  return std::unexpected(FileProblem{std::move(reason)});
+}
+
+std::unexpected<FileProblem> not_read(std::string reason) {
+  return std::unexpected(FileProblem{std::move(reason), true});
+}
+
+std::unexpected<FileProblem> in_file(const std::filesystem::path& path,
+                                     const FileProblem& problem) {
+  return std::unexpected(
+      FileProblem{fmt::format("{}: {}", path.string(), problem.reason), problem.unreadable});
+}
+
 std::string size_problem(std::uint64_t found, std::uint64_t expected) {
   return fmt::format("it has {} bytes, not {}", found, expected);
 }
@@ -44,17 +58,17 @@ class ChunkReading {
         chunk_(piece.chunk_rows * element_bytes_) {}
 
   // The elements of a chunk that are in the piece, valid until the next call.
-  std::expected<std::span<const std::byte>, std::string> next(std::size_t index) {
+  std::expected<std::span<const std::byte>, FileProblem> next(std::size_t index) {
     const auto& extent = piece_.storage[index];
     stored_.resize(extent.bytes);
     if (const int error_number = read_at(file_system_, fd_, stored_, extent.offset);
         error_number != 0)
-      return std::unexpected(errno_text(error_number));
+      return not_read(errno_text(error_number));
     stored_hasher_.update(stored_);
     if (stored_.size() == chunk_.size())
       std::ranges::copy(stored_, chunk_.begin());
     else if (!expand_chunk(stored_, element_bytes_, chunk_))
-      return std::unexpected(name_of(piece_) + " in a chunk that does not expand");
+      return wrong(name_of(piece_) + " in a chunk that does not expand");
     const std::uint64_t rows = std::min(piece_.chunk_rows, piece_.rows - index * piece_.chunk_rows);
     return std::span<const std::byte>(chunk_).first(rows * element_bytes_);
   }
@@ -72,13 +86,14 @@ class ChunkReading {
 };
 
 // Why a piece is not what was written.
-Outcome verify_piece(FileSystem& file_system, int fd, const StoredPiece& piece) {
+std::expected<void, FileProblem> verify_piece(FileSystem& file_system, int fd,
+                                              const StoredPiece& piece) {
   ContentHasher hasher;
   if (piece.chunk_rows == 0) {
     const auto done =
         for_each_block(file_system, fd, piece.storage, [&](auto block) { hasher.update(block); });
-    if (!done) return done;
-    if (hasher.hex() != piece.hash) return std::unexpected(hash_problem(name_of(piece)));
+    if (!done) return not_read(done.error());
+    if (hasher.hex() != piece.hash) return wrong(hash_problem(name_of(piece)));
     return {};
   }
   ChunkReading chunks(file_system, fd, piece);
@@ -88,7 +103,7 @@ Outcome verify_piece(FileSystem& file_system, int fd, const StoredPiece& piece) 
     hasher.update(*elements);
   }
   if (chunks.stored_hash() != piece.stored_hash || hasher.hex() != piece.hash)
-    return std::unexpected(hash_problem(name_of(piece)));
+    return wrong(hash_problem(name_of(piece)));
   return {};
 }
 
@@ -110,7 +125,7 @@ Outcome read_chunks(FileSystem& file_system, int fd, const StoredPiece& piece, s
   ChunkReading chunks(file_system, fd, piece);
   while (!bytes.empty()) {
     const auto elements = chunks.next(row / piece.chunk_rows);
-    if (!elements) return std::unexpected(elements.error());
+    if (!elements) return std::unexpected(elements.error().reason);
     const auto wanted = elements->subspan(row % piece.chunk_rows * element_bytes);
     const auto taken = wanted.first(std::min(wanted.size(), bytes.size()));
     if (hasher != nullptr) hasher->update(taken);
@@ -124,8 +139,13 @@ Outcome read_chunks(FileSystem& file_system, int fd, const StoredPiece& piece, s
 }  // namespace
 
 std::string_view checkpoint_state_name(CheckpointState state) {
-  constexpr std::array<std::string_view, 3> names = {"sealed", "unfinished", "damaged"};
+  constexpr std::array<std::string_view, 4> names = {"sealed", "unfinished", "damaged",
+                                                     "unreadable"};
   return names[static_cast<std::size_t>(state)];
+}
+
+bool CheckpointVerification::only_unreadable() const {
+  return std::ranges::all_of(problems, &CheckpointProblem::unreadable);
 }
 
 Checkpoint::Checkpoint(FileSystem& file_system, std::filesystem::path directory,
@@ -157,12 +177,17 @@ std::expected<Checkpoint, CheckpointRefusal> Checkpoint::open(
   const auto damaged = [&](const std::string& reason) {
     return std::unexpected(CheckpointRefusal{CheckpointState::kDamaged, reason});
   };
+  const auto refused = [&](const FileProblem& problem) {
+    return std::unexpected(CheckpointRefusal{
+        problem.unreadable ? CheckpointState::kUnreadable : CheckpointState::kDamaged,
+        problem.reason});
+  };
   struct stat status {};
   if (file_system.lstat(path.c_str(), &status) != 0 && errno == ENOENT)
     return std::unexpected(CheckpointRefusal{CheckpointState::kUnfinished,
                                              fmt::format("{} is not there", path.string())});
-  const auto text = read_small_file(path, CheckpointLimits::manifest_bytes_max, file_system);
-  if (!text) return damaged(text.error());
+  const auto text = read_regular(file_system, path, CheckpointLimits::manifest_bytes_max);
+  if (!text) return refused(text.error());
   auto manifest = parse_manifest(*text);
   if (!manifest) return damaged(fmt::format("{}: {}", path.string(), manifest.error()));
   if (manifest->run != run)
@@ -171,49 +196,43 @@ std::expected<Checkpoint, CheckpointRefusal> Checkpoint::open(
     return damaged(fmt::format("{}: it is of checkpoint {}, not {}", path.string(),
                                manifest->checkpoint.value, checkpoint.value));
   Checkpoint opened(file_system, directory, std::move(*manifest));
-  if (auto done = opened.check_files(); !done) return std::unexpected(done.error());
+  if (const auto done = opened.check_files(); !done) return refused(done.error());
   return opened;
 }
 
-std::expected<void, CheckpointRefusal> Checkpoint::check_files() const {
-  Outcome done;
+Checkpoint::Checked Checkpoint::check_files() const {
   for (const auto& part : manifest_.files)
-    if (done) done = check_part(part);
-  if (done) done = check_view();
-  if (!done) return std::unexpected(CheckpointRefusal{CheckpointState::kDamaged, done.error()});
-  return {};
+    if (auto done = check_part(part); !done) return done;
+  return check_view();
 }
 
-Outcome Checkpoint::check_identity(const PartFile& part, int fd) const {
+Checkpoint::Checked Checkpoint::check_identity(const PartFile& part, int fd) const {
   std::string identity(kIdentityBytes, '\0');
   const int error_number =
       read_at(*file_system_, fd, std::as_writable_bytes(std::span(identity)), 0);
-  if (error_number != 0) return std::unexpected(errno_text(error_number));
-  if (const auto problem = identity_problem(manifest_.run, part, identity))
-    return std::unexpected(*problem);
+  if (error_number != 0) return not_read(errno_text(error_number));
+  if (const auto problem = identity_problem(manifest_.run, part, identity)) return wrong(*problem);
   return {};
 }
 
-Outcome Checkpoint::check_part(const PartFile& part) const {
+Checkpoint::Checked Checkpoint::check_part(const PartFile& part) const {
   const auto path = directory_ / part.file;
   const auto file = open_regular(*file_system_, path);
   if (!file) return std::unexpected(file.error());
-  Outcome done;
+  Checked done;
   // A short file may still tell whose it is, which is the better answer.
   if (file->bytes >= kIdentityBytes) done = check_identity(part, file->descriptor.get());
-  if (done && file->bytes != part.bytes)
-    done = std::unexpected(size_problem(file->bytes, part.bytes));
-  if (!done) return std::unexpected(fmt::format("{}: {}", path.string(), done.error()));
+  if (done && file->bytes != part.bytes) done = wrong(size_problem(file->bytes, part.bytes));
+  if (!done) return in_file(path, done.error());
   return {};
 }
 
-Outcome Checkpoint::check_view() const {
+Checkpoint::Checked Checkpoint::check_view() const {
   const auto path = directory_ / kView;
   const auto file = open_regular(*file_system_, path);
   if (!file) return std::unexpected(file.error());
   if (file->bytes == manifest_.view.bytes) return {};
-  return std::unexpected(
-      fmt::format("{}: {}", path.string(), size_problem(file->bytes, manifest_.view.bytes)));
+  return in_file(path, {size_problem(file->bytes, manifest_.view.bytes)});
 }
 
 std::vector<CheckpointDataset> Checkpoint::datasets() const {
@@ -272,7 +291,7 @@ Outcome Checkpoint::read_piece(const PartFile& part, const StoredPiece& piece, s
   if (bytes.empty()) return {};
   const auto path = directory_ / part.file;
   const auto file = open_regular(*file_system_, path);
-  if (!file) return std::unexpected(file.error());
+  if (!file) return std::unexpected(file.error().reason);
   const std::size_t element_bytes = hdf5::element_bytes(piece.type);
   const bool whole = bytes.size() == piece.rows * element_bytes;
   ContentHasher hasher;
@@ -295,8 +314,8 @@ CheckpointVerification Checkpoint::verify() const {
 }
 
 void Checkpoint::verify_part(const PartFile& part, CheckpointVerification& verification) const {
-  const auto report = [&](std::string reason) {
-    verification.problems.push_back({part.file, std::move(reason)});
+  const auto report = [&](FileProblem problem) {
+    verification.problems.push_back({part.file, std::move(problem.reason), problem.unreadable});
   };
   ++verification.files;
   if (const auto checked = check_part(part); !checked) return report(checked.error());
@@ -305,9 +324,9 @@ void Checkpoint::verify_part(const PartFile& part, CheckpointVerification& verif
   const int fd = file->descriptor.get();
   const auto structure = hash_of(*file_system_, fd, structure_of(part));
   if (!structure)
-    report(structure.error());
+    report({structure.error(), true});
   else if (*structure != part.structure_hash)
-    report(hash_problem("the bytes around its datasets are"));
+    report({hash_problem("the bytes around its datasets are")});
   for (const auto& piece : part.pieces) {
     ++verification.pieces;
     if (const auto done = verify_piece(*file_system_, fd, piece); !done) report(done.error());
@@ -316,8 +335,9 @@ void Checkpoint::verify_part(const PartFile& part, CheckpointVerification& verif
 }
 
 void Checkpoint::verify_view(CheckpointVerification& verification) const {
-  const auto report = [&](std::string reason) {
-    verification.problems.push_back({std::string(kView), std::move(reason)});
+  const auto report = [&](FileProblem problem) {
+    verification.problems.push_back(
+        {std::string(kView), std::move(problem.reason), problem.unreadable});
   };
   ++verification.files;
   if (const auto checked = check_view(); !checked) return report(checked.error());
@@ -326,9 +346,9 @@ void Checkpoint::verify_view(CheckpointVerification& verification) const {
   const hdf5::Extent whole{0, file->bytes};
   const auto hash = hash_of(*file_system_, file->descriptor.get(), {&whole, 1});
   if (!hash)
-    report(hash.error());
+    report({hash.error(), true});
   else if (*hash != manifest_.view.hash)
-    report(hash_problem("it is"));
+    report({hash_problem("it is")});
   verification.bytes += file->bytes;
 }
 

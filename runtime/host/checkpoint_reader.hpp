@@ -21,10 +21,15 @@
 
 namespace regroup {
 
+namespace checkpoint_files {
+struct FileProblem;
+}
+
 enum class CheckpointState : std::uint8_t {
   kSealed,      // its manifest is whole, and all its files are there
   kUnfinished,  // it has no manifest: being written, or left behind
-  kDamaged      // it has a manifest, and something is wrong with it
+  kDamaged,     // it has a manifest, and something is wrong with it
+  kUnreadable   // the system would not let it be read, so it may be right
 };
 std::string_view checkpoint_state_name(CheckpointState state);
 
@@ -36,6 +41,7 @@ struct CheckpointRefusal {
 struct CheckpointProblem {
   std::string file;
   std::string reason;
+  bool unreadable = false;  // the system would not let it be read
 
   friend bool operator==(const CheckpointProblem&, const CheckpointProblem&) = default;
 };
@@ -47,6 +53,8 @@ struct CheckpointVerification {
   std::vector<CheckpointProblem> problems;
 
   bool valid() const { return problems.empty(); }
+  // Of one that is not valid: whether nothing in it was found to be wrong.
+  bool only_unreadable() const;
 };
 
 struct CheckpointDataset {
@@ -96,10 +104,12 @@ class Checkpoint {
 
   Checkpoint(FileSystem& file_system, std::filesystem::path directory, CheckpointManifest manifest);
   const StoredPiece& piece_at(const Place& place) const;
-  std::expected<void, CheckpointRefusal> check_files() const;
-  std::expected<void, std::string> check_identity(const PartFile& part, int fd) const;
-  std::expected<void, std::string> check_part(const PartFile& part) const;
-  std::expected<void, std::string> check_view() const;
+  using Checked = std::expected<void, checkpoint_files::FileProblem>;
+
+  Checked check_files() const;
+  Checked check_identity(const PartFile& part, int fd) const;
+  Checked check_part(const PartFile& part) const;
+  Checked check_view() const;
   void verify_part(const PartFile& part, CheckpointVerification& verification) const;
   void verify_view(CheckpointVerification& verification) const;
   std::expected<void, std::string> read_piece(const PartFile& part, const StoredPiece& piece,

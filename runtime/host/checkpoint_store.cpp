@@ -78,6 +78,13 @@ std::string first_problem(const CheckpointVerification& verification) {
                      count == 1 ? "" : fmt::format("; {} problems in all", count));
 }
 
+// That the system was in the way is not to be taken for damage by whoever reads of it.
+PassedOver passed_over(CheckpointNumber number, CheckpointRefusal refusal) {
+  if (refusal.state == CheckpointState::kUnreadable)
+    refusal.reason = fmt::format("unreadable: {}", refusal.reason);
+  return {number, refusal.state, std::move(refusal.reason)};
+}
+
 }  // namespace
 
 CheckpointStore::CheckpointStore(const std::filesystem::path& run_directory, std::string run,
@@ -216,7 +223,7 @@ Outcome CheckpointStore::check_parts(const CheckpointManifest& manifest) const {
   for (const auto& part : manifest.files) {
     const auto path = directory_of(manifest.checkpoint) / part.file;
     const auto file = open_regular(*file_system_, path);
-    if (!file) return std::unexpected(file.error());
+    if (!file) return std::unexpected(file.error().reason);
     std::string identity(kIdentityBytes, '\0');
     const int error_number = read_at(*file_system_, file->descriptor.get(),
                                      std::as_writable_bytes(std::span(identity)), 0);
@@ -281,7 +288,8 @@ CheckpointVerification CheckpointStore::verify(CheckpointNumber checkpoint) cons
   const auto opened = open(checkpoint);
   if (opened) return opened->verify();
   CheckpointVerification verification;
-  verification.problems.push_back({std::string(kManifest), opened.error().reason});
+  verification.problems.push_back({std::string(kManifest), opened.error().reason,
+                                   opened.error().state == CheckpointState::kUnreadable});
   return verification;
 }
 
@@ -292,7 +300,7 @@ std::expected<NewestValid, std::string> CheckpointStore::open_newest_valid() con
   for (const auto number : *used) {
     auto opened = open(number);
     if (!opened) {
-      newest.passed_over.push_back({number, opened.error().state, opened.error().reason});
+      newest.passed_over.push_back(passed_over(number, std::move(opened.error())));
       continue;
     }
     const auto verification = opened->verify();
@@ -300,9 +308,10 @@ std::expected<NewestValid, std::string> CheckpointStore::open_newest_valid() con
       newest.checkpoint = std::move(*opened);
       return newest;
     }
-    newest.passed_over.push_back(
-        {number, CheckpointState::kDamaged,
-         fmt::format("{}: {}", directory_of(number).string(), first_problem(verification))});
+    newest.passed_over.push_back(passed_over(
+        number,
+        {verification.only_unreadable() ? CheckpointState::kUnreadable : CheckpointState::kDamaged,
+         fmt::format("{}: {}", directory_of(number).string(), first_problem(verification))}));
   }
   return newest;
 }
@@ -316,7 +325,7 @@ std::expected<Removal, std::string> CheckpointStore::retain(std::size_t keep) co
   Removal removal;
   std::size_t sealed = 0;
   for (const auto& entry : *entries) {
-    bool removed = false;
+    bool removed = false;  // an unreadable one may be right
     if (entry.state == CheckpointState::kSealed) removed = ++sealed > keep;
     if (entry.state == CheckpointState::kUnfinished) removed = sealed > 0;
     if (entry.state == CheckpointState::kDamaged) removed = sealed >= keep;

@@ -86,8 +86,8 @@ class CheckpointStore {
 
   // Removes all but the newest `keep` sealed ones (at least 2), unfinished ones older than the
   // newest sealed one, and damaged ones older than all that are kept. What is newer than the newest
-  // sealed one may be being written by a live run, and stays. A crash on the way leaves an
-  // unfinished one, for the next time.
+  // sealed one may be being written by a live run, and stays; so does what cannot be read just now.
+  // A crash on the way leaves an unfinished one, for the next time.
   std::expected<Removal, std::string> retain(std::size_t keep) const;
 
  private:

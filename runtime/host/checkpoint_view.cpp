@@ -78,7 +78,7 @@ hdf5::Expected<void> write(FileSystem& file_system, const std::filesystem::path&
 std::expected<ViewFile, std::string> hash_view(FileSystem& file_system,
                                                const std::filesystem::path& path) {
   const auto file = open_regular(file_system, path);
-  if (!file) return std::unexpected(file.error());
+  if (!file) return std::unexpected(file.error().reason);
   const hdf5::Extent whole{0, file->bytes};
   auto hash = hash_of(file_system, file->descriptor.get(), {&whole, 1});
   if (!hash) return std::unexpected(fmt::format("cannot read {}: {}", path.string(), hash.error()));

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <limits>
 #include <string>
 #include <system_error>
@@ -18,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/host/checkpoint_files.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -78,6 +80,16 @@ std::string when(const Fault& fault) {
       return "at an agreement";
     case FaultPoint::kShrink:
       return "at a shrink";
+    case FaultPoint::kPart:
+      return "at its part of a checkpoint";
+    case FaultPoint::kManifest:
+      return "at a checkpoint's manifest";
+    case FaultPoint::kSeal:
+      return "at a checkpoint's seal";
+    case FaultPoint::kSealed:
+      return "after a checkpoint's seal";
+    case FaultPoint::kCheckpointWrites:
+      return fmt::format("from checkpoint write {} on", fault.writes);
     case FaultPoint::kAlways:
       break;
   }
@@ -157,6 +169,8 @@ bool FaultInjector::hits_self(const Fault& fault, const View& view) const {
       return view.coordinator == self_;
     case FaultTarget::kSuccessor:
       return view.members.size() > 1 && view.members.list()[1] == self_;
+    case FaultTarget::kEvery:
+      return true;
   }
   return false;
 }
@@ -189,9 +203,20 @@ void FaultInjector::strike(const Fault& fault) {
     stuck_.store(true, std::memory_order_relaxed);
     return;
   }
+  if (fault.point == FaultPoint::kCheckpointWrites) return break_disk(fault);
   REGROUP_CHECK(fault.action == FaultAction::kStop && stop_helper_, "a fault that cannot strike");
   say(self_, fmt::format("stopped {} for {}", when(fault), time_text(fault.duration)));
   stop_helper_->stop_this_process(fault.duration);
+}
+
+void FaultInjector::break_disk(const Fault& fault) {
+  const bool full = fault.action == FaultAction::kDiskFull;
+  const bool ends = fault.duration != 0;
+  say(self_, fmt::format("has a {} disk {}{}", full ? "full" : "broken", when(fault),
+                         ends ? " for " + time_text(fault.duration) : ""));
+  const auto over =
+      ends ? Clock::now() + std::chrono::nanoseconds(fault.duration) : Clock::time_point::max();
+  disk_faults_.push_back({full ? ENOSPC : EIO, over});
 }
 
 void FaultInjector::reached(FaultPoint point, const View& view) {
@@ -236,7 +261,7 @@ void FaultInjector::keep_time() {
   }
 }
 
-// ---- counting, slowing, sending ----
+// ---- counting, slowing, failing ----
 
 void FaultInjector::computed(std::uint64_t shards) {
   computed_ += shards;
@@ -280,6 +305,23 @@ Nanoseconds FaultInjector::sends_late() const {
   return late;
 }
 
+void FaultInjector::begin_checkpoint_write() {
+  ++checkpoint_writes_;
+  for (std::size_t i = 0; i < plan_.faults.size(); ++i) {
+    const Fault& fault = plan_.faults[i];
+    if (fault.point == FaultPoint::kCheckpointWrites && checkpoint_writes_ >= fault.writes) {
+      meet(i, View{});
+    }
+  }
+}
+
+int FaultInjector::disk_error() const {
+  const Clock::time_point now = Clock::now();
+  const auto found =
+      std::ranges::find_if(disk_faults_, [now](const DiskFault& ill) { return now < ill.over; });
+  return found == disk_faults_.end() ? 0 : found->error_number;
+}
+
 // As a call of MPI's that waits for a peer that is dead.
 void FaultInjector::enter_transport() const {
   while (stuck_.load(std::memory_order_relaxed)) pause();
@@ -314,6 +356,50 @@ void FaultyExecutor::run_shards(WorkOrder& order, WorkResult& result) {
   }
   order.shards = whole;
 }
+
+// ---- the files of checkpoints ----
+
+bool FaultyFileSystem::writing_fails() const {
+  const int error_number = injector_->disk_error();
+  if (error_number != 0) errno = error_number;
+  return error_number != 0;
+}
+
+int FaultyFileSystem::open(const char* path, int flags, mode_t mode) {
+  if ((flags & O_CREAT) != 0) {
+    const std::string name = std::filesystem::path(path).filename();
+    if (name.starts_with("part-")) injector_->reached_in_checkpoint(FaultPoint::kPart);
+    if (name.starts_with(checkpoint_files::kManifest))
+      injector_->reached_in_checkpoint(FaultPoint::kManifest);
+  }
+  return FileSystem::open(path, flags, mode);
+}
+
+ssize_t FaultyFileSystem::write(int fd, const void* bytes, std::size_t count) {
+  return writing_fails() ? -1 : FileSystem::write(fd, bytes, count);
+}
+
+ssize_t FaultyFileSystem::pwrite(int fd, const void* bytes, std::size_t count, off_t offset) {
+  return writing_fails() ? -1 : FileSystem::pwrite(fd, bytes, count, offset);
+}
+
+// A disk that is full keeps what it has.
+int FaultyFileSystem::fsync(int fd) {
+  const bool broken = injector_->disk_error() == EIO;
+  if (broken) errno = EIO;
+  return broken ? -1 : FileSystem::fsync(fd);
+}
+
+int FaultyFileSystem::link(const char* from, const char* to) {
+  if (std::filesystem::path(to).filename() != checkpoint_files::kManifest)
+    return FileSystem::link(from, to);
+  injector_->reached_in_checkpoint(FaultPoint::kSeal);
+  const int result = FileSystem::link(from, to);
+  if (result == 0) injector_->reached_in_checkpoint(FaultPoint::kSealed);
+  return result;
+}
+
+// ---- sending ----
 
 void FaultyTransport::pass(RankId to, Buffer frame) {
   if (twice_) inner_->send(to, Buffer(frame.view()));

@@ -1,8 +1,9 @@
 // Carries out a rank's share of a FaultPlan: the rank kills or stops itself, gets stuck in its
-// transport, computes slowly, or sends twice or late. It stands between the host loop and the
-// rank's executor and transport, has a thread of its own for what happens at a time, and is told of
-// the protocol's points by whoever reaches them. A line on standard error says what strikes, before
-// it does. Without a plan nothing of this is made.
+// transport, computes slowly, sends twice or late, or cannot write checkpoints. It stands between
+// the host loop and the rank's executor and transport, and between its checkpoints and their files,
+// has a thread of its own for what happens at a time, and is told of the protocol's points by
+// whoever reaches them. A line on standard error says what strikes, before it does. Without a plan
+// nothing of this is made.
 #pragma once
 
 #include <atomic>
@@ -19,6 +20,7 @@
 #include <sys/types.h>
 
 #include "runtime/host/fault_plan.hpp"
+#include "runtime/host/file_system.hpp"
 #include "runtime/host/transport.hpp"
 #include "runtime/protocol/node.hpp"
 #include "runtime/protocol/work.hpp"
@@ -89,6 +91,14 @@ class FaultInjector {
   // Returns unless this rank is to be stuck.
   void enter_transport() const;
 
+  // ---- for the checkpoints and their file system below, on the one thread that uses them ----
+  // The rank begins to write its share of a checkpoint.
+  void begin_checkpoint_write();
+  // It is at one of kPart, kManifest, kSeal, kSealed.
+  void reached_in_checkpoint(FaultPoint point) { reached(point, view_now_()); }
+  // What ails the disk just now: an errno; 0: nothing.
+  int disk_error() const;
+
  private:
   using Clock = std::chrono::steady_clock;
 
@@ -96,14 +106,22 @@ class FaultInjector {
   bool take_chance(std::size_t fault);
   void meet(std::size_t fault, const View& view);
   void strike(const Fault& fault);
+  void break_disk(const Fault& fault);
   void keep_time();
+
+  struct DiskFault {
+    int error_number;
+    Clock::time_point over;
+  };
 
   FaultPlan plan_;
   RankId self_;
   ViewNow view_now_;
   FirstToStrike first_to_strike_;
   std::optional<StopHelper> stop_helper_;
-  std::uint64_t computed_ = 0;  // the computing thread's own
+  std::uint64_t computed_ = 0;           // the computing thread's own
+  std::uint64_t checkpoint_writes_ = 0;  // this and the next: the checkpoints' thread's own
+  std::vector<DiskFault> disk_faults_;
 
   std::mutex mutex_;
   std::vector<bool> over_;  // by fault: its chance on this rank is gone
@@ -130,6 +148,25 @@ class FaultyExecutor : public Executor {
   Executor* inner_;
   FaultInjector* injector_;
   bool begun_ = false;
+};
+
+// The files of checkpoints: writing fails as a full or broken disk's would, and the steps of a
+// checkpoint at which a fault may strike are seen as they come.
+class FaultyFileSystem : public FileSystem {
+ public:
+  // It outlives it.
+  explicit FaultyFileSystem(FaultInjector& injector) : injector_(&injector) {}
+
+  int open(const char* path, int flags, mode_t mode) override;
+  ssize_t write(int fd, const void* bytes, std::size_t count) override;
+  ssize_t pwrite(int fd, const void* bytes, std::size_t count, off_t offset) override;
+  int fsync(int fd) override;
+  int link(const char* from, const char* to) override;
+
+ private:
+  bool writing_fails() const;
+
+  FaultInjector* injector_;
 };
 
 // Sends frames twice, holds them back, or never returns from a call, as the plan has it for this

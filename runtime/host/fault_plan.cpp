@@ -22,23 +22,27 @@ constexpr ActionName kActions[] = {{"kill", FaultAction::kKill},
                                    {"wedge", FaultAction::kWedge},
                                    {"slow", FaultAction::kSlow},
                                    {"duplicate-results", FaultAction::kDuplicateResults},
-                                   {"late-results", FaultAction::kLateResults}};
-constexpr std::string_view kNotThereYet[] = {"gpu-error", "disk-full"};
+                                   {"late-results", FaultAction::kLateResults},
+                                   {"disk-full", FaultAction::kDiskFull},
+                                   {"disk-error", FaultAction::kDiskError}};
+constexpr std::string_view kNotThereYet[] = {"gpu-error"};
 
 struct PointName {
   std::string_view name;
   FaultPoint point;
 };
-constexpr PointName kPoints[] = {{"start", FaultPoint::kStart},
-                                 {"end", FaultPoint::kEnd},
-                                 {"election", FaultPoint::kElection},
-                                 {"agreement", FaultPoint::kAgreement},
-                                 {"shrink", FaultPoint::kShrink}};
+constexpr PointName kPoints[] = {
+    {"start", FaultPoint::kStart},       {"end", FaultPoint::kEnd},
+    {"election", FaultPoint::kElection}, {"agreement", FaultPoint::kAgreement},
+    {"shrink", FaultPoint::kShrink},     {"part", FaultPoint::kPart},
+    {"manifest", FaultPoint::kManifest}, {"seal", FaultPoint::kSeal},
+    {"sealed", FaultPoint::kSealed}};
 
 constexpr const char* kWho = "rank=N, all-but=N, coordinator or successor";
 constexpr const char* kWhen =
-    "after-shards=N, at=TIME (such as 2s or 250ms), at=start, at=end, at=election, at=agreement or "
-    "at=shrink";
+    "after-shards=N, at=TIME (such as 2s or 250ms), at=start, at=end, at=election, at=agreement, "
+    "at=shrink, at=part, at=manifest, at=seal or at=sealed";
+constexpr const char* kWhenOfDisk = "after=N, the first checkpoint that the rank fails to write";
 constexpr const char* kTimeWanted = "a time with its unit, such as 2s or 250ms";
 
 std::string action_list() {
@@ -53,6 +57,10 @@ std::string action_list() {
 bool strikes_once(FaultAction action) {
   return action == FaultAction::kKill || action == FaultAction::kStop ||
          action == FaultAction::kWedge;
+}
+
+bool breaks_disk(FaultAction action) {
+  return action == FaultAction::kDiskFull || action == FaultAction::kDiskError;
 }
 
 template <class Number>
@@ -91,6 +99,7 @@ class FaultParser {
   FaultParser(FaultAction action, std::string_view name, std::string text) : name_(name) {
     fault_.action = action;
     fault_.text = std::move(text);
+    if (breaks_disk(action)) fault_.target = FaultTarget::kEvery;
   }
 
   Checked word(std::string_view word);
@@ -102,6 +111,8 @@ class FaultParser {
   }
   Checked take_target(FaultTarget target, std::string_view key, std::string_view value);
   Checked take_point(std::string_view key, std::string_view value);
+  Checked take_count(std::string_view key, std::string_view value, FaultPoint point,
+                     std::uint64_t& count);
   Checked take_measure(std::string_view key, std::string_view value);
   bool may_float() const;
   std::string_view measure() const;
@@ -114,10 +125,12 @@ class FaultParser {
   bool has_measure_ = false;
 };
 
-// The one word, beside who and when, that this action needs.
+// The one word, beside who and when, that this action takes; only a disk's may be left out.
 std::string_view FaultParser::measure() const {
   switch (fault_.action) {
     case FaultAction::kStop:
+    case FaultAction::kDiskFull:
+    case FaultAction::kDiskError:
       return "for";
     case FaultAction::kSlow:
       return "factor";
@@ -131,14 +144,18 @@ std::string_view FaultParser::measure() const {
   return "";
 }
 
-// Shards are counted by each rank for itself, and a rank's way of sending does not change.
+// Shards and checkpoints are counted by each rank for itself, and a rank's way of sending does not
+// change.
 bool FaultParser::may_float() const {
   return fault_.point != FaultPoint::kAfterShards &&
+         fault_.point != FaultPoint::kCheckpointWrites &&
          fault_.action != FaultAction::kDuplicateResults &&
          fault_.action != FaultAction::kLateResults;
 }
 
 std::string FaultParser::words_wanted() const {
+  if (breaks_disk(fault_.action))
+    return fmt::format("{}; and, if wanted, rank=N or all-but=N, and for=TIME", kWhenOfDisk);
   std::string words = kWho;
   if (strikes_once(fault_.action)) words += fmt::format("; when: {}", kWhen);
   if (measure() == "factor") words += "; and factor=X";
@@ -156,7 +173,12 @@ Checked FaultParser::word(std::string_view word) {
   if (equals != std::string_view::npos) {
     if (key == "rank") return take_target(FaultTarget::kRank, key, value);
     if (key == "all-but") return take_target(FaultTarget::kAllBut, key, value);
-    if (key == "after-shards" || key == "at") return take_point(key, value);
+    if (breaks_disk(fault_.action)) {
+      if (key == "after")
+        return take_count(key, value, FaultPoint::kCheckpointWrites, fault_.writes);
+    } else if (key == "after-shards" || key == "at") {
+      return take_point(key, value);
+    }
     if (!key.empty() && key == measure()) return take_measure(key, value);
   }
   return wrong(
@@ -178,17 +200,9 @@ Checked FaultParser::take_point(std::string_view key, std::string_view value) {
   if (!strikes_once(fault_.action)) {
     return wrong(fmt::format("{} is there from start to end; leave out {}=", name_, key));
   }
+  if (key == "after-shards") return take_count(key, value, FaultPoint::kAfterShards, fault_.shards);
   if (has_point_) return wrong(fmt::format("says twice when it strikes; give one of {}", kWhen));
   has_point_ = true;
-  if (key == "after-shards") {
-    const auto count = number_in<std::uint64_t>(value);
-    if (!count || *count == 0) {
-      return wrong(fmt::format("after-shards= takes a whole number of 1 or more, not '{}'", value));
-    }
-    fault_.point = FaultPoint::kAfterShards;
-    fault_.shards = *count;
-    return {};
-  }
   const auto named = std::ranges::find(kPoints, value, &PointName::name);
   if (named != std::end(kPoints)) {
     fault_.point = named->point;
@@ -196,11 +210,30 @@ Checked FaultParser::take_point(std::string_view key, std::string_view value) {
   }
   const auto time = time_in(value);
   if (!time) {
-    return wrong(fmt::format("at= takes {}, or start, end, election, agreement or shrink, not '{}'",
-                             kTimeWanted, value));
+    return wrong(
+        fmt::format("at= takes {}, or start, end, election, agreement, shrink, part, "
+                    "manifest, seal or sealed, not '{}'",
+                    kTimeWanted, value));
   }
   fault_.point = FaultPoint::kTime;
   fault_.time = *time;
+  return {};
+}
+
+Checked FaultParser::take_count(std::string_view key, std::string_view value, FaultPoint point,
+                                std::uint64_t& count) {
+  if (has_point_) {
+    return wrong(fmt::format("says twice when it strikes; give {}",
+                             breaks_disk(fault_.action) ? std::string("after=N once")
+                                                        : fmt::format("one of {}", kWhen)));
+  }
+  has_point_ = true;
+  const auto number = number_in<std::uint64_t>(value);
+  if (!number || *number == 0) {
+    return wrong(fmt::format("{}= takes a whole number of 1 or more, not '{}'", key, value));
+  }
+  fault_.point = point;
+  count = *number;
   return {};
 }
 
@@ -232,9 +265,13 @@ std::expected<Fault, std::string> FaultParser::finish() const {
   const auto missing = [this](const std::string& what) {
     return std::unexpected(fmt::format("'{}': {}", fault_.text, what));
   };
-  if (!has_target_) return missing(fmt::format("does not say whom it strikes; add {}", kWho));
-  if (strikes_once(fault_.action) && !has_point_) {
-    return missing(fmt::format("does not say when it strikes; add {}", kWhen));
+  const bool of_disk = breaks_disk(fault_.action);
+  if (!has_target_ && !of_disk) {
+    return missing(fmt::format("does not say whom it strikes; add {}", kWho));
+  }
+  if ((strikes_once(fault_.action) || of_disk) && !has_point_) {
+    return missing(
+        fmt::format("does not say when it strikes; add {}", of_disk ? kWhenOfDisk : kWhen));
   }
   if (fault_.is_floating() && !may_float()) {
     return missing(fmt::format("{} is for a rank that is known; name it with rank=N or all-but=N",
@@ -243,7 +280,7 @@ std::expected<Fault, std::string> FaultParser::finish() const {
   if (fault_.action == FaultAction::kWedge && fault_.point == FaultPoint::kEnd) {
     return missing("a rank that is about to leave calls MPI no more; wedge it at another time");
   }
-  if (!measure().empty() && !has_measure_) {
+  if (!measure().empty() && !has_measure_ && !of_disk) {
     return missing(
         fault_.action == FaultAction::kSlow
             ? std::string("does not say how slow; add factor=X, such as factor=10")

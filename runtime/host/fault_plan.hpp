@@ -5,10 +5,12 @@
 //
 //   SPEC   = FAULT { "," FAULT }            a word with ':' begins the next fault
 //   FAULT  = ACTION ":" WORD { "," WORD }   words in any order
-//   ACTION = kill | stop | wedge | slow | duplicate-results | late-results
-//   who    = rank=N | all-but=N | coordinator | successor
+//   ACTION = kill | stop | wedge | slow | duplicate-results | late-results | disk-full | disk-error
+//   who    = rank=N | all-but=N | coordinator | successor; may be left out for a disk: every rank
 //   when   = after-shards=N | at=TIME | at=start | at=end | at=election | at=agreement | at=shrink
-//   more   = for=TIME (stop) | factor=X (slow) | by=TIME (late-results)
+//   |
+//            at=part | at=manifest | at=seal | at=sealed; only after=N for a disk
+//   more   = for=TIME (stop; a disk may have it) | factor=X (slow) | by=TIME (late-results)
 //   TIME   = a number and its unit, ms or s: 250ms, 1.5s
 #pragma once
 
@@ -30,6 +32,8 @@ enum class FaultAction : std::uint8_t {
   kSlow,              // each order takes so many times longer
   kDuplicateResults,  // what the rank sends to others is sent twice
   kLateResults,       // what the rank sends to others is held back
+  kDiskFull,          // what the rank writes of checkpoints fails for want of space
+  kDiskError,         // the same, with an input/output error
 };
 
 enum class FaultTarget : std::uint8_t {
@@ -37,6 +41,7 @@ enum class FaultTarget : std::uint8_t {
   kAllBut,       // all other ranks
   kCoordinator,  // whoever coordinates when the time comes
   kSuccessor,    // the member after the coordinator, when the time comes
+  kEvery,        // each rank, when its own time comes
 };
 
 enum class FaultPoint : std::uint8_t {
@@ -48,6 +53,11 @@ enum class FaultPoint : std::uint8_t {
   kElection,
   kAgreement,
   kShrink,
+  kPart,              // its file of a checkpoint is about to be created
+  kManifest,          // a checkpoint's parts are there, and its manifest is about to be written
+  kSeal,              // the manifest is written, and about to get its name
+  kSealed,            // it has its name, and nobody was told
+  kCheckpointWrites,  // the rank begins to write its share of a checkpoint for the so many-th time
 };
 
 struct Fault {
@@ -56,8 +66,9 @@ struct Fault {
   RankId rank;  // kRank, kAllBut
   FaultPoint point = FaultPoint::kAlways;
   std::uint64_t shards = 0;  // kAfterShards
+  std::uint64_t writes = 0;  // kCheckpointWrites
   Nanoseconds time = 0;      // kTime
-  Nanoseconds duration = 0;  // kStop: how long; kLateResults: by how much
+  Nanoseconds duration = 0;  // how long; kLateResults: by how much; of a disk, 0: to the end
   double factor = 1;         // kSlow
   std::string text;          // as the user wrote it
 
@@ -65,7 +76,7 @@ struct Fault {
   bool is_floating() const {
     return target == FaultTarget::kCoordinator || target == FaultTarget::kSuccessor;
   }
-  // Strikes once and is over, unlike what is there all the time.
+  // Strikes at some moment, unlike what is there from the start.
   bool is_single() const { return point != FaultPoint::kAlways; }
 };
 

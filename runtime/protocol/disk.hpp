@@ -32,7 +32,7 @@ struct StatePiece {
 
 struct DiskRequest {
   DiskTask task{};
-  CheckpointNumber checkpoint;     // kLoad: 0, whichever is the newest
+  CheckpointNumber checkpoint;     // kLoad: 0, whichever is the newest; kNumber: the newest known
   Epoch epoch;                     // of whoever asks
   std::vector<StatePiece> pieces;  // kWritePart; kLoad: the datasets wanted, without bytes
   std::vector<std::string> parts;  // kSeal: as the ranks' disks described them

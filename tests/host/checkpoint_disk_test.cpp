@@ -52,8 +52,8 @@ class Disks : public testing::Test {
     request.pieces.push_back({dataset, 0, {}});
     return disk(0).carry_out(request);
   }
-  DiskAnswer next_number() {
-    DiskRequest request{.task = DiskTask::kNumber};
+  DiskAnswer next_number(std::uint64_t known = 0) {
+    DiskRequest request{.task = DiskTask::kNumber, .checkpoint = number(known)};
     return disk(0).carry_out(request);
   }
   static std::string text_of(const DiskAnswer& answer) {
@@ -79,6 +79,13 @@ TEST_F(Disks, WhatTheRanksWroteIsReadAsOne) {
     EXPECT_EQ(loaded.checkpoint, number(1));
     EXPECT_EQ(text_of(loaded), "first second");
   }
+}
+
+TEST_F(Disks, ADirectoryThatWentAwayDoesNotBringNumbersBack) {
+  take(1);
+  EXPECT_EQ(next_number(1).checkpoint, number(2));
+  std::filesystem::remove_all(run_.scratch.path() / "checkpoints");
+  EXPECT_EQ(next_number(1).checkpoint, number(2));
 }
 
 TEST_F(Disks, NothingToLoadIsNoError) {

@@ -1,5 +1,9 @@
 #include "runtime/host/checkpoint_store.hpp"
 
+#include <cerrno>
+#include <chrono>
+#include <map>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -271,6 +275,116 @@ TEST(CheckpointStore, AnUnfinishedOneStaysUntilANewerIsSealed) {
   ASSERT_TRUE(test::write_part_of(run.store, {.checkpoint = number(2)}, 0));
 
   EXPECT_THAT(run.store.retain(2).value().removed, IsEmpty());
+}
+
+// Whose files of some name can be opened or read no more.
+class IllFileSystem : public FileSystem {
+ public:
+  IllFileSystem(std::string name, int open_error, int read_error)
+      : name_(std::move(name)), open_error_(open_error), read_error_(read_error) {}
+
+  int open(const char* path, int flags, mode_t mode) override {
+    const bool ill = std::string_view(path).ends_with(name_);
+    if (ill && open_error_ != 0) return errno = open_error_, -1;
+    const int fd = FileSystem::open(path, flags, mode);
+    ill_[fd] = ill;
+    return fd;
+  }
+  ssize_t pread(int fd, void* bytes, std::size_t count, off_t offset) override {
+    if (ill_[fd] && read_error_ != 0) return errno = read_error_, -1;
+    return FileSystem::pread(fd, bytes, count, offset);
+  }
+
+ private:
+  std::string name_;
+  int open_error_;
+  int read_error_;
+  std::map<int, bool> ill_;  // by descriptor
+};
+
+struct Ill {
+  const char* file;
+  int open_error;
+  int read_error;
+};
+
+TEST(CheckpointStore, WhatCannotBeReadIsNoDamageAndIsNeverRemoved) {
+  const TestRun run;
+  for (const std::uint64_t sealed : {1, 2, 3, 4})
+    ASSERT_TRUE(take(run.store, {.checkpoint = number(sealed)}));
+  for (const Ill& ill : std::vector<Ill>{{"000001/manifest.json", EACCES, 0},
+                                         {"000001/manifest.json", 0, EIO},
+                                         {"000001/manifest.json", EMFILE, 0},
+                                         {"000001/part-0001.h5", EIO, 0},
+                                         {"000001/part-0000.h5", 0, EIO},
+                                         {"000001/view.h5", EACCES, 0}}) {
+    IllFileSystem file_system(ill.file, ill.open_error, ill.read_error);
+    const CheckpointStore store(run.scratch.path(), test::kRun, file_system);
+    const CheckpointEntry oldest = store.list().value().back();
+    EXPECT_EQ(oldest.state, CheckpointState::kUnreadable) << ill.file;
+    EXPECT_THAT(oldest.reason,
+                AllOf(HasSubstr(ill.file), HasSubstr(errno_text(ill.open_error + ill.read_error))));
+    EXPECT_THAT(store.retain(4).value().removed, IsEmpty()) << ill.file;
+    EXPECT_THAT(store.retain(3).value().removed, IsEmpty()) << ill.file;
+  }
+  EXPECT_THAT(run.store.retain(3).value().removed, ElementsAre(number(1))) << "it is well again";
+}
+
+TEST(CheckpointStore, DamageIsNotTakenForWhatCannotBeRead) {
+  const TestRun run;
+  for (const std::uint64_t sealed : {1, 2, 3})
+    ASSERT_TRUE(take(run.store, {.checkpoint = number(sealed)}));
+  std::filesystem::remove(run.directory("000001") / "part-0000.h5");
+  EXPECT_EQ(run.store.list().value().back().state, CheckpointState::kDamaged);
+  EXPECT_THAT(run.store.retain(2).value().removed, ElementsAre(number(1)));
+}
+
+TEST(CheckpointStore, WhatCannotBeReadIsPassedOverByThatWord) {
+  const TestRun run;
+  for (const std::uint64_t sealed : {1, 2})
+    ASSERT_TRUE(take(run.store, {.checkpoint = number(sealed)}));
+  for (const Ill& ill :
+       std::vector<Ill>{{"000002/manifest.json", EACCES, 0}, {"000002/view.h5", 0, EIO}}) {
+    IllFileSystem file_system(ill.file, ill.open_error, ill.read_error);
+
+    const auto newest =
+        CheckpointStore(run.scratch.path(), test::kRun, file_system).open_newest_valid().value();
+
+    EXPECT_EQ(newest.checkpoint->manifest().checkpoint, number(1));
+    ASSERT_EQ(newest.passed_over.size(), 1u);
+    EXPECT_EQ(newest.passed_over[0].state, CheckpointState::kUnreadable);
+    EXPECT_THAT(newest.passed_over[0].reason,
+                AllOf(testing::StartsWith("unreadable: "),
+                      HasSubstr(errno_text(ill.open_error + ill.read_error))));
+  }
+}
+
+// ---- The clock ----
+
+// Numbers tell which is newer, and no time does.
+TEST(CheckpointStore, AClockThatIsSetBackMakesNothingOlder) {
+  const TestRun run;
+  for (const std::uint64_t sealed : {1, 2, 3}) {
+    const Taking taking{.checkpoint = number(sealed), .version = sealed};
+    SealRequest request{taking.checkpoint, taking.epoch, test::some_facts(), {}};
+    request.facts.utc = "20" + std::to_string(40 - sealed) + "-01-31T23:59:59Z";
+    for (std::uint32_t rank = 0; rank < taking.ranks; ++rank)
+      request.parts.push_back(test::write_part_of(run.store, taking, rank).value());
+    ASSERT_TRUE(run.store.seal(request, test::always));
+    for (const auto& file : std::filesystem::recursive_directory_iterator(
+             run.directory("00000" + std::to_string(sealed))))
+      std::filesystem::last_write_time(file,
+                                       file.last_write_time() - std::chrono::days(365 * sealed));
+    std::filesystem::last_write_time(
+        run.directory("00000" + std::to_string(sealed)),
+        std::filesystem::file_time_type::clock::now() - std::chrono::days(365 * sealed));
+  }
+
+  EXPECT_EQ(run.store.next_number().value(), number(4));
+  EXPECT_EQ(run.store.list().value().front().checkpoint, number(3));
+  expect_state(*run.store.open_newest_valid().value().checkpoint, 1000, 3);
+  EXPECT_THAT(run.store.retain(2).value().removed, ElementsAre(number(1)));
+  expect_valid(run.store, number(3));
 }
 
 TEST(CheckpointStore, RemovesNothingThatItDidNotMake) {

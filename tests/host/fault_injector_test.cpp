@@ -14,7 +14,9 @@
 #include <unistd.h>
 
 #include "runtime/host/call_watch.hpp"
+#include "tests/host/checkpoints.hpp"
 #include "tests/host/memory_transport.hpp"
+#include "tests/host/scratch.hpp"
 
 namespace regroup {
 namespace {
@@ -309,6 +311,78 @@ TEST(FaultInjector, SlowsWhoeverCoordinates) {
   EXPECT_EQ(injector.slowness(), 3);
   view = view_of({1}, 2);
   EXPECT_EQ(injector.slowness(), 12);
+}
+
+// Takes a checkpoint, as one rank does; what failed, or "sealed".
+std::string take_checkpoint(FaultInjector& injector, const CheckpointStore& store,
+                            std::uint64_t number) {
+  injector.begin_checkpoint_write();
+  const auto taken =
+      test::take(store, {.checkpoint = test::number(number), .ranks = 1, .rows = 100});
+  return taken ? "sealed" : taken.error();
+}
+
+TEST(FaultyFileSystem, FailsCheckpointsFromTheGivenOneOn) {
+  for (const auto& [fault, text] : std::vector<std::pair<std::string, std::string>>{
+           {"disk-full:after=2", errno_text(ENOSPC)}, {"disk-error:after=2", errno_text(EIO)}}) {
+    const test::ScratchDirectory scratch;
+    FaultInjector injector(plan_of(fault), RankId{0});
+    FaultyFileSystem file_system(injector);
+    injector.watch(always(view_of({0, 1})));
+    const CheckpointStore store(scratch.path(), test::kRun, file_system);
+    EXPECT_EQ(take_checkpoint(injector, store, 1), "sealed");
+    for (const std::uint64_t number : {2, 3}) {
+      EXPECT_THAT(take_checkpoint(injector, store, number), HasSubstr(text)) << fault;
+    }
+    EXPECT_EQ(store.open_newest_valid()->checkpoint->manifest().checkpoint, test::number(1));
+  }
+}
+
+TEST(FaultyFileSystem, HasADiskThatIsWellAgain) {
+  const test::ScratchDirectory scratch;
+  FaultInjector injector(plan_of("disk-full:after=1,for=1ms"), RankId{0});
+  FaultyFileSystem file_system(injector);
+  injector.watch(always(view_of({0})));
+  const CheckpointStore store(scratch.path(), test::kRun, file_system);
+  injector.begin_checkpoint_write();
+  while (injector.disk_error() != 0) {
+  }
+  EXPECT_EQ(take_checkpoint(injector, store, 1), "sealed");
+}
+
+TEST(FaultyFileSystem, IsThatOfTheRankThatIsNamed) {
+  const test::ScratchDirectory scratch;
+  FaultInjector injector(plan_of("disk-full:after=1,rank=1,disk-error:after=1,all-but=0"),
+                         RankId{0});
+  FaultyFileSystem file_system(injector);
+  injector.watch(always(view_of({0, 1})));
+  EXPECT_EQ(take_checkpoint(injector, CheckpointStore(scratch.path(), test::kRun, file_system), 1),
+            "sealed");
+}
+
+// What the killed process leaves tells where it was.
+TEST(FaultyFileSystem, StrikesAtTheStepsOfACheckpoint) {
+  struct Step {
+    std::string name;
+    std::vector<std::string> left;
+  };
+  const std::string part = "part-0000.h5";
+  for (const Step& step :
+       std::vector<Step>{{"part", {}},
+                         {"manifest", {part, "view.h5"}},
+                         {"seal", {"manifest.json.tmp", part, "view.h5"}},
+                         {"sealed", {"manifest.json", "manifest.json.tmp", part, "view.h5"}}}) {
+    const test::ScratchDirectory scratch;
+    const Child child = in_child([&] {
+      FaultInjector injector(plan_of("kill:coordinator,at=" + step.name), RankId{0});
+      injector.watch(always(view_of({0, 1})));
+      FaultyFileSystem file_system(injector);
+      take_checkpoint(injector, CheckpointStore(scratch.path(), test::kRun, file_system), 1);
+      return 7;
+    });
+    EXPECT_TRUE(was_killed(child)) << step.name;
+    EXPECT_EQ(test::names_in(scratch.path() / "checkpoints" / "000001"), step.left) << step.name;
+  }
 }
 
 Buffer frame_of(const std::string& text) {

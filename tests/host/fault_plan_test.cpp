@@ -95,6 +95,30 @@ TEST(FaultPlan, StrikesWhenItIsTold) {
   EXPECT_EQ(only("kill:rank=0,at=20ms").time, 20 * kMillisecond);
 }
 
+TEST(FaultPlan, StrikesAtTheStepsOfACheckpoint) {
+  EXPECT_EQ(only("kill:coordinator,at=part").point, FaultPoint::kPart);
+  EXPECT_EQ(only("kill:coordinator,at=manifest").point, FaultPoint::kManifest);
+  EXPECT_EQ(only("kill:coordinator,at=seal").point, FaultPoint::kSeal);
+  EXPECT_EQ(only("kill:coordinator,at=sealed").point, FaultPoint::kSealed);
+}
+
+TEST(FaultPlan, BreaksTheDiskOfEachRankOrOfOne) {
+  const Fault full = only("disk-full:after=3");
+  EXPECT_EQ(full.action, FaultAction::kDiskFull);
+  EXPECT_EQ(full.target, FaultTarget::kEvery);
+  EXPECT_EQ(full.point, FaultPoint::kCheckpointWrites);
+  EXPECT_EQ(full.writes, 3U);
+  EXPECT_EQ(full.duration, 0);
+  const Fault broken = only("disk-error:for=2s,rank=1,after=1");
+  EXPECT_EQ(broken.action, FaultAction::kDiskError);
+  EXPECT_EQ(broken.target, FaultTarget::kRank);
+  EXPECT_EQ(broken.rank, RankId{1});
+  EXPECT_EQ(broken.duration, 2 * kSecond);
+  EXPECT_FALSE(parse_fault_plan({"disk-full:after=3"})->needs_run_directory());
+  EXPECT_TRUE(check_ranks(*parse_fault_plan({"disk-full:after=3"}), 1));
+  EXPECT_FALSE(check_ranks(*parse_fault_plan({"disk-full:after=3,rank=2"}), 2));
+}
+
 TEST(FaultPlan, WordsComeInAnyOrder) {
   const Fault fault = only("stop:for=2s,at=end,coordinator");
   EXPECT_EQ(fault.target, FaultTarget::kCoordinator);
@@ -129,9 +153,8 @@ TEST(FaultPlan, RefusesWhatMakesNoSenseOnOneLine) {
       {"", {"''", "kill:rank=2", "choose kill, stop"}},
       {"kill", {"'kill'", "':'"}},
       {"rank=1,kill:at=1s", {"does not begin with a fault"}},
-      {"explode:rank=1", {"unknown fault 'explode'", "kill, stop, wedge, slow", "or late-results"}},
+      {"explode:rank=1", {"unknown fault 'explode'", "kill, stop, wedge, slow", "or disk-error"}},
       {"gpu-error:rank=0", {"this version cannot inject 'gpu-error'", "choose kill"}},
-      {"disk-full:after=3", {"this version cannot inject 'disk-full'", "choose kill"}},
       {"kill:", {"''", "rank=N"}},
       {"kill:at=1s", {"whom", "rank=N, all-but=N, coordinator or successor"}},
       {"kill:rank=1", {"when", "after-shards=N, at=TIME", "at=shrink"}},
@@ -172,6 +195,18 @@ TEST(FaultPlan, RefusesWhatMakesNoSenseOnOneLine) {
       {"late-results:rank=1", {"by=TIME"}},
       {"late-results:rank=1,by=6s", {"at most 5 s"}},
       {"late-results:successor,by=1s", {"late-results", "rank=N"}},
+      {"disk-full:rank=1", {"when", "after=N"}},
+      {"disk-full:", {"''", "after=N", "if wanted, rank=N or all-but=N, and for=TIME"}},
+      {"disk-full:after=0", {"after=", "'0'"}},
+      {"disk-full:after=few", {"after=", "'few'"}},
+      {"disk-full:after=1,after=2", {"twice when", "after=N once"}},
+      {"disk-full:after=1,at=2s", {"'at=2s'", "disk-full", "after=N"}},
+      {"disk-full:after-shards=3", {"'after-shards=3'", "after=N"}},
+      {"disk-full:after=1,coordinator", {"disk-full", "rank=N"}},
+      {"disk-error:after=1,for=2", {"for=", "'2'"}},
+      {"disk-error:after=1,for=1s,for=2s", {"for= is given twice"}},
+      {"disk-error:after=1,rank=x", {"rank=", "'x'"}},
+      {"kill:rank=1,after=3", {"'after=3'", "after-shards=N"}},
   };
   for (const Bad& bad : cases) {
     const std::string error = error_of({bad.text});

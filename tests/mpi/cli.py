@@ -249,6 +249,12 @@ class CliTest(unittest.TestCase):
         eventually(is_running, "the long run has begun", 60)
         return running
 
+    def need_mounts(self):
+        """Skips the test where file systems may not be mounted."""
+        probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", str(self.folder)]
+        if subprocess.run(probe, capture_output=True, check=False).returncode != 0:
+            self.skipTest("may not mount file systems here")
+
     # ---- files ----
 
     def write(self, name, contents):

@@ -8,7 +8,6 @@ import os
 import pathlib
 import signal
 import socket
-import subprocess
 import termios
 
 import cli
@@ -208,9 +207,7 @@ class FullDisk(Ending):
 
     def setUp(self):
         super().setUp()
-        probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", str(self.folder)]
-        if subprocess.run(probe, capture_output=True, check=False).returncode != 0:
-            self.skipTest("may not mount file systems here")
+        self.need_mounts()
 
     def test_no_room_for_the_result(self):
         self.write("text", b"".join(b"word%d " % number for number in range(200_000)))

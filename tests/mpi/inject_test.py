@@ -263,6 +263,7 @@ class Refused(Inject):
         for fault, *names in (
                 ("explode:rank=1", "explode", "kill"), ("kill:rank=1", "when", "at=TIME"),
                 ("kill:rank=4,at=1s", "rank 4", "0 to 3"), ("gpu-error:rank=0", "gpu-error"),
+                ("disk-full:rank=1", "after=N"), ("disk-error:after=1,rank=4", "rank 4", "0 to 3"),
                 ("wedge:rank=1,at=end", "MPI"), ("", "''")):
             for direct in (False, True):
                 with self.subTest(fault=fault, direct=direct):

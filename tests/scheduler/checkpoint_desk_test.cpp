@@ -163,6 +163,7 @@ TEST(CheckpointDesk, AfterAFailureItTriesAgainSoonAndThenLessOften) {
   EXPECT_EQ(desk.progress().error, "disk full");
   EXPECT_EQ(desk.progress().failed, 3u);
   ASSERT_TRUE(desk.due(now, 0, 0)) << "one try, half-open";
+  EXPECT_EQ(desk.progress().storage, BreakerState::kHalfOpen);
   desk.begin(now);
   desk.failed(now, "disk full");
   EXPECT_FALSE(desk.due(now + CheckpointDesk::kRetryPause, 0, 0)) << "its pause has doubled";

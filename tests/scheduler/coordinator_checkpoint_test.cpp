@@ -113,6 +113,19 @@ TEST(Checkpoint, ThatFailsIsToldAndTheRunGoesOn) {
   EXPECT_FALSE(run.exit_status());
 }
 
+TEST(Checkpoint, TheNextNumberIsGreaterThanThatOfTheNewest) {
+  Kept run;
+  run.wish(Wish::kCheckpoint, "");
+  EXPECT_EQ(run.asks(DiskTask::kNumber).checkpoint, CheckpointNumber{0});
+  run.answer_disk({.task = DiskTask::kNumber, .checkpoint = CheckpointNumber{3}});
+  run.asks(DiskTask::kWritePart);
+  run.answer_disk({.task = DiskTask::kWritePart, .checkpoint = CheckpointNumber{3}});
+  run.asks(DiskTask::kSeal);
+  run.answer_disk({.task = DiskTask::kSeal, .checkpoint = CheckpointNumber{3}});
+  run.wish(Wish::kCheckpoint, "");
+  EXPECT_EQ(run.asks(DiskTask::kNumber).checkpoint, CheckpointNumber{3});
+}
+
 TEST(Checkpoint, AnswersToAnotherOneAreOfThePast) {
   Kept run;
   run.wish(Wish::kCheckpoint, "");
