@@ -108,17 +108,15 @@ class MapReduce : public JobProgram<Job> {
   }
 
   std::expected<void, std::string> absorb(const WorkOrder& order) override {
-    Reader reader(order.input.view());
-    while (!reader.rest().empty() && !reader.failed()) {
+    if (auto checked = check_parts(order.input.view()); !checked) return checked;
+    for (Reader reader(order.input.view()); !reader.rest().empty();) {
       const auto partition = reader.get<std::uint32_t>();
       const auto list = reader.get_bytes();
-      if (reader.failed() || partition >= kPartitions) {
-        return std::unexpected("parts of a partition are damaged");
-      }
+      if (list.empty()) continue;
       if constexpr (kExact) {
-        if (auto absorbed = partitions_[partition].absorb(list); !absorbed) return absorbed;
+        const auto absorbed = partitions_[partition].absorb(list);
+        REGROUP_CHECK(absorbed.has_value(), "a list that was checked");
       } else {
-        if (auto checked = Table::check_list(list); !checked) return checked;
         parts_[partition].emplace(order.shards.first, Buffer(list));
       }
     }
@@ -188,6 +186,20 @@ class MapReduce : public JobProgram<Job> {
   void keep(std::uint64_t partition, std::span<const std::byte> list) {
     reduced_.push_back({partition, Buffer(list)});
     reduced_bytes_ += 2 * sizeof(std::uint32_t) + list.size();
+  }
+
+  // All are taken in or none: a shard that fails is run again.
+  static std::expected<void, std::string> check_parts(std::span<const std::byte> parts) {
+    for (Reader reader(parts); !reader.rest().empty();) {
+      const auto partition = reader.get<std::uint32_t>();
+      const auto list = reader.get_bytes();
+      if (reader.failed() || partition >= kPartitions) {
+        return std::unexpected("parts of a partition are damaged");
+      }
+      if (list.empty()) continue;
+      if (auto checked = Table::check_list(list); !checked) return checked;
+    }
+    return {};
   }
 
   // Whether the report will be able to merge the list.

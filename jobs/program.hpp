@@ -41,7 +41,7 @@ class Program : public ResultSink {
   virtual void run(const WorkOrder& order, std::uint64_t seed, const RankResources& resources,
                    WorkResult& result) = 0;
   virtual std::expected<void, std::string> absorb(const WorkOrder& order) = 0;
-  // What was absorbed is void: it will come again.
+  // What was absorbed is void: this rank's partitions are others' now, or begin anew.
   virtual void forget_parts() = 0;
 
   // Coordinator: every shard was committed or skipped.

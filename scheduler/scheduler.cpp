@@ -99,6 +99,7 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kFailures:
     case MessageKind::kReturned:
     case MessageKind::kAnnounce:
+    case MessageKind::kHoldings:
     case MessageKind::kLedgerHeld:
     case MessageKind::kRegistryRequest:
     case MessageKind::kGoodbye:
@@ -106,6 +107,7 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kOpen:
       if (from == context.view().coordinator) keep_description(payload);
       [[fallthrough]];
+    case MessageKind::kOwners:
     case MessageKind::kLease:
     case MessageKind::kRecall:
     case MessageKind::kAcknowledge:

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/protocol/node.hpp"
+#include "scheduler/held_parts.hpp"
 #include "scheduler/options.hpp"
 #include "scheduler/report_log.hpp"
 
@@ -83,11 +84,18 @@ class Worker {
     Epoch epoch;
   };
 
+  // Parts that are being taken in.
+  struct Absorbing {
+    std::uint32_t round = 0;
+    std::vector<std::uint32_t> partitions;
+  };
+
   bool on_open(Context& context, Reader& reader);
   bool on_lease(Context& context, Reader& reader);
   bool on_recall(Context& context, Reader& reader);
   bool on_steal_request(Context& context, RankId from, Reader& reader);
   bool on_steal_reply(Context& context, RankId from, Reader& reader);
+  bool on_owners(Context& context, Reader& reader);
   bool on_partitions(Context& context, RankId from, Reader& reader);
   bool on_partitions_taken(Context& context, RankId from, Reader& reader);
   bool on_acknowledge(Reader& reader);
@@ -110,13 +118,15 @@ class Worker {
   void opened(Context& context, WorkResult& result);
   void ran(Context& context, WorkResult& result);
   void send_partitions(Context& context, WorkResult& result);
-  bool parts_make_sense(Context& context, StageId stage, Reader reader);
-  bool parts_taken(StageId stage, ShardId shard) const;
+  bool parts_make_sense(StageId stage, Reader reader) const;
+  bool holds_all(StageId stage, ShardId shard, Reader parts) const;
+  bool take_missing(WorkOrder& order);
+  void tell_holdings(Context& context);
   void absorbed(Context& context, const WorkResult& result);
   void acknowledge_partitions(Context& context, RankId to, StageId stage, ShardId shard,
                               Attempt attempt, std::string_view error);
-  const std::vector<RankId>& owners_of(Context& context, StageId stage);
-  void fail_oversized(Context& context, WorkResult& result);
+  bool knows_owners(StageId stage) const;
+  void fail_oversized(WorkResult& result);
   void add_results(Context& context, const ResultBlock& block, Attempt attempt);
   void add_values(Context& context, ShardRange shards, Attempt attempt, std::uint32_t value_bytes,
                   std::span<const std::byte> values);
@@ -138,7 +148,7 @@ class Worker {
   bool opened_ = false;
   StageId stage_;
   bool in_stage_ = false;
-  // Counts how often map shards were begun anew, because parts were lost with their owners.
+  // The epoch in which partitions were last dealt anew, since some were lost with their owners.
   std::uint32_t round_ = 0;
   bool open_wanted_ = false;  // asked to open the job
   RankId coordinator_;        // of the latest view
@@ -150,8 +160,8 @@ class Worker {
   std::deque<WorkOrder> control_orders_;
   std::deque<WorkOrder> absorb_orders_;
   std::optional<Running> running_;
-  std::uint32_t absorbing_round_ = 0;  // of the parts that are being taken in
-  double shard_nanoseconds_ = 0;       // running mean of the cost of a shard; 0: not known
+  std::optional<Absorbing> absorbing_;
+  double shard_nanoseconds_ = 0;  // running mean of the cost of a shard; 0: not known
 
   // The message of results being filled.
   Buffer results_;
@@ -168,8 +178,7 @@ class Worker {
   std::unordered_map<ShardId, MapShard> map_shards_;
   std::vector<RankId> owners_;  // by partition of the map stage owners_stage_; empty: not known
   StageId owners_stage_;
-  std::vector<bool> parts_taken_;  // by shard of the map stage parts_stage_: its parts are absorbed
-  StageId parts_stage_;
+  HeldParts held_;
 
   bool peers_steal_ = false;
   bool steal_waiting_ = false;

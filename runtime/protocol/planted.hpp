@@ -40,7 +40,8 @@ enum class PlantedBug : std::uint8_t {
   kReuseAttempt,       // a retry gets the number of the try before
   kRetryForever,       // never gives a shard up
   kKeepLeases,         // a worker goes on with leases of the view before
-  kKeepOldParts,       // parts of an older round stay
+  kTakeTwice,          // takes in parts that it holds
+  kCountLost,          // a map shard that a lost owner held counts as done
   kReportBeforeParts,  // a map shard counts as done before the owners hold its parts
   // ledger
   kAcknowledgeEarly,  // results count as safe before a majority has them
@@ -56,7 +57,7 @@ enum class PlantedBug : std::uint8_t {
   kKeepOldWrites,  // the writes of ranks that are gone count as those of the ranks of now
 };
 
-inline constexpr std::array<std::string_view, 34> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 35> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -80,7 +81,8 @@ inline constexpr std::array<std::string_view, 34> kPlantedBugNames{
     "reuse-attempt",
     "retry-forever",
     "keep-leases",
-    "keep-old-parts",
+    "take-twice",
+    "count-lost",
     "report-before-parts",
     "acknowledge-early",
     "skip-catch-up",

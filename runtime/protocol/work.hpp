@@ -31,7 +31,7 @@ enum class WorkKind : std::uint8_t {
   kOpen,      // read the job's description (input) and say what its stages are
   kRun,       // compute the shards
   kAbsorb,    // take in the parts (input) that map shard `shards.first` made for this rank
-  kForget,    // drop all parts that were taken in: map shards will be run again
+  kForget,    // drop all parts that were taken in: this rank was given up by the others
   kFinalize,  // coordinator: every shard has settled; write the result
 };
 

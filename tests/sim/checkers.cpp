@@ -113,6 +113,9 @@ void Checkers::after_step(const Node& node, const Output& output) {
       case EventKind::kRound:
         if (of_the_coordinator(event)) check_round(event);
         break;
+      case EventKind::kKeep:
+        if (of_the_coordinator(event)) check_kept(event);
+        break;
       case EventKind::kElect:
         check_election(event);
         break;
@@ -263,6 +266,18 @@ void Checkers::check_round(const Event& event) {
     shard.leased_to.reset();
     shard.attempts_begun = 0;
     if (shard.in_events == Fate::kCommitted) shard.in_events = Fate::kOpen;
+  }
+}
+
+// What the job was handed, and partitions still hold.
+void Checkers::check_kept(const Event& event) {
+  for (std::uint64_t shard = event.a; shard < event.a + event.b; ++shard) {
+    ShardRecord* found = record("I7 once", event.stage.value, ShardId{shard});
+    if (!found) return;
+    if (sinks_[rank_.value]->fate(event.stage, ShardId{shard}) != Fate::kCommitted) {
+      violated("I7 once", name(event.stage, ShardId{shard}) + " is kept, and was never committed");
+    }
+    found->in_events = Fate::kCommitted;
   }
 }
 

@@ -868,6 +868,7 @@ void World::observe_events() {
       }
     }
     if (event.kind == EventKind::kRound) report_.probes.hit(Probe::kRoundBegun);
+    if (event.kind == EventKind::kKeep) report_.probes.hit(Probe::kShardsKept, event.b);
     if (event.kind == EventKind::kRetry) report_.probes.hit(Probe::kRetry);
     if (event.kind == EventKind::kQuarantine) report_.probes.hit(Probe::kQuarantine);
   }
