@@ -123,6 +123,45 @@ class MapReduce : public JobProgram<Job> {
     return {};
   }
 
+  // An exact one as one list, or nothing; else `u32` count, then each part as `u64` map shard and
+  // its list.
+  std::expected<void, std::string> save_partition(StageId, std::uint32_t partition,
+                                                  Buffer& content) override {
+    if constexpr (kExact) {
+      const auto found = partitions_.find(partition);
+      if (found != partitions_.end()) found->second.encode(std::span(&content, 1));
+    } else {
+      Writer writer(content);
+      const auto& parts = parts_[partition];
+      writer.put(static_cast<std::uint32_t>(parts.size()));
+      for (const auto& [shard, list] : parts) {
+        writer.put(shard);
+        writer.put_bytes(list.view());
+      }
+    }
+    return {};
+  }
+  std::expected<void, std::string> restore_partition(StageId, std::uint32_t partition,
+                                                     std::span<const std::byte> content) override {
+    if (partition >= kPartitions) return std::unexpected("there is no such partition");
+    if constexpr (kExact) {
+      if (content.empty()) return {};
+      return partitions_[partition].absorb(content);
+    } else {
+      Reader reader(content);
+      std::map<ShardId, Buffer> parts;
+      for (std::size_t left = reader.get_count(kSavedPartBytesMin); left != 0; --left) {
+        const auto shard = reader.get<ShardId>();
+        const auto list = reader.get_bytes();
+        if (auto checked = Table::check_list(list); !checked) return checked;
+        parts.emplace(shard, Buffer(list));
+      }
+      if (!reader.complete()) return std::unexpected("a saved partition is cut short");
+      parts_[partition] = std::move(parts);
+      return {};
+    }
+  }
+
   void forget_parts() override {
     partitions_.clear();
     parts_.clear();
@@ -252,6 +291,7 @@ class MapReduce : public JobProgram<Job> {
     std::memcpy(to, encoded_.data(), encoded_.size());
   }
 
+  static constexpr std::size_t kSavedPartBytesMin = 12;  // map shard, length
   static constexpr std::size_t kSavedListBytesMin = 12;  // partition, length, entries
   static constexpr std::size_t kListBytesMax = std::size_t{512} << 20;
 

@@ -85,6 +85,8 @@ bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Re
       return on_announce(context, from, reader);
     case MessageKind::kHoldings:
       return on_holdings(context, from, reader);
+    case MessageKind::kSnapshotTaken:
+      return on_snapshot_taken(context, from, reader);
     case MessageKind::kGoodbye:
       return on_goodbye(context, from, reader);
     case MessageKind::kLedgerHeld:
@@ -302,10 +304,13 @@ void Coordinator::deal_partitions() {
 // A partition that is reduced needs no parts.
 std::vector<RankId> Coordinator::owners_in_need() const {
   std::vector<RankId> owners = owners_;
-  const auto reduced = given_.find(StageId{static_cast<std::uint16_t>(stage_.value + 1u)});
-  if (reduced == given_.end() || !reduced->second) return owners;
-  for (std::size_t p = 0; p < owners.size(); ++p) {
-    if (reduced->second->state(ShardId{p}) == ShardState::kDone) owners[p] = kNobody;
+  const TaskTable* reduced = table_.get();
+  if (stages_[stage_.value].kind == StageKind::kMap) {
+    const auto given = given_.find(StageId{static_cast<std::uint16_t>(stage_.value + 1u)});
+    reduced = given == given_.end() ? nullptr : given->second.get();
+  }
+  for (std::size_t p = 0; reduced != nullptr && p < owners.size(); ++p) {
+    if (reduced->state(ShardId{p}) == ShardState::kDone) owners[p] = kNobody;
   }
   return owners;
 }
@@ -317,6 +322,7 @@ void Coordinator::send_owners(Context& context, RankId rank) {
   writer.put(stage_);
   writer.put(round_);
   writer.put(static_cast<std::uint8_t>(asked_.contains(rank)));
+  writer.put(checkpoints_.newest());
   writer.put(static_cast<std::uint32_t>(owners.size()));
   for (const RankId owner : owners) writer.put(owner);
   context.send();

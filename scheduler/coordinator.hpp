@@ -217,6 +217,7 @@ class Coordinator {
   void tend_checkpoint(Context& context);
   void begin_checkpoint(Context& context);
   void write_checkpoint(Context& context, CheckpointNumber number);
+  bool on_snapshot_taken(Context& context, RankId from, Reader& reader);
   void seal_checkpoint(Context& context);
   void on_sealed(Context& context, const DiskAnswer& answer);
   void checkpoint_failed(Context& context, const std::string& error);

@@ -22,6 +22,10 @@ class HeldParts {
   // The shards that all of these partitions have; with no partitions, every shard.
   ShardBits in_all(StageId stage, std::span<const std::uint32_t> partitions,
                    std::uint64_t shards) const;
+  // Nothing while the partition has taken in nothing.
+  const ShardBits* of(StageId stage, std::uint32_t partition) const;
+  // All that a partition has which had nothing.
+  void restore(StageId stage, std::uint32_t partition, ShardBits shards);
   void clear() { held_.clear(); }
 
  private:

@@ -60,6 +60,8 @@ bool Worker::on_message(Context& context, RankId from, MessageKind kind, Reader&
       return on_steal_reply(context, from, reader);
     case MessageKind::kOwners:
       return on_owners(context, reader);
+    case MessageKind::kSnapshot:
+      return on_snapshot(context, reader);
     case MessageKind::kPartitions:
       return on_partitions(context, from, reader);
     case MessageKind::kPartitionsTaken:
@@ -168,6 +170,7 @@ bool Worker::on_owners(Context& context, Reader& reader) {
   const auto stage = reader.get<StageId>();
   const auto round = reader.get<std::uint32_t>();
   const bool asked = reader.get<std::uint8_t>() != 0;
+  const auto checkpoint = reader.get<CheckpointNumber>();
   std::vector<RankId> owners(reader.get_count(sizeof(RankId::rep)));
   for (RankId& owner : owners) owner = reader.get<RankId>();
   if (!reader.complete() || stage.value >= stages_.size() || finished_ || round < round_) {
@@ -182,7 +185,7 @@ bool Worker::on_owners(Context& context, Reader& reader) {
   enter_round(round);
   owners_ = std::move(owners);
   owners_stage_ = stage;
-  if (asked) tell_holdings(context);
+  if (asked) load_missing(context, checkpoint);
   return true;
 }
 
@@ -310,6 +313,7 @@ bool Worker::on_finish(Context& context, Reader& reader) {
   map_shards_.clear();
   control_orders_.clear();
   absorb_orders_.clear();
+  drop_checkpoint_work();
   context.begin(context.view().coordinator, MessageKind::kGoodbye);
   context.send();
   if (!context.is_coordinator()) context.finish({exit_status, std::string(message)});
@@ -335,6 +339,7 @@ void Worker::on_view(Context& context) {
   steal_waiting_ = false;
   steal_misses_ = 0;
   steal_after_ = 0;
+  drop_checkpoint_work();
   // The results of a bag hold whatever the view; what was made of the parts of a map stage may have
   // lost its base.
   if (in_stage_ && plan().kind != StageKind::kBag) drop_results();
@@ -359,6 +364,8 @@ void Worker::discard_all() {
   absorb_orders_.push_back({.kind = WorkKind::kForget});
   held_.clear();
   absorbing_.reset();
+  drop_checkpoint_work();
+  restoring_.reset();
   finished_ = false;
   // Another coordinates now.
   std::erase_if(control_orders_, [](const WorkOrder& order) {
@@ -484,12 +491,7 @@ void Worker::on_work_wanted(Context& context) {
     while (!urgent->empty()) {
       WorkOrder order = std::move(urgent->front());
       urgent->pop_front();
-      if (order.kind == WorkKind::kAbsorb && !take_missing(order)) {
-        acknowledge_partitions(context, order.from, order.stage, order.shards.first, order.attempt,
-                               "");
-        continue;
-      }
-      return context.order(std::move(order));
+      if (prepare(context, order)) return context.order(std::move(order));
     }
   }
   if (!in_stage_) return;
@@ -514,6 +516,25 @@ void Worker::on_work_wanted(Context& context) {
   if (lease.shards.count == 0) queue_.pop_front();
 }
 
+// False if there is nothing to do any more.
+bool Worker::prepare(Context& context, WorkOrder& order) {
+  switch (order.kind) {
+    case WorkKind::kAbsorb:
+      if (take_missing(order)) return true;
+      acknowledge_partitions(context, order.from, order.stage, order.shards.first, order.attempt,
+                             "");
+      return false;
+    case WorkKind::kSave:
+      saving_ = {part_->number,
+                 *held_.of(order.stage, static_cast<std::uint32_t>(order.shards.first.value))};
+      return true;
+    case WorkKind::kRestore:
+      return begin_restoring(context, order);
+    default:
+      return true;
+  }
+}
+
 void Worker::on_work_finished(Context& context, WorkResult& result) {
   switch (result.kind) {
     case WorkKind::kOpen:
@@ -522,6 +543,10 @@ void Worker::on_work_finished(Context& context, WorkResult& result) {
       return ran(context, result);
     case WorkKind::kAbsorb:
       return absorbed(context, result);
+    case WorkKind::kSave:
+      return saved(context, result);
+    case WorkKind::kRestore:
+      return restored(context, result);
     case WorkKind::kForget:
       return;
     case WorkKind::kDescribe:

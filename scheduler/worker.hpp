@@ -59,6 +59,10 @@ class Worker {
   // Coordinator only: to be computed before anything else.
   void add_control_order(WorkOrder order) { control_orders_.push_back(std::move(order)); }
 
+  // Coordinator only: goes into the part of the checkpoint that this rank is asked for next.
+  void add_to_part(std::vector<StatePiece> pieces) { own_pieces_ = std::move(pieces); }
+  void on_disk(Context& context, DiskAnswer& answer);
+
   bool finished() const { return finished_; }
   // Nothing goes to the coordinator until it asks what this rank has.
   bool awaits_question() const { return awaiting_; }
@@ -89,6 +93,26 @@ class Worker {
     std::uint32_t round = 0;
     std::vector<std::uint32_t> partitions;
   };
+  // This rank's part of a checkpoint, partition by partition.
+  struct Part {
+    CheckpointNumber number;
+    std::size_t partitions_left = 0;
+    std::vector<StatePiece> pieces;
+  };
+  // A partition that is being written down, with what it holds meanwhile.
+  struct Saving {
+    CheckpointNumber number;
+    ShardBits held;
+  };
+  // Partitions that are coming back from a checkpoint.
+  struct Loading {
+    bool waits_for_disk = true;
+    std::size_t left = 0;
+  };
+  struct Restoring {
+    std::uint32_t round = 0;
+    ShardBits held;
+  };
 
   bool on_open(Context& context, Reader& reader);
   bool on_lease(Context& context, Reader& reader);
@@ -97,6 +121,7 @@ class Worker {
   bool on_steal_reply(Context& context, RankId from, Reader& reader);
   bool on_owners(Context& context, Reader& reader);
   bool on_partitions(Context& context, RankId from, Reader& reader);
+  bool on_snapshot(Context& context, Reader& reader);
   bool on_partitions_taken(Context& context, RankId from, Reader& reader);
   bool on_acknowledge(Reader& reader);
   bool on_finish(Context& context, Reader& reader);
@@ -122,6 +147,19 @@ class Worker {
   bool holds_all(StageId stage, ShardId shard, Reader parts) const;
   bool take_missing(WorkOrder& order);
   void tell_holdings(Context& context);
+  bool prepare(Context& context, WorkOrder& order);
+
+  // ---- checkpoints (worker_checkpoint.cpp) ----
+  void load_missing(Context& context, CheckpointNumber checkpoint);
+  void on_loaded(Context& context, DiskAnswer& answer);
+  bool begin_restoring(Context& context, WorkOrder& order);
+  void restored(Context& context, const WorkResult& result);
+  void one_loaded(Context& context);
+  void saved(Context& context, WorkResult& result);
+  void write_part(Context& context);
+  void tell_part(Context& context, std::string_view error, std::string_view part);
+  void drop_checkpoint_work();
+
   void absorbed(Context& context, const WorkResult& result);
   void acknowledge_partitions(Context& context, RankId to, StageId stage, ShardId shard,
                               Attempt attempt, std::string_view error);
@@ -179,6 +217,11 @@ class Worker {
   std::vector<RankId> owners_;  // by partition of the map stage owners_stage_; empty: not known
   StageId owners_stage_;
   HeldParts held_;
+  std::vector<StatePiece> own_pieces_;
+  std::optional<Part> part_;
+  std::optional<Saving> saving_;
+  std::optional<Loading> loading_;
+  std::optional<Restoring> restoring_;
 
   bool peers_steal_ = false;
   bool steal_waiting_ = false;

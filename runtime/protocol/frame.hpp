@@ -44,6 +44,7 @@ enum class MessageKind : std::uint8_t {
   kLedger = 37,
   kRegistryAnswer = 38,
   kOwners = 39,
+  kSnapshot = 54,
   // scheduler: workers to coordinator
   kReady = 40,
   kResults = 41,
@@ -55,6 +56,7 @@ enum class MessageKind : std::uint8_t {
   kRegistryRequest = 47,
   kWish = 52,
   kHoldings = 53,
+  kSnapshotTaken = 55,
   // scheduler: a coordinator that takes over, to who has the longest ledger, and back
   kLedgerWanted = 56,
   kLedgerCopy = 57,

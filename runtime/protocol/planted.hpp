@@ -54,10 +54,11 @@ enum class PlantedBug : std::uint8_t {
   kReadAlone,    // reads are answered before what they saw is safe
   // checkpoints
   kSealUntold,     // a checkpoint counts before a majority knows of it
+  kLoseRestored,   // a partition is said to hold what did not come back
   kKeepOldWrites,  // the writes of ranks that are gone count as those of the ranks of now
 };
 
-inline constexpr std::array<std::string_view, 35> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 36> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -92,6 +93,7 @@ inline constexpr std::array<std::string_view, 35> kPlantedBugNames{
     "answer-early",
     "read-alone",
     "seal-untold",
+    "lose-restored",
     "keep-old-writes",
 };
 static_assert(kPlantedBugNames.size() == static_cast<std::size_t>(PlantedBug::kKeepOldWrites) + 1);

@@ -825,7 +825,7 @@ std::map<std::uint32_t, std::vector<std::uint32_t>> owners_told(LoneRank& run) {
   std::map<std::uint32_t, std::vector<std::uint32_t>> told;
   for (const auto& message : run.owners()) {
     Reader reader(message.payload.view());
-    reader.get_raw(2 + 4 + 1);  // stage, round, whether it asks
+    reader.get_raw(2 + 4 + 1 + 8);  // stage, round, whether it asks, checkpoint
     std::vector<std::uint32_t> owners(reader.get<std::uint32_t>());
     for (std::uint32_t& owner : owners) owner = reader.get<std::uint32_t>();
     told[message.to] = owners;

@@ -154,6 +154,8 @@ class WiredRanks {
         return;
       case WorkKind::kAbsorb:
         return absorb(rank, order);
+      case WorkKind::kSave:
+      case WorkKind::kRestore:
       case WorkKind::kForget:
       case WorkKind::kFinalize:
         return;

@@ -882,6 +882,119 @@ TEST(WorkerViews, AMapShardIsNotLeasedBeforeItsOwnersAreKnown) {
   EXPECT_EQ(worker.worker().shards_queued(), 0u);
 }
 
+// ---- checkpoints ----
+
+// Partition 3 holds shards 9 and 10, partition 4 shard 9, partition 5 nothing.
+class Owning : public MapReduce {
+ public:
+  Owning() {
+    have_disk();
+    take(9, {{3, "y"}, {4, "z"}});
+    take(10, {{3, "y"}});
+    sent();
+  }
+  void take(std::uint64_t shard, const std::vector<std::pair<std::uint32_t, std::string>>& parts) {
+    receive(2, MessageKind::kPartitions, partitions_message(0, shard, 1, parts));
+    absorb_next(shard);
+  }
+  void asked_for_part(std::uint64_t number, const std::vector<std::uint32_t>& partitions) {
+    receive(0, MessageKind::kSnapshot, snapshot_message(number, 0, partitions));
+  }
+  // The job says what a partition holds.
+  void save_next(std::uint32_t partition, std::string_view content, std::string error = "") {
+    const auto order = want();
+    ASSERT_TRUE(order && order->kind == WorkKind::kSave);
+    EXPECT_EQ(order->shards, (ShardRange{ShardId{partition}, 1}));
+    WorkResult result;
+    result.restart(*order);
+    result.partitions.emplace_back(text(content));
+    result.error = std::move(error);
+    finish(result);
+  }
+};
+
+TEST(WorkerCheckpoints, APartHasEachPartitionWithItsShards) {
+  Owning worker;
+  worker.asked_for_part(7, {3, 4, 5});
+  worker.save_next(3, "three");
+  EXPECT_THAT(worker.disk(), IsEmpty()) << "not all are there";
+  worker.save_next(4, "four");
+  const auto requests = worker.disk();
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_EQ(requests[0].task, DiskTask::kWritePart);
+  EXPECT_EQ(requests[0].checkpoint, CheckpointNumber{7});
+  ASSERT_THAT(requests[0].pieces, SizeIs(2)) << "of one that holds nothing there is nothing";
+  EXPECT_EQ(requests[0].pieces[0].dataset, "partitions/stage_0/3");
+  EXPECT_EQ(requests[0].pieces[1].dataset, "partitions/stage_0/4");
+  Reader piece(requests[0].pieces[0].bytes.view());
+  for (const std::uint64_t run : {9u, 2u, 39u}) EXPECT_EQ(piece.get_varint(), run);
+  EXPECT_EQ(piece.rest().size(), 5u);
+
+  worker.answer_disk(
+      {.task = DiskTask::kWritePart, .checkpoint = CheckpointNumber{7}, .part = "p"});
+  EXPECT_THAT(worker.sent(), ElementsAre("0 snapshot 7 taken p"));
+}
+
+TEST(WorkerCheckpoints, APartThatCannotBeMadeIsSaid) {
+  Owning worker;
+  worker.asked_for_part(7, {3, 4});
+  worker.save_next(3, "", "no memory");
+  EXPECT_THAT(worker.sent(), ElementsAre("0 snapshot 7 taken error: no memory"));
+  EXPECT_FALSE(worker.want());
+}
+
+TEST(WorkerCheckpoints, APartOfAViewBeforeIsDropped) {
+  Owning worker;
+  worker.asked_for_part(7, {3});
+  worker.enter_view(kWithoutTwo);
+  worker.sent();
+  EXPECT_FALSE(worker.want());
+  EXPECT_THAT(worker.disk(), IsEmpty());
+}
+
+TEST(WorkerCheckpoints, WhatAnOwnerLacksComesBackBeforeItAnswers) {
+  Owning worker;
+  std::vector<std::uint32_t> owners(kPartitions, 0);
+  owners[3] = owners[5] = owners[6] = kSelf;
+  worker.receive(0, MessageKind::kOwners, owners_message(0, owners, 1, true, 4));
+  const auto requests = worker.disk();
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_EQ(requests[0].task, DiskTask::kLoadPieces);
+  EXPECT_EQ(requests[0].checkpoint, CheckpointNumber{4});
+  ASSERT_THAT(requests[0].pieces, SizeIs(2)) << "partition 3 has more than nothing";
+  const auto saved = [](const std::vector<std::uint64_t>& runs, std::string_view content) {
+    Buffer bytes;
+    Writer writer(bytes);
+    for (const std::uint64_t run : runs) writer.put_varint(run);
+    writer.put_raw(LoneRank::text(content));
+    return bytes;
+  };
+  DiskAnswer answer{.task = DiskTask::kLoadPieces, .checkpoint = CheckpointNumber{4}};
+  answer.pieces.push_back({"partitions/stage_0/5", 0, saved({0, 10, 40}, "five")});
+  answer.pieces.push_back({"partitions/stage_0/6", 0, saved({8, 42}, "six")});
+  worker.answer_disk(std::move(answer));
+  EXPECT_THAT(worker.sent(), IsEmpty());
+  for (const std::string content : {"five", "six"}) {
+    const auto order = worker.want();
+    ASSERT_TRUE(order && order->kind == WorkKind::kRestore);
+    EXPECT_TRUE(std::ranges::equal(order->input.view(), LoneRank::text(content)));
+    WorkResult result;
+    result.restart(*order);
+    worker.finish(result);
+  }
+  EXPECT_THAT(worker.sent(), ElementsAre("0 holdings 0: round 1 9 1 40"))
+      << "shard 9, in all three";
+}
+
+TEST(WorkerCheckpoints, WhatCannotBeReadBeginsEmpty) {
+  Owning worker;
+  std::vector<std::uint32_t> owners(kPartitions, 0);
+  owners[5] = kSelf;
+  worker.receive(0, MessageKind::kOwners, owners_message(0, owners, 1, true, 4));
+  worker.answer_disk({.task = DiskTask::kLoadPieces, .error = "no such checkpoint"});
+  EXPECT_THAT(worker.sent(), ElementsAre("0 holdings 0: round 1 50"));
+}
+
 // The others have gone on without it: nothing that it did since counts.
 TEST(WorkerViews, ARankThatComesBackDiscardsWhatItHas) {
   Opened worker({bag(100)});

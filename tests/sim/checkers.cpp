@@ -365,8 +365,8 @@ void Checkers::order_begins(const WorkOrder& order) {
 
 void Checkers::order_ends(const WorkResult& result) {
   if (result.kind != WorkKind::kRun) {
-    if (result.kind == WorkKind::kAbsorb && !result.error.empty())
-      violated("I7 once", result.error);
+    const bool takes = result.kind == WorkKind::kAbsorb || result.kind == WorkKind::kRestore;
+    if (takes && !result.error.empty()) violated("I7 once", result.error);
     return;
   }
   for (ShardId shard = result.shards.first; shard < result.shards.end(); ++shard.value) {

@@ -39,7 +39,8 @@ constexpr Planted kPlanted[] = {
     {PlantedBug::kPutTwice, "I7 "},         {PlantedBug::kAnswerEarly, "I7 "},
     {PlantedBug::kReadAlone, "I7 "},        {PlantedBug::kIgnoreDeafness, "I13 "},
     {PlantedBug::kAnswerForOthers, "I2 "},  {PlantedBug::kForgetMerged, "I2 "},
-    {PlantedBug::kSealUntold, "I11 "},      {PlantedBug::kKeepOldWrites, "I7 "},
+    {PlantedBug::kSealUntold, "I11 "},      {PlantedBug::kLoseRestored, "I8 "},
+    {PlantedBug::kKeepOldWrites, "I7 "},
 };
 static_assert(std::size(kPlanted) == kPlantedBugNames.size() - 1, "a bug without a line here");
 

@@ -82,6 +82,7 @@ enum class Probe : std::uint8_t {
   kCheckpointFailed,
   kCheckpointSealed,
   kRestored,
+  kPartitionRestored,
   kPoweredOff,
   kLaunchedAgain,
 };
@@ -160,6 +161,7 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "the disk failed a checkpoint",
     "a checkpoint was sealed",
     "a run went on from a checkpoint",
+    "a partition came back from a checkpoint",
     "all ranks were lost at once",
     "a run was launched again",
 };
