@@ -111,6 +111,13 @@ class Bag : public JobProgram<Job> {
   std::expected<void, std::string> absorb(const WorkOrder&) override {
     return std::unexpected("a bag has no partitions");
   }
+  std::expected<void, std::string> save_partition(StageId, std::uint32_t, Buffer&) override {
+    return std::unexpected("a bag has no partitions");
+  }
+  std::expected<void, std::string> restore_partition(StageId, std::uint32_t,
+                                                     std::span<const std::byte>) override {
+    return std::unexpected("a bag has no partitions");
+  }
   void forget_parts() override {}
   void commit(StageId, ShardRange shards, std::uint32_t value_bytes,
               std::span<const std::byte> values) override {

@@ -30,6 +30,14 @@ std::expected<std::uint64_t, std::string> open_job(Program& program,
   return seed;
 }
 
+namespace {
+
+std::uint32_t partition_of(const WorkOrder& order) {
+  return static_cast<std::uint32_t>(order.shards.first.value);
+}
+
+}  // namespace
+
 // On a rank that goes on in the place of a coordinator that was lost before it had told anybody.
 std::expected<void, std::string> JobExecutor::describe(WorkResult& result) {
   if (auto prepared = program_->prepare(); !prepared) return prepared;
@@ -60,6 +68,13 @@ void JobExecutor::execute(WorkOrder& order, WorkResult& result) {
         return;
       case WorkKind::kAbsorb:
         outcome = program_->absorb(order);
+        break;
+      case WorkKind::kSave:
+        outcome = program_->save_partition(order.stage, partition_of(order),
+                                           result.partitions.emplace_back());
+        break;
+      case WorkKind::kRestore:
+        outcome = program_->restore_partition(order.stage, partition_of(order), order.input.view());
         break;
       case WorkKind::kForget:
         program_->forget_parts();

@@ -108,21 +108,58 @@ class MapReduce : public JobProgram<Job> {
   }
 
   std::expected<void, std::string> absorb(const WorkOrder& order) override {
-    Reader reader(order.input.view());
-    while (!reader.rest().empty() && !reader.failed()) {
+    if (auto checked = check_parts(order.input.view()); !checked) return checked;
+    for (Reader reader(order.input.view()); !reader.rest().empty();) {
       const auto partition = reader.get<std::uint32_t>();
       const auto list = reader.get_bytes();
-      if (reader.failed() || partition >= kPartitions) {
-        return std::unexpected("parts of a partition are damaged");
-      }
+      if (list.empty()) continue;
       if constexpr (kExact) {
-        if (auto absorbed = partitions_[partition].absorb(list); !absorbed) return absorbed;
+        const auto absorbed = partitions_[partition].absorb(list);
+        REGROUP_CHECK(absorbed.has_value(), "a list that was checked");
       } else {
-        if (auto checked = Table::check_list(list); !checked) return checked;
         parts_[partition].emplace(order.shards.first, Buffer(list));
       }
     }
     return {};
+  }
+
+  // An exact one as one list, or nothing; else `u32` count, then each part as `u64` map shard and
+  // its list.
+  std::expected<void, std::string> save_partition(StageId, std::uint32_t partition,
+                                                  Buffer& content) override {
+    if constexpr (kExact) {
+      const auto found = partitions_.find(partition);
+      if (found != partitions_.end()) found->second.encode(std::span(&content, 1));
+    } else {
+      Writer writer(content);
+      const auto& parts = parts_[partition];
+      writer.put(static_cast<std::uint32_t>(parts.size()));
+      for (const auto& [shard, list] : parts) {
+        writer.put(shard);
+        writer.put_bytes(list.view());
+      }
+    }
+    return {};
+  }
+  std::expected<void, std::string> restore_partition(StageId, std::uint32_t partition,
+                                                     std::span<const std::byte> content) override {
+    if (partition >= kPartitions) return std::unexpected("there is no such partition");
+    if constexpr (kExact) {
+      if (content.empty()) return {};
+      return partitions_[partition].absorb(content);
+    } else {
+      Reader reader(content);
+      std::map<ShardId, Buffer> parts;
+      for (std::size_t left = reader.get_count(kSavedPartBytesMin); left != 0; --left) {
+        const auto shard = reader.get<ShardId>();
+        const auto list = reader.get_bytes();
+        if (auto checked = Table::check_list(list); !checked) return checked;
+        parts.emplace(shard, Buffer(list));
+      }
+      if (!reader.complete()) return std::unexpected("a saved partition is cut short");
+      parts_[partition] = std::move(parts);
+      return {};
+    }
   }
 
   void forget_parts() override {
@@ -190,6 +227,20 @@ class MapReduce : public JobProgram<Job> {
     reduced_bytes_ += 2 * sizeof(std::uint32_t) + list.size();
   }
 
+  // All are taken in or none: a shard that fails is run again.
+  static std::expected<void, std::string> check_parts(std::span<const std::byte> parts) {
+    for (Reader reader(parts); !reader.rest().empty();) {
+      const auto partition = reader.get<std::uint32_t>();
+      const auto list = reader.get_bytes();
+      if (reader.failed() || partition >= kPartitions) {
+        return std::unexpected("parts of a partition are damaged");
+      }
+      if (list.empty()) continue;
+      if (auto checked = Table::check_list(list); !checked) return checked;
+    }
+    return {};
+  }
+
   // Whether the report will be able to merge the list.
   static std::expected<void, std::string> check_list(std::span<const std::byte> list) {
     const auto merged = merge_sorted<Value>(std::span(&list, 1), Before{}, [](const auto&) {
@@ -240,6 +291,7 @@ class MapReduce : public JobProgram<Job> {
     std::memcpy(to, encoded_.data(), encoded_.size());
   }
 
+  static constexpr std::size_t kSavedPartBytesMin = 12;  // map shard, length
   static constexpr std::size_t kSavedListBytesMin = 12;  // partition, length, entries
   static constexpr std::size_t kListBytesMax = std::size_t{512} << 20;
 

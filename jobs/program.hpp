@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,7 +42,13 @@ class Program : public ResultSink {
   virtual void run(const WorkOrder& order, std::uint64_t seed, const RankResources& resources,
                    WorkResult& result) = 0;
   virtual std::expected<void, std::string> absorb(const WorkOrder& order) = 0;
-  // What was absorbed is void: it will come again.
+  // What a partition of the map stage holds, and the same to one that holds nothing, on another
+  // rank or in another run of the job. Never trusts its input; a failed restore leaves it empty.
+  virtual std::expected<void, std::string> save_partition(StageId stage, std::uint32_t partition,
+                                                          Buffer& content) = 0;
+  virtual std::expected<void, std::string> restore_partition(
+      StageId stage, std::uint32_t partition, std::span<const std::byte> content) = 0;
+  // What was absorbed is void: this rank's partitions are others' now, or begin anew.
   virtual void forget_parts() = 0;
 
   // Coordinator: every shard was committed or skipped.

@@ -18,6 +18,10 @@ Nanoseconds daly_interval(Nanoseconds cost, Nanoseconds failure_interval) {
   return static_cast<Nanoseconds>(interval);
 }
 
+std::string partition_dataset(StageId stage, std::uint32_t partition) {
+  return "partitions/stage_" + std::to_string(stage.value) + "/" + std::to_string(partition);
+}
+
 CheckpointDesk::CheckpointDesk(const CheckpointOptions& options)
     : options_(options), storage_(CircuitBreakerOptions{}) {}
 

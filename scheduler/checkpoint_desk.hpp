@@ -25,6 +25,9 @@ namespace regroup {
 // kOpen orders have it.
 inline constexpr const char* kStateDataset = "coordinator/state";
 inline constexpr const char* kDescriptionDataset = "job/description";
+// What an owner adds for a partition of a map stage: which map shards it has taken in, and what the
+// job says that it holds.
+std::string partition_dataset(StageId stage, std::uint32_t partition);
 
 enum class CheckpointStep : std::uint8_t {
   kIdle,

@@ -83,6 +83,10 @@ bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Re
       return on_returned(context, from, reader);
     case MessageKind::kAnnounce:
       return on_announce(context, from, reader);
+    case MessageKind::kHoldings:
+      return on_holdings(context, from, reader);
+    case MessageKind::kSnapshotTaken:
+      return on_snapshot_taken(context, from, reader);
     case MessageKind::kGoodbye:
       return on_goodbye(context, from, reader);
     case MessageKind::kLedgerHeld:
@@ -115,9 +119,13 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
   const bool was_complete = std::exchange(
       all_ready_,
       std::ranges::all_of(workers_, [&](RankId rank) { return peers_[rank.value].ready; }));
-  if (from == context.self() && state_ == RunPhase::kOpening) {
+  const bool begins = from == context.self() && state_ == RunPhase::kOpening;
+  if (begins) {
     stages_ = peer.stages;
     REGROUP_CHECK(!stages_.empty(), "a job without stages");
+  }
+  if (closes_for_other_job(context)) return true;
+  if (begins) {
     checkpoints_.begin_run(context.now());
     heir_ || restored_from_.value != 0 ? go_on(context) : begin_stage(context);
     serve_held(context);
@@ -125,6 +133,10 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
     top_up(context, from);
     if (all_ready_ && !was_complete) top_up_all(context);
   }
+  return true;
+}
+
+bool Coordinator::closes_for_other_job(Context& context) {
   for (const RankId rank : context.view().members) {
     const Peer& other = peers_[rank.value];
     if (stages_.empty() || !other.ready || other.stages == stages_) continue;
@@ -132,9 +144,9 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
         context, kExitBadInput,
         "rank " + std::to_string(rank.value) +
             " sees another job than the coordinator: give every rank the same arguments and files");
-    break;
+    return true;
   }
-  return true;
+  return false;
 }
 
 // ---- stages ----
@@ -151,12 +163,14 @@ void Coordinator::begin_stage(Context& context) {
   } else {
     table_ = std::make_unique<TaskTable>(stages_[stage_.value].shards);
   }
+  if (stages_[stage_.value].kind == StageKind::kMap) owners_.clear();
+  deal_partitions();
   lay_out_stage(context);
 }
 
 // Everything that is pending goes to the ranks of now.
 void Coordinator::lay_out_stage(Context& context) {
-  source_ = make_shard_source(stages_[stage_.value], options_.policy, workers_);
+  source_ = make_shard_source(stages_[stage_.value], options_.policy, workers_, owners_);
   retries_.clear();
   for (Peer& peer : peers_) {
     peer.outstanding = 0;
@@ -165,6 +179,7 @@ void Coordinator::lay_out_stage(Context& context) {
     peer.lease_shards = 1;
     peer.recall_pending = false;
     peer.knows_stage = false;
+    peer.knows_owners = false;
   }
   top_up_all(context);
   end_stage_if_settled(context);
@@ -219,7 +234,7 @@ void Coordinator::on_view(Context& context) {
     table_->release(run, Charge::kNone);
     context.event(EventKind::kReturn, context.self(), stage_, run.first.value, run.count);
   }
-  if (lost_parts(lost)) return begin_round(context);
+  if (lost_parts(lost) || !asked_.empty()) return begin_round(context);
   lay_out_stage(context);
 }
 
@@ -228,8 +243,9 @@ bool Coordinator::lost_parts(const RankSet& lost) const {
   return !lost.empty() && stages_[stage_.value].kind != StageKind::kBag;
 }
 
-// Parts are held by their owners alone, so that the map shards that made them are run again; what
-// the sink was given stays given.
+// What was lost with its owners is made again by the map shards that made it; what the sink was
+// given stays given. Owners say which shards need not run again: who takes over may know an older
+// state, and who was given up and came back has discarded what it held.
 void Coordinator::begin_round(Context& context) {
   round_ = static_cast<std::uint32_t>(context.view().epoch.value);
   ledger_.want_state();
@@ -251,8 +267,90 @@ void Coordinator::begin_round(Context& context) {
     }
   }
   given_[stage_] = std::move(held);
+  deal_partitions();
+  held_.emplace(table_->shards());
+  if (const TaskTable* given = given_[stage_].get()) {
+    for (ShardRange run = given->next_run(ShardState::kDone, ShardId{0}, given->shards());
+         run.count != 0; run = given->next_run(ShardState::kDone, run.end(), given->shards())) {
+      held_->insert(run);
+    }
+  }
+  RankSet in_need(owners_in_need());
+  in_need.erase(kNobody);
+  asked_ = held_->empty() ? RankSet() : std::move(in_need);
   context.event(EventKind::kRound, context.self(), stage_, round_, 0);
   lay_out_stage(context);
+}
+
+// ---- who owns which partition ----
+
+std::uint64_t Coordinator::partitions_of(StageId stage) const {
+  const StagePlan& plan = stages_[stage.value];
+  if (plan.kind == StageKind::kBag) return 0;
+  return plan.kind == StageKind::kMap ? stages_[stage.value + 1u].shards : plan.shards;
+}
+
+// Those without an owner among the ranks of now go where the ring has them.
+void Coordinator::deal_partitions() {
+  const std::uint64_t partitions = partitions_of(stage_);
+  if (partitions == 0) return owners_.clear();
+  const auto dealt = partition_owners(workers_, partitions);
+  if (owners_.size() != dealt.size()) owners_.assign(dealt.size(), kNobody);
+  for (std::size_t p = 0; p < dealt.size(); ++p) {
+    if (!std::ranges::binary_search(workers_, owners_[p])) owners_[p] = dealt[p];
+  }
+}
+
+// A partition that is reduced needs no parts.
+std::vector<RankId> Coordinator::owners_in_need() const {
+  std::vector<RankId> owners = owners_;
+  const TaskTable* reduced = table_.get();
+  if (stages_[stage_.value].kind == StageKind::kMap) {
+    const auto given = given_.find(StageId{static_cast<std::uint16_t>(stage_.value + 1u)});
+    reduced = given == given_.end() ? nullptr : given->second.get();
+  }
+  for (std::size_t p = 0; reduced != nullptr && p < owners.size(); ++p) {
+    if (reduced->state(ShardId{p}) == ShardState::kDone) owners[p] = kNobody;
+  }
+  return owners;
+}
+
+void Coordinator::send_owners(Context& context, RankId rank) {
+  peers_[rank.value].knows_owners = true;
+  const std::vector<RankId> owners = owners_in_need();
+  Writer writer = context.begin(rank, MessageKind::kOwners);
+  writer.put(stage_);
+  writer.put(round_);
+  writer.put(static_cast<std::uint8_t>(asked_.contains(rank)));
+  writer.put(checkpoints_.newest());
+  writer.put(static_cast<std::uint32_t>(owners.size()));
+  for (const RankId owner : owners) writer.put(owner);
+  context.send();
+}
+
+// A shard that all owners hold is done; no other is, whoever thought so before.
+bool Coordinator::on_holdings(Context& context, RankId from, Reader& reader) {
+  const auto stage = reader.get<StageId>();
+  const auto round = reader.get<std::uint32_t>();
+  if (reader.failed() || stage.value >= stages_.size() || round > round_) return false;
+  const auto bits = ShardBits::load(reader, stages_[stage.value].shards);
+  if (!bits || !reader.complete()) return false;
+  if (!in_stage(stage) || round != round_ || !asked_.erase(from)) return true;
+  if (!planted(PlantedBug::kCountLost)) held_->intersect(*bits);
+  if (asked_.empty()) keep_held(context);
+  return true;
+}
+
+void Coordinator::keep_held(Context& context) {
+  for (ShardRange run = held_->next_run(ShardId{0}); run.count != 0;
+       run = held_->next_run(run.end())) {
+    newly_done_.clear();
+    (void)table_->commit(run, Attempt{1}, newly_done_);
+    context.event(EventKind::kKeep, context.self(), stage_, run.first.value, run.count);
+  }
+  ledger_.want_state();
+  top_up_all(context);
+  end_stage_if_settled(context);
 }
 
 bool Coordinator::on_announce(Context& context, RankId from, Reader& reader) {
@@ -377,7 +475,8 @@ void Coordinator::hand_over(StageId stage, const ResultEntry& entry) {
   if (given != given_.end() && given->second) {
     newly_given_.clear();
     for (const ShardRange done : newly_done_) {
-      (void)given->second->commit(done, Attempt{1}, newly_given_);
+      const auto counts = given->second->commit(done, Attempt{1}, newly_given_);
+      if (counts) repeated_ += counts->duplicates;
     }
     newly_done_.swap(newly_given_);
   }
@@ -533,7 +632,11 @@ void Coordinator::top_up(Context& context, RankId rank) {
   if (state_ != RunPhase::kRunning || !peer.ready || !peer.announced) return;
   if (!std::ranges::binary_search(workers_, rank)) return;  // it only coordinates
   // A part of a partition needs an owner that has opened the job.
-  if (stages_[stage_.value].kind == StageKind::kMap && !all_ready_) return;
+  if (stages_[stage_.value].kind == StageKind::kMap) {
+    if (!all_ready_) return;
+    if (!peer.knows_owners) send_owners(context, rank);
+    if (!asked_.empty()) return;
+  }
   if (source_->peers_steal() && !peer.knows_stage) {
     peer.knows_stage = true;
     if (source_->left_for(rank) == 0) lease(context, rank, 0);
@@ -747,6 +850,7 @@ RunProgress Coordinator::progress() const {
                        .quarantined = quarantined_,
                        .retries = retry_count_,
                        .duplicates = duplicates_,
+                       .repeated = repeated_,
                        .run_time = run_time_,
                        .checkpoints = checkpoints_.progress()};
   for (const StagePlan& stage : stages_) progress.shards += stage.shards;

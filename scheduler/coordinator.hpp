@@ -24,6 +24,7 @@
 #include "scheduler/checkpoint_desk.hpp"
 #include "scheduler/options.hpp"
 #include "scheduler/registry.hpp"
+#include "scheduler/shard_bits.hpp"
 #include "scheduler/shard_source.hpp"
 #include "scheduler/sink.hpp"
 #include "scheduler/task_table.hpp"
@@ -45,6 +46,7 @@ struct RunProgress {
   std::uint64_t quarantined = 0;
   std::uint64_t retries = 0;
   std::uint64_t duplicates = 0;  // results that had been committed before
+  std::uint64_t repeated = 0;    // map shards done again, for partitions that were lost
   Nanoseconds run_time = 0;      // from the first lease to the last commit; 0 before that
   CheckpointProgress checkpoints;
 };
@@ -119,6 +121,7 @@ class Coordinator {
     std::uint64_t safe = 0;          // of those, what a majority of the replicas has
     std::uint64_t acknowledged = 0;  // of those, as the rank was told
     bool knows_stage = false;        // a rank without a share must know where to steal
+    bool knows_owners = false;       // of the map stage's partitions
 
     void take_report(std::uint64_t nanoseconds);  // of what a shard costs it
   };
@@ -129,6 +132,7 @@ class Coordinator {
   };
 
   bool on_ready(Context& context, RankId from, Reader& reader);
+  bool closes_for_other_job(Context& context);
   bool on_results(Context& context, RankId from, Reader& reader);
   // Of a message of results, as it lies in the message.
   struct ResultEntry {
@@ -152,6 +156,12 @@ class Coordinator {
   void send_finish(Context& context, RankId rank);
   bool lost_parts(const RankSet& members) const;
   void begin_round(Context& context);
+  void deal_partitions();
+  std::vector<RankId> owners_in_need() const;
+  void send_owners(Context& context, RankId rank);
+  bool on_holdings(Context& context, RankId from, Reader& reader);
+  void keep_held(Context& context);
+  std::uint64_t partitions_of(StageId stage) const;
   void lay_out_stage(Context& context);
 
   void begin_stage(Context& context);
@@ -207,6 +217,7 @@ class Coordinator {
   void tend_checkpoint(Context& context);
   void begin_checkpoint(Context& context);
   void write_checkpoint(Context& context, CheckpointNumber number);
+  bool on_snapshot_taken(Context& context, RankId from, Reader& reader);
   void seal_checkpoint(Context& context);
   void on_sealed(Context& context, const DiskAnswer& answer);
   void checkpoint_failed(Context& context, const std::string& error);
@@ -241,7 +252,13 @@ class Coordinator {
   std::unique_ptr<TaskTable> table_;
   std::vector<ShardRange> newly_done_;  // of the entry being read
   RankSet members_;                     // of the view before
-  std::uint32_t round_ = 0;             // of map stages begun anew: the epoch in which it began
+  // The epoch in which partitions were last dealt anew, or looked for by who took over.
+  std::uint32_t round_ = 0;
+  // By partition of the map or reduce stage that runs. Dealt when the map stage begins; afterwards
+  // only those whose owner is gone are dealt anew, so that the others keep what they hold.
+  std::vector<RankId> owners_;
+  RankSet asked_;                  // owners that are yet to say what they hold
+  std::optional<ShardBits> held_;  // map shards done before that all who answered hold
   // Of a stage that is run again: what the sink was given before.
   std::map<StageId, std::unique_ptr<TaskTable>> given_;
   std::vector<ShardRange> newly_given_;
@@ -252,6 +269,7 @@ class Coordinator {
   std::uint64_t quarantined_ = 0;
   std::uint64_t retry_count_ = 0;
   std::uint64_t duplicates_ = 0;
+  std::uint64_t repeated_ = 0;
   Outcome outcome_;
   bool finish_sent_ = false;
   LedgerPosition closed_at_ = 0;  // the entry that must be safe before anyone is told

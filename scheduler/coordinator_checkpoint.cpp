@@ -1,5 +1,6 @@
 // The coordinator's part in checkpoints: what of its state goes into them, when they count, how a
 // run ends on one, and how it goes on from one.
+#include <algorithm>
 #include <utility>
 
 #include "runtime/protocol/check.hpp"
@@ -83,6 +84,9 @@ void Coordinator::tend_checkpoint(Context& context) {
 // nobody may say anything.
 void Coordinator::begin_checkpoint(Context& context) {
   if (state_ != RunPhase::kRunning || !context.stable()) return;
+  const bool has_owners = std::ranges::any_of(
+      stages_, [](const StagePlan& stage) { return stage.kind == StageKind::kMap; });
+  if (has_owners && !(all_ready_ && asked_.empty())) return;  // a map stage may begin any time
   const std::uint64_t failures = context.view().epoch.value - 1;
   if (!checkpoints_.due(context.now(), state_bytes(), failures)) return;
   checkpoints_.begin(context.now());
@@ -93,15 +97,50 @@ void Coordinator::begin_checkpoint(Context& context) {
 
 void Coordinator::write_checkpoint(Context& context, CheckpointNumber number) {
   if (state_ != RunPhase::kRunning) return checkpoints_.cancel(context.now());
-  checkpoints_.write(number, RankSet{context.self()});
   Buffer state;
   Writer writer(state);
   save_state(writer);
-  DiskRequest request{
-      .task = DiskTask::kWritePart, .checkpoint = number, .epoch = context.view().epoch};
-  request.pieces.push_back({kStateDataset, 0, std::move(state)});
-  request.pieces.push_back({kDescriptionDataset, 0, Buffer(job_description_.view())});
-  context.ask_disk(std::move(request));
+  std::vector<StatePiece> pieces;
+  pieces.push_back({kStateDataset, 0, std::move(state)});
+  pieces.push_back({kDescriptionDataset, 0, Buffer(job_description_.view())});
+  own_worker_->add_to_part(std::move(pieces));
+  const std::vector<RankId> owners = owners_in_need();
+  RankSet writers(owners);
+  writers.erase(kNobody);
+  writers.insert(context.self());
+  checkpoints_.write(number, writers);
+  const bool reduces = stages_[stage_.value].kind == StageKind::kReduce;
+  const StageId map{static_cast<std::uint16_t>(stage_.value - (reduces ? 1u : 0u))};
+  for (const RankId rank : writers) {
+    std::vector<std::uint32_t> partitions;
+    for (std::uint32_t p = 0; p < owners.size(); ++p) {
+      if (owners[p] == rank) partitions.push_back(p);
+    }
+    Writer asked = context.begin(rank, MessageKind::kSnapshot);
+    asked.put(number);
+    asked.put(map);
+    asked.put(static_cast<std::uint32_t>(partitions.size()));
+    for (const std::uint32_t partition : partitions) asked.put(partition);
+    context.send();
+  }
+}
+
+// Partitions may hold more by then than the state says, never less.
+bool Coordinator::on_snapshot_taken(Context& context, RankId from, Reader& reader) {
+  const auto number = reader.get<CheckpointNumber>();
+  const std::string error(reader.get_string());
+  std::string part(reader.get_string());
+  if (!reader.complete()) return false;
+  const bool awaited =
+      checkpoints_.step() == CheckpointStep::kWriting && number == checkpoints_.number();
+  if (ending() || !awaited) return true;
+  if (!error.empty()) {
+    checkpoint_failed(context, error);
+    return true;
+  }
+  (void)checkpoints_.take_part(from, number, std::move(part));
+  if (checkpoints_.all_written()) seal_checkpoint(context);
+  return true;
 }
 
 void Coordinator::seal_checkpoint(Context& context) {
@@ -135,15 +174,11 @@ void Coordinator::on_disk(Context& context, DiskAnswer& answer) {
   const bool awaited =
       answer.task == DiskTask::kNumber
           ? step == CheckpointStep::kNumbering
-          : answer.checkpoint == checkpoints_.number() &&
-                step == (answer.task == DiskTask::kSeal ? CheckpointStep::kSealing
-                                                        : CheckpointStep::kWriting);
+          : answer.checkpoint == checkpoints_.number() && step == CheckpointStep::kSealing;
   if (!awaited) return;
   if (!answer.error.empty()) return checkpoint_failed(context, answer.error);
   if (answer.task == DiskTask::kNumber) return write_checkpoint(context, answer.checkpoint);
-  if (answer.task == DiskTask::kSeal) return on_sealed(context, answer);
-  (void)checkpoints_.take_part(context.self(), answer.checkpoint, std::move(answer.part));
-  if (checkpoints_.all_written()) seal_checkpoint(context);
+  on_sealed(context, answer);
 }
 
 // ---- wishes ----

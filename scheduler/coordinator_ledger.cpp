@@ -246,6 +246,8 @@ void Coordinator::save_state(Writer& writer) {
     writer.put(stage);
     table->save(writer);
   }
+  writer.put(static_cast<std::uint32_t>(owners_.size()));
+  for (const RankId owner : owners_) writer.put(owner);
   table_bytes_ = writer.buffer().size() - begin;
   registry_.store().save(writer);
   sink_->save_state(writer);
@@ -278,6 +280,11 @@ std::expected<void, std::string> Coordinator::load_state(Reader& reader) {
       return std::unexpected("it names a stage that the job does not have");
     }
     if (auto loaded = load_table(reader, stage, given_[stage]); !loaded) return loaded;
+  }
+  owners_.resize(reader.get_count(sizeof(RankId::rep)));
+  for (RankId& owner : owners_) owner = reader.get<RankId>();
+  if (owners_.size() != partitions_of(stage_)) {
+    return std::unexpected("it names the owners of other partitions than the stage has");
   }
   // The ranks of another launch are gone, however many they were.
   const auto ranks = of_others ? std::numeric_limits<std::uint32_t>::max()
@@ -340,6 +347,7 @@ void Coordinator::go_on(Context& context) {
   ledger_.want_state();
   if (state_ == RunPhase::kFinalizing) return finalize(context);
   table_->release_all();
+  if (restored_from_.value != 0) owners_.clear();  // they are gone, whatever ranks there are now
   if (stages_[stage_.value].kind != StageKind::kBag) return begin_round(context);
   lay_out_stage(context);
 }

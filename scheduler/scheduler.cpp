@@ -99,6 +99,8 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kFailures:
     case MessageKind::kReturned:
     case MessageKind::kAnnounce:
+    case MessageKind::kHoldings:
+    case MessageKind::kSnapshotTaken:
     case MessageKind::kLedgerHeld:
     case MessageKind::kRegistryRequest:
     case MessageKind::kGoodbye:
@@ -106,6 +108,8 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kOpen:
       if (from == context.view().coordinator) keep_description(payload);
       [[fallthrough]];
+    case MessageKind::kOwners:
+    case MessageKind::kSnapshot:
     case MessageKind::kLease:
     case MessageKind::kRecall:
     case MessageKind::kAcknowledge:
@@ -168,6 +172,9 @@ void Scheduler::on_work_finished(Context& context, WorkResult& result) {
 }
 
 void Scheduler::on_disk(Context& context, DiskAnswer& answer) {
+  const bool of_worker =
+      answer.task == DiskTask::kWritePart || answer.task == DiskTask::kLoadPieces;
+  if (of_worker) return worker_.on_disk(context, answer);
   if (coordinator_) coordinator_->on_disk(context, answer);
 }
 

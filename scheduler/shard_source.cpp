@@ -167,13 +167,14 @@ class AffinitySource : public ShardSource {
 // The reduce stage: shard p runs where partition p is, and nowhere else.
 class OwnerSource : public ShardSource {
  public:
-  OwnerSource(std::uint64_t partitions, std::span<const RankId> workers)
-      : index_(workers), owned_(workers.size()), left_(partitions) {
-    const auto owners = partition_owners(workers, partitions);
-    for (std::uint64_t p = partitions; p-- > 0;) {
-      owned_[index_.of(owners[p])].push_back(ShardId{p});
+  OwnerSource(std::span<const RankId> owners, std::span<const RankId> workers)
+      : index_(workers), owned_(workers.size()), owners_(owners.begin(), owners.end()) {
+    for (std::uint64_t p = owners.size(); p-- > 0;) {
+      const std::size_t owner = index_.of(owners[p]);
+      if (owner == owned_.size()) continue;
+      owned_[owner].push_back(ShardId{p});
+      ++left_;
     }
-    owners_ = owners;
   }
 
   ShardRange take(RankId rank, std::uint64_t) override {
@@ -186,7 +187,9 @@ class OwnerSource : public ShardSource {
   }
   void give_back(ShardRange shards) override {
     for (ShardId shard = shards.first; shard < shards.end(); ++shard.value) {
-      auto& owned = owned_[index_.of(owners_[shard.value])];
+      const std::size_t owner = index_.of(owners_[shard.value]);
+      if (owner == owned_.size()) continue;
+      auto& owned = owned_[owner];
       if (std::ranges::find(owned, shard) != owned.end()) continue;
       owned.push_back(shard);
       ++left_;
@@ -203,7 +206,7 @@ class OwnerSource : public ShardSource {
   WorkerIndex index_;
   std::vector<std::vector<ShardId>> owned_;
   std::vector<RankId> owners_;
-  std::uint64_t left_;
+  std::uint64_t left_ = 0;
 };
 
 }  // namespace
@@ -219,9 +222,10 @@ std::vector<RankId> partition_owners(std::span<const RankId> members, std::uint6
 }
 
 std::unique_ptr<ShardSource> make_shard_source(const StagePlan& plan, Policy policy,
-                                               std::span<const RankId> workers) {
+                                               std::span<const RankId> workers,
+                                               std::span<const RankId> owners) {
   REGROUP_CHECK(!workers.empty(), "a stage without workers");
-  if (plan.kind == StageKind::kReduce) return std::make_unique<OwnerSource>(plan.shards, workers);
+  if (plan.kind == StageKind::kReduce) return std::make_unique<OwnerSource>(owners, workers);
   switch (policy) {
     case Policy::kDynamic:
       return std::make_unique<DynamicSource>(plan.shards);

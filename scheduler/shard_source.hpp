@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -38,12 +39,17 @@ class ShardSource {
 // The members of a view that compute, ascending.
 std::vector<RankId> computing_ranks(const View& view, const ScheduleOptions& options);
 
-// The owners of a job's partitions, by partition: a pure function of the members, alike on every
-// rank.
+// In the place of an owner: nobody needs the parts of this partition.
+inline constexpr RankId kNobody{std::numeric_limits<RankId::rep>::max()};
+
+// Who is to own a job's partitions, by partition, when they are dealt: a pure function of the
+// members.
 std::vector<RankId> partition_owners(std::span<const RankId> members, std::uint64_t partitions);
 
-// The source for a stage of `plan` over `workers` (ascending, at least one).
+// The source for a stage of `plan` over `workers` (ascending, at least one). For a reduce stage
+// `owners` says where its partitions are; those of others than workers are not proposed.
 std::unique_ptr<ShardSource> make_shard_source(const StagePlan& plan, Policy policy,
-                                               std::span<const RankId> workers);
+                                               std::span<const RankId> workers,
+                                               std::span<const RankId> owners);
 
 }  // namespace regroup

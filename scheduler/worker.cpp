@@ -58,6 +58,10 @@ bool Worker::on_message(Context& context, RankId from, MessageKind kind, Reader&
       return on_steal_request(context, from, reader);
     case MessageKind::kStealReply:
       return on_steal_reply(context, from, reader);
+    case MessageKind::kOwners:
+      return on_owners(context, reader);
+    case MessageKind::kSnapshot:
+      return on_snapshot(context, reader);
     case MessageKind::kPartitions:
       return on_partitions(context, from, reader);
     case MessageKind::kPartitionsTaken:
@@ -96,6 +100,8 @@ bool Worker::on_lease(Context&, Reader& reader) {
   if (reader.failed() || stage.value >= stages_.size() || finished_ || round < round_) return false;
   if (stage < stage_ && round == round_) return false;
   if (!leases_make_sense(reader, stages_[stage.value].shards)) return false;
+  const bool map = stages_[stage.value].kind == StageKind::kMap;
+  if (map && (round != round_ || !knows_owners(stage))) return false;
   enter_round(round);
   take_acknowledgement(acknowledged);
   if (!in_stage_ || stage != stage_) enter_stage(stage);
@@ -158,6 +164,35 @@ bool Worker::on_steal_reply(Context& context, RankId, Reader& reader) {
   return true;
 }
 
+// Where the parts of a map stage go, from this rank's next map shard on; and, if asked, what this
+// rank's partitions hold.
+bool Worker::on_owners(Context& context, Reader& reader) {
+  const auto stage = reader.get<StageId>();
+  const auto round = reader.get<std::uint32_t>();
+  const bool asked = reader.get<std::uint8_t>() != 0;
+  const auto checkpoint = reader.get<CheckpointNumber>();
+  std::vector<RankId> owners(reader.get_count(sizeof(RankId::rep)));
+  for (RankId& owner : owners) owner = reader.get<RankId>();
+  if (!reader.complete() || stage.value >= stages_.size() || finished_ || round < round_) {
+    return false;
+  }
+  if (stage < stage_ && round == round_) return false;
+  const bool map = stages_[stage.value].kind == StageKind::kMap;
+  if (!map || owners.size() != stages_[stage.value + 1u].shards) return false;
+  for (const RankId owner : owners) {
+    if (owner != kNobody && !context.view().members.contains(owner)) return false;
+  }
+  enter_round(round);
+  owners_ = std::move(owners);
+  owners_stage_ = stage;
+  if (asked) load_missing(context, checkpoint);
+  return true;
+}
+
+bool Worker::knows_owners(StageId stage) const {
+  return owners_stage_ == stage && owners_.size() == stages_[stage.value + 1u].shards;
+}
+
 bool Worker::on_partitions(Context& context, RankId from, Reader& reader) {
   const auto stage = reader.get<StageId>();
   const auto shard = reader.get<ShardId>();
@@ -166,14 +201,10 @@ bool Worker::on_partitions(Context& context, RankId from, Reader& reader) {
   if (reader.failed() || attempt.value == 0 || stage.value >= stages_.size()) return false;
   const StagePlan& map = stages_[stage.value];
   if (map.kind != StageKind::kMap || shard.value >= map.shards) return false;
-  if (!parts_make_sense(context, stage, reader)) return false;
+  if (!parts_make_sense(stage, reader)) return false;
   if (finished_ || round < round_) return true;
   enter_round(round);
-  if (parts_taken_.empty() || parts_stage_ < stage) {
-    parts_taken_.assign(map.shards, false);
-    parts_stage_ = stage;
-  }
-  if (parts_taken(stage, shard)) {  // another attempt made the same bytes: one copy counts (I7)
+  if (holds_all(stage, shard, reader)) {  // another attempt made the same: one copy counts (I7)
     acknowledge_partitions(context, from, stage, shard, attempt, "");
     return true;
   }
@@ -185,25 +216,59 @@ bool Worker::on_partitions(Context& context, RankId from, Reader& reader) {
   return true;
 }
 
-// At least one part, each of another partition of this rank, in ascending order.
-bool Worker::parts_make_sense(Context& context, StageId stage, Reader reader) {
-  const std::vector<RankId>& owners = owners_of(context, stage);
+// At least one part, each of another partition, in ascending order. They may come before the
+// coordinator says that these partitions are this rank's: whoever sends them was told.
+bool Worker::parts_make_sense(StageId stage, Reader reader) const {
+  const std::uint64_t partitions = stages_[stage.value + 1u].shards;
   std::uint32_t partition_min = 0;
   do {
     const auto partition = reader.get<std::uint32_t>();
     reader.get_bytes();
-    if (reader.failed() || partition < partition_min || partition >= owners.size() ||
-        owners[partition] != context.self()) {
-      return false;
-    }
+    if (reader.failed() || partition < partition_min || partition >= partitions) return false;
     partition_min = partition + 1;
   } while (!reader.complete());
   return true;
 }
 
-// Of a map stage before the one whose parts come now, all parts were taken, or it had not settled.
-bool Worker::parts_taken(StageId stage, ShardId shard) const {
-  return stage < parts_stage_ || parts_taken_[shard.value];
+bool Worker::holds_all(StageId stage, ShardId shard, Reader parts) const {
+  bool all = !planted(PlantedBug::kTakeTwice);
+  while (all && !parts.rest().empty()) {
+    all = held_.has(stage, parts.get<std::uint32_t>(), shard);
+    parts.get_bytes();
+  }
+  return all;
+}
+
+// Leaves those parts in the order whose partitions do not have them. False if there are none.
+bool Worker::take_missing(WorkOrder& order) {
+  absorbing_ = Absorbing{round_, {}};
+  Buffer missing;
+  Writer writer(missing);
+  for (Reader reader(order.input.view()); !reader.rest().empty();) {
+    const auto partition = reader.get<std::uint32_t>();
+    const auto part = reader.get_bytes();
+    const bool held = held_.has(order.stage, partition, order.shards.first);
+    if (held && !planted(PlantedBug::kTakeTwice)) continue;
+    absorbing_->partitions.push_back(partition);
+    writer.put(partition);
+    writer.put_bytes(part);
+  }
+  order.input = std::move(missing);
+  if (absorbing_->partitions.empty()) absorbing_.reset();
+  return absorbing_.has_value();
+}
+
+// The map shards that all partitions of this rank have.
+void Worker::tell_holdings(Context& context) {
+  std::vector<std::uint32_t> own;
+  for (std::uint32_t p = 0; p < owners_.size(); ++p) {
+    if (owners_[p] == context.self()) own.push_back(p);
+  }
+  Writer writer = context.begin(context.view().coordinator, MessageKind::kHoldings);
+  writer.put(owners_stage_);
+  writer.put(round_);
+  held_.in_all(owners_stage_, own, stages_[owners_stage_.value].shards).save(writer);
+  context.send();
 }
 
 bool Worker::on_partitions_taken(Context& context, RankId from, Reader& reader) {
@@ -213,7 +278,7 @@ bool Worker::on_partitions_taken(Context& context, RankId from, Reader& reader) 
   const auto round = reader.get<std::uint32_t>();
   const auto error = reader.get_string();
   if (!reader.complete() || stage.value >= stages_.size() || round > round_) return false;
-  if (round < round_) return true;  // of parts that are forgotten
+  if (round < round_) return true;  // for the owners of before
   if (stage > stage_) return false;
   const auto found = map_shards_.find(shard);
   if (stage != stage_ || found == map_shards_.end()) return true;
@@ -248,6 +313,7 @@ bool Worker::on_finish(Context& context, Reader& reader) {
   map_shards_.clear();
   control_orders_.clear();
   absorb_orders_.clear();
+  drop_checkpoint_work();
   context.begin(context.view().coordinator, MessageKind::kGoodbye);
   context.send();
   if (!context.is_coordinator()) context.finish({exit_status, std::string(message)});
@@ -273,6 +339,7 @@ void Worker::on_view(Context& context) {
   steal_waiting_ = false;
   steal_misses_ = 0;
   steal_after_ = 0;
+  drop_checkpoint_work();
   // The results of a bag hold whatever the view; what was made of the parts of a map stage may have
   // lost its base.
   if (in_stage_ && plan().kind != StageKind::kBag) drop_results();
@@ -295,9 +362,10 @@ void Worker::discard_all() {
   running_.reset();
   absorb_orders_.clear();
   absorb_orders_.push_back({.kind = WorkKind::kForget});
-  parts_taken_.clear();
-  parts_stage_ = {};
-  ++absorbing_round_;
+  held_.clear();
+  absorbing_.reset();
+  drop_checkpoint_work();
+  restoring_.reset();
   finished_ = false;
   // Another coordinates now.
   std::erase_if(control_orders_, [](const WorkOrder& order) {
@@ -317,17 +385,15 @@ void Worker::announce(Context& context) {
   if (result_shards_ != 0) send_results(context);
 }
 
-// Parts were lost with their owners: all map shards of the stage are run again, for the owners of
-// now.
+// Partitions were lost with their owners: their parts are made again, for the owners of now.
 void Worker::enter_round(std::uint32_t round) {
   if (round == round_) return;
   round_ = round;
   stage_ = {};
   in_stage_ = false;
-  parts_taken_.clear();
-  parts_stage_ = {};
-  absorb_orders_.clear();
-  if (!planted(PlantedBug::kKeepOldParts)) absorb_orders_.push_back({.kind = WorkKind::kForget});
+  owners_.clear();
+  std::erase_if(absorb_orders_,
+                [](const WorkOrder& order) { return order.kind == WorkKind::kAbsorb; });
 }
 
 // ---- the queue of leases ----
@@ -425,13 +491,7 @@ void Worker::on_work_wanted(Context& context) {
     while (!urgent->empty()) {
       WorkOrder order = std::move(urgent->front());
       urgent->pop_front();
-      if (order.kind == WorkKind::kAbsorb && parts_taken(order.stage, order.shards.first)) {
-        acknowledge_partitions(context, order.from, order.stage, order.shards.first, order.attempt,
-                               "");
-        continue;
-      }
-      absorbing_round_ = round_;
-      return context.order(std::move(order));
+      if (prepare(context, order)) return context.order(std::move(order));
     }
   }
   if (!in_stage_) return;
@@ -456,6 +516,25 @@ void Worker::on_work_wanted(Context& context) {
   if (lease.shards.count == 0) queue_.pop_front();
 }
 
+// False if there is nothing to do any more.
+bool Worker::prepare(Context& context, WorkOrder& order) {
+  switch (order.kind) {
+    case WorkKind::kAbsorb:
+      if (take_missing(order)) return true;
+      acknowledge_partitions(context, order.from, order.stage, order.shards.first, order.attempt,
+                             "");
+      return false;
+    case WorkKind::kSave:
+      saving_ = {part_->number,
+                 *held_.of(order.stage, static_cast<std::uint32_t>(order.shards.first.value))};
+      return true;
+    case WorkKind::kRestore:
+      return begin_restoring(context, order);
+    default:
+      return true;
+  }
+}
+
 void Worker::on_work_finished(Context& context, WorkResult& result) {
   switch (result.kind) {
     case WorkKind::kOpen:
@@ -464,6 +543,10 @@ void Worker::on_work_finished(Context& context, WorkResult& result) {
       return ran(context, result);
     case WorkKind::kAbsorb:
       return absorbed(context, result);
+    case WorkKind::kSave:
+      return saved(context, result);
+    case WorkKind::kRestore:
+      return restored(context, result);
     case WorkKind::kForget:
       return;
     case WorkKind::kDescribe:
@@ -504,7 +587,7 @@ void Worker::ran(Context& context, WorkResult& result) {
   shard_nanoseconds_ = shard_nanoseconds_ == 0
                            ? each
                            : shard_nanoseconds_ + kCostWeight * (each - shard_nanoseconds_);
-  fail_oversized(context, result);
+  fail_oversized(result);
   if (!result.failures.empty()) {
     send_failures(context, result.stage, result.attempt, result.failures);
   }
@@ -633,7 +716,7 @@ void Worker::send_failures(Context& context, StageId stage, Attempt attempt,
 }
 
 // A shard whose value or parts no message can carry has failed.
-void Worker::fail_oversized(Context& context, WorkResult& result) {
+void Worker::fail_oversized(WorkResult& result) {
   const auto fail = [&](ShardRange shards, std::size_t bytes) {
     for (ShardId shard = shards.first; shard < shards.end(); ++shard.value) {
       result.failures.push_back(
@@ -647,10 +730,10 @@ void Worker::fail_oversized(Context& context, WorkResult& result) {
     return true;
   });
   if (result.partitions.empty()) return;
-  const std::vector<RankId>& owners = owners_of(context, result.stage);
   std::unordered_map<RankId, std::size_t> bytes_for;
-  for (std::size_t p = 0; p < std::min(owners.size(), result.partitions.size()); ++p) {
-    bytes_for[owners[p]] += result.partitions[p].size() + kPartHeadBytes;
+  for (std::size_t p = 0; p < std::min(owners_.size(), result.partitions.size()); ++p) {
+    if (owners_[p] != kNobody)
+      bytes_for[owners_[p]] += result.partitions[p].size() + kPartHeadBytes;
   }
   const auto most =
       std::ranges::max_element(bytes_for, {}, [](const auto& to) { return to.second; });
@@ -662,16 +745,15 @@ void Worker::fail_oversized(Context& context, WorkResult& result) {
 
 // ---- partitions ----
 
+// Each owner is sent the parts of all its partitions, be they empty, so that it knows what each
+// partition has.
 void Worker::send_partitions(Context& context, WorkResult& result) {
   const ShardId shard = result.shards.first;
-  const std::vector<RankId>& owned_by = owners_of(context, result.stage);
-  REGROUP_CHECK(result.partitions.size() <= owned_by.size(), "parts for partitions that are not");
-  std::vector<RankId> owners;
-  for (std::size_t p = 0; p < result.partitions.size(); ++p) {
-    if (!result.partitions[p].empty()) owners.push_back(owned_by[p]);
-  }
-  std::ranges::sort(owners);
-  owners.erase(std::ranges::unique(owners).begin(), owners.end());
+  REGROUP_CHECK(knows_owners(result.stage), "map shards of a stage whose owners are known");
+  REGROUP_CHECK(result.partitions.size() <= owners_.size(), "parts for partitions that are not");
+  result.partitions.resize(owners_.size());
+  RankSet owners(owners_);
+  owners.erase(kNobody);
   if (owners.empty()) {  // the shard is done all the same, be it without a value
     const auto value = result.results.bytes.view();
     return add_values(context, {shard, 1}, result.attempt, static_cast<std::uint32_t>(value.size()),
@@ -684,7 +766,7 @@ void Worker::send_partitions(Context& context, WorkResult& result) {
   }
   MapShard& map_shard = map_shards_[shard];
   map_shard.attempt = result.attempt;
-  map_shard.owners_left = owners;
+  map_shard.owners_left = owners.list();
   map_shard.value = Buffer(result.results.bytes.view());
   for (const RankId owner : owners) {
     Writer writer = context.begin(owner, MessageKind::kPartitions);
@@ -692,8 +774,8 @@ void Worker::send_partitions(Context& context, WorkResult& result) {
     writer.put(shard);
     writer.put(result.attempt);
     writer.put(round_);
-    for (std::size_t p = 0; p < result.partitions.size(); ++p) {
-      if (owned_by[p] != owner || result.partitions[p].empty()) continue;
+    for (std::size_t p = 0; p < owners_.size(); ++p) {
+      if (owners_[p] != owner) continue;
       writer.put(static_cast<std::uint32_t>(p));
       writer.put_bytes(result.partitions[p].view());
     }
@@ -702,9 +784,14 @@ void Worker::send_partitions(Context& context, WorkResult& result) {
 }
 
 void Worker::absorbed(Context& context, const WorkResult& result) {
-  if (absorbing_round_ != round_) return;  // it is forgotten already
-  const bool taken = result.error.empty();
-  if (taken && result.stage == parts_stage_) parts_taken_[result.shards.first.value] = true;
+  const auto absorbed = std::exchange(absorbing_, {});
+  if (!absorbed) return;  // it is to be forgotten
+  if (result.error.empty()) {
+    for (const std::uint32_t partition : absorbed->partitions) {
+      held_.take(result.stage, partition, result.shards.first, stages_[result.stage.value].shards);
+    }
+  }
+  if (absorbed->round != round_) return;  // nobody waits for it any more
   acknowledge_partitions(context, result.from, result.stage, result.shards.first, result.attempt,
                          result.error);
 }
@@ -719,15 +806,6 @@ void Worker::acknowledge_partitions(Context& context, RankId to, StageId stage, 
   writer.put(round_);
   writer.put_string(error.substr(0, kFailureTextBytesMax));
   context.send();
-}
-
-const std::vector<RankId>& Worker::owners_of(Context& context, StageId stage) {
-  if (owners_.empty() || owners_stage_ != stage) {
-    owners_ = partition_owners(computing_ranks(context.view(), options_),
-                               stages_[stage.value + 1u].shards);
-    owners_stage_ = stage;
-  }
-  return owners_;
 }
 
 }  // namespace regroup

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/protocol/node.hpp"
+#include "scheduler/held_parts.hpp"
 #include "scheduler/options.hpp"
 #include "scheduler/report_log.hpp"
 
@@ -58,6 +59,10 @@ class Worker {
   // Coordinator only: to be computed before anything else.
   void add_control_order(WorkOrder order) { control_orders_.push_back(std::move(order)); }
 
+  // Coordinator only: goes into the part of the checkpoint that this rank is asked for next.
+  void add_to_part(std::vector<StatePiece> pieces) { own_pieces_ = std::move(pieces); }
+  void on_disk(Context& context, DiskAnswer& answer);
+
   bool finished() const { return finished_; }
   // Nothing goes to the coordinator until it asks what this rank has.
   bool awaits_question() const { return awaiting_; }
@@ -83,12 +88,40 @@ class Worker {
     Epoch epoch;
   };
 
+  // Parts that are being taken in.
+  struct Absorbing {
+    std::uint32_t round = 0;
+    std::vector<std::uint32_t> partitions;
+  };
+  // This rank's part of a checkpoint, partition by partition.
+  struct Part {
+    CheckpointNumber number;
+    std::size_t partitions_left = 0;
+    std::vector<StatePiece> pieces;
+  };
+  // A partition that is being written down, with what it holds meanwhile.
+  struct Saving {
+    CheckpointNumber number;
+    ShardBits held;
+  };
+  // Partitions that are coming back from a checkpoint.
+  struct Loading {
+    bool waits_for_disk = true;
+    std::size_t left = 0;
+  };
+  struct Restoring {
+    std::uint32_t round = 0;
+    ShardBits held;
+  };
+
   bool on_open(Context& context, Reader& reader);
   bool on_lease(Context& context, Reader& reader);
   bool on_recall(Context& context, Reader& reader);
   bool on_steal_request(Context& context, RankId from, Reader& reader);
   bool on_steal_reply(Context& context, RankId from, Reader& reader);
+  bool on_owners(Context& context, Reader& reader);
   bool on_partitions(Context& context, RankId from, Reader& reader);
+  bool on_snapshot(Context& context, Reader& reader);
   bool on_partitions_taken(Context& context, RankId from, Reader& reader);
   bool on_acknowledge(Reader& reader);
   bool on_finish(Context& context, Reader& reader);
@@ -110,13 +143,28 @@ class Worker {
   void opened(Context& context, WorkResult& result);
   void ran(Context& context, WorkResult& result);
   void send_partitions(Context& context, WorkResult& result);
-  bool parts_make_sense(Context& context, StageId stage, Reader reader);
-  bool parts_taken(StageId stage, ShardId shard) const;
+  bool parts_make_sense(StageId stage, Reader reader) const;
+  bool holds_all(StageId stage, ShardId shard, Reader parts) const;
+  bool take_missing(WorkOrder& order);
+  void tell_holdings(Context& context);
+  bool prepare(Context& context, WorkOrder& order);
+
+  // ---- checkpoints (worker_checkpoint.cpp) ----
+  void load_missing(Context& context, CheckpointNumber checkpoint);
+  void on_loaded(Context& context, DiskAnswer& answer);
+  bool begin_restoring(Context& context, WorkOrder& order);
+  void restored(Context& context, const WorkResult& result);
+  void one_loaded(Context& context);
+  void saved(Context& context, WorkResult& result);
+  void write_part(Context& context);
+  void tell_part(Context& context, std::string_view error, std::string_view part);
+  void drop_checkpoint_work();
+
   void absorbed(Context& context, const WorkResult& result);
   void acknowledge_partitions(Context& context, RankId to, StageId stage, ShardId shard,
                               Attempt attempt, std::string_view error);
-  const std::vector<RankId>& owners_of(Context& context, StageId stage);
-  void fail_oversized(Context& context, WorkResult& result);
+  bool knows_owners(StageId stage) const;
+  void fail_oversized(WorkResult& result);
   void add_results(Context& context, const ResultBlock& block, Attempt attempt);
   void add_values(Context& context, ShardRange shards, Attempt attempt, std::uint32_t value_bytes,
                   std::span<const std::byte> values);
@@ -138,7 +186,7 @@ class Worker {
   bool opened_ = false;
   StageId stage_;
   bool in_stage_ = false;
-  // Counts how often map shards were begun anew, because parts were lost with their owners.
+  // The epoch in which partitions were last dealt anew, since some were lost with their owners.
   std::uint32_t round_ = 0;
   bool open_wanted_ = false;  // asked to open the job
   RankId coordinator_;        // of the latest view
@@ -150,8 +198,8 @@ class Worker {
   std::deque<WorkOrder> control_orders_;
   std::deque<WorkOrder> absorb_orders_;
   std::optional<Running> running_;
-  std::uint32_t absorbing_round_ = 0;  // of the parts that are being taken in
-  double shard_nanoseconds_ = 0;       // running mean of the cost of a shard; 0: not known
+  std::optional<Absorbing> absorbing_;
+  double shard_nanoseconds_ = 0;  // running mean of the cost of a shard; 0: not known
 
   // The message of results being filled.
   Buffer results_;
@@ -168,8 +216,12 @@ class Worker {
   std::unordered_map<ShardId, MapShard> map_shards_;
   std::vector<RankId> owners_;  // by partition of the map stage owners_stage_; empty: not known
   StageId owners_stage_;
-  std::vector<bool> parts_taken_;  // by shard of the map stage parts_stage_: its parts are absorbed
-  StageId parts_stage_;
+  HeldParts held_;
+  std::vector<StatePiece> own_pieces_;
+  std::optional<Part> part_;
+  std::optional<Saving> saving_;
+  std::optional<Loading> loading_;
+  std::optional<Restoring> restoring_;
 
   bool peers_steal_ = false;
   bool steal_waiting_ = false;

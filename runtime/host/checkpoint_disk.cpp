@@ -20,6 +20,9 @@ DiskAnswer CheckpointDisk::carry_out(DiskRequest& request) const {
       case DiskTask::kLoad:
         outcome = load(request, answer);
         break;
+      case DiskTask::kLoadPieces:
+        outcome = load_pieces(request, answer);
+        break;
       case DiskTask::kNumber:
         outcome = number(request, answer);
         break;
@@ -61,6 +64,20 @@ std::expected<void, std::string> CheckpointDisk::load(const DiskRequest& request
     answer.pieces.push_back({wanted.dataset, 0, std::move(*bytes)});
   }
   answer.checkpoint = checkpoint->manifest().checkpoint;
+  return {};
+}
+
+std::expected<void, std::string> CheckpointDisk::load_pieces(const DiskRequest& request,
+                                                             DiskAnswer& answer) const {
+  const auto checkpoint = store_.open(request.checkpoint);
+  if (!checkpoint) return std::unexpected(checkpoint.error().reason);
+  for (const StatePiece& wanted : request.pieces) {
+    StatePiece& piece = answer.pieces.emplace_back(StatePiece{wanted.dataset, 0, {}});
+    if (!checkpoint->has(wanted.dataset)) continue;
+    auto bytes = checkpoint->read_bytes(wanted.dataset);
+    if (bytes) piece.bytes = std::move(*bytes);
+    if (!bytes) options_.say(bytes.error());
+  }
   return {};
 }
 

@@ -31,6 +31,8 @@ class CheckpointDisk {
 
  private:
   std::expected<void, std::string> load(const DiskRequest& request, DiskAnswer& answer) const;
+  std::expected<void, std::string> load_pieces(const DiskRequest& request,
+                                               DiskAnswer& answer) const;
   std::expected<void, std::string> number(const DiskRequest& request, DiskAnswer& answer) const;
   std::expected<void, std::string> write_part(const DiskRequest& request, DiskAnswer& answer) const;
   std::expected<void, std::string> seal(const DiskRequest& request, DiskAnswer& answer) const;

@@ -85,6 +85,7 @@ class Checkpoint {
   std::expected<void, std::string> read(std::string_view dataset, std::uint64_t first_row,
                                         std::span<std::byte> bytes) const;
 
+  bool has(std::string_view dataset) const { return datasets_.contains(dataset); }
   // A dataset of bytes, whole; an error too if there is none of that name.
   std::expected<Buffer, std::string> read_bytes(std::string_view dataset) const;
 

@@ -17,10 +17,11 @@ namespace regroup {
 using CheckpointNumber = Id<struct CheckpointTag, std::uint64_t>;
 
 enum class DiskTask : std::uint8_t {
-  kLoad,       // coordinator: read the newest checkpoint of which every byte is right
-  kNumber,     // coordinator: say what number the next checkpoint gets
-  kWritePart,  // make what this rank has to add to a checkpoint durable
-  kSeal,       // coordinator: make the parts a checkpoint, and remove old ones
+  kLoad,        // coordinator: read the newest checkpoint of which every byte is right
+  kLoadPieces,  // read datasets of one checkpoint, as far as they are there and right
+  kNumber,      // coordinator: say what number the next checkpoint gets
+  kWritePart,   // make what this rank has to add to a checkpoint durable
+  kSeal,        // coordinator: make the parts a checkpoint, and remove old ones
 };
 
 // Bytes [first_row, first_row + size) of a dataset of bytes, numbered over the whole run.
@@ -34,7 +35,7 @@ struct DiskRequest {
   DiskTask task{};
   CheckpointNumber checkpoint;     // kLoad: 0, whichever is the newest; kNumber: the newest known
   Epoch epoch;                     // of whoever asks
-  std::vector<StatePiece> pieces;  // kWritePart; kLoad: the datasets wanted, without bytes
+  std::vector<StatePiece> pieces;  // kWritePart; to load: the datasets wanted, without bytes
   std::vector<std::string> parts;  // kSeal: as the ranks' disks described them
   std::uint64_t lamport = 0;       // kSeal
   Nanoseconds taken = 0;           // kSeal: how long ago it was begun
@@ -42,11 +43,12 @@ struct DiskRequest {
 
 struct DiskAnswer {
   DiskTask task{};
-  CheckpointNumber checkpoint;     // kLoad: 0, there is none
-  std::string error;               // one line; empty: it is done
-  std::vector<StatePiece> pieces;  // kLoad: as wanted, each dataset whole
-  std::string part;                // kWritePart: describes it to whoever seals
-  std::uint64_t bytes = 0;         // kSeal: of all its files
+  CheckpointNumber checkpoint;  // kLoad: 0, there is none
+  std::string error;            // one line; empty: it is done
+  // To load: as wanted, each dataset whole; kLoadPieces: without bytes where it cannot be read.
+  std::vector<StatePiece> pieces;
+  std::string part;         // kWritePart: describes it to whoever seals
+  std::uint64_t bytes = 0;  // kSeal: of all its files
 };
 
 }  // namespace regroup

@@ -43,6 +43,8 @@ enum class MessageKind : std::uint8_t {
   kAcknowledge = 36,
   kLedger = 37,
   kRegistryAnswer = 38,
+  kOwners = 39,
+  kSnapshot = 54,
   // scheduler: workers to coordinator
   kReady = 40,
   kResults = 41,
@@ -53,6 +55,8 @@ enum class MessageKind : std::uint8_t {
   kLedgerHeld = 46,
   kRegistryRequest = 47,
   kWish = 52,
+  kHoldings = 53,
+  kSnapshotTaken = 55,
   // scheduler: a coordinator that takes over, to who has the longest ledger, and back
   kLedgerWanted = 56,
   kLedgerCopy = 57,

@@ -78,7 +78,8 @@ enum class EventKind : std::uint8_t {
   kReturn,   // leased shards came back untried
   kRevoke,   // the epoch ended
   kView,     // a new one began
-  kRound,    // a map stage begins anew
+  kRound,    // a map stage begins anew, for partitions have lost what they held
+  kKeep,     // map shards that all partitions still hold need not run again
   kElect,    // a rank goes on in the place of the coordinator that was lost
   kRestore,  // the run goes on from a checkpoint
   kSeal,     // a checkpoint is sealed, and whoever may take over knows

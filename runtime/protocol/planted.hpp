@@ -40,7 +40,8 @@ enum class PlantedBug : std::uint8_t {
   kReuseAttempt,       // a retry gets the number of the try before
   kRetryForever,       // never gives a shard up
   kKeepLeases,         // a worker goes on with leases of the view before
-  kKeepOldParts,       // parts of an older round stay
+  kTakeTwice,          // takes in parts that it holds
+  kCountLost,          // a map shard that a lost owner held counts as done
   kReportBeforeParts,  // a map shard counts as done before the owners hold its parts
   // ledger
   kAcknowledgeEarly,  // results count as safe before a majority has them
@@ -53,10 +54,11 @@ enum class PlantedBug : std::uint8_t {
   kReadAlone,    // reads are answered before what they saw is safe
   // checkpoints
   kSealUntold,     // a checkpoint counts before a majority knows of it
+  kLoseRestored,   // a partition is said to hold what did not come back
   kKeepOldWrites,  // the writes of ranks that are gone count as those of the ranks of now
 };
 
-inline constexpr std::array<std::string_view, 34> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 36> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -80,7 +82,8 @@ inline constexpr std::array<std::string_view, 34> kPlantedBugNames{
     "reuse-attempt",
     "retry-forever",
     "keep-leases",
-    "keep-old-parts",
+    "take-twice",
+    "count-lost",
     "report-before-parts",
     "acknowledge-early",
     "skip-catch-up",
@@ -90,6 +93,7 @@ inline constexpr std::array<std::string_view, 34> kPlantedBugNames{
     "answer-early",
     "read-alone",
     "seal-untold",
+    "lose-restored",
     "keep-old-writes",
 };
 static_assert(kPlantedBugNames.size() == static_cast<std::size_t>(PlantedBug::kKeepOldWrites) + 1);

@@ -31,7 +31,9 @@ enum class WorkKind : std::uint8_t {
   kOpen,      // read the job's description (input) and say what its stages are
   kRun,       // compute the shards
   kAbsorb,    // take in the parts (input) that map shard `shards.first` made for this rank
-  kForget,    // drop all parts that were taken in: map shards will be run again
+  kSave,      // say what partition `shards.first` of the map stage holds (partitions[0])
+  kRestore,   // have that partition, which holds nothing, hold what was said (input)
+  kForget,    // drop all parts that were taken in: this rank was given up by the others
   kFinalize,  // coordinator: every shard has settled; write the result
 };
 
@@ -41,7 +43,7 @@ struct WorkOrder {
   ShardRange shards;
   Attempt attempt;
   RankId from;   // kAbsorb: who ran the map shard
-  Buffer input;  // kOpen, kAbsorb
+  Buffer input;  // kOpen, kAbsorb, kRestore
 };
 
 // Values of consecutive shards, all of one size.
@@ -90,11 +92,11 @@ struct WorkResult {
   RankId from;
   ResultBlock results;                 // kRun: of the shards that did not fail
   std::vector<ShardFailure> failures;  // kRun: of the others
-  std::vector<Buffer> partitions;      // kRun of a map stage (one shard): one part a partition
-  std::vector<StagePlan> stages;       // kOpen
-  Buffer description;                  // kDescribe
-  std::string error;                   // all but kRun: why it failed, else empty
-  Nanoseconds elapsed = 0;             // time spent computing
+  std::vector<Buffer> partitions;  // kRun of a map stage (one shard): one part a partition; kSave
+  std::vector<StagePlan> stages;   // kOpen
+  Buffer description;              // kDescribe
+  std::string error;               // all but kRun: why it failed, else empty
+  Nanoseconds elapsed = 0;         // time spent computing
 
   // Empties it for the next order, keeping memory.
   void restart(const WorkOrder& order) {

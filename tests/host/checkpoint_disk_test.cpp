@@ -88,6 +88,21 @@ TEST_F(Disks, ADirectoryThatWentAwayDoesNotBringNumbersBack) {
   EXPECT_EQ(next_number(1).checkpoint, number(2));
 }
 
+TEST_F(Disks, PiecesAreLoadedAsFarAsTheyAreThere) {
+  take(1);
+  DiskRequest request{.task = DiskTask::kLoadPieces, .checkpoint = number(1)};
+  request.pieces.push_back({"nothing", 0, {}});
+  request.pieces.push_back({"state", 0, {}});
+  const DiskAnswer loaded = disk(1).carry_out(request);
+  EXPECT_EQ(loaded.error, "");
+  ASSERT_EQ(loaded.pieces.size(), 2u);
+  EXPECT_TRUE(loaded.pieces[0].bytes.empty());
+  EXPECT_EQ(loaded.pieces[1].bytes.size(), 12u);
+
+  request.checkpoint = number(2);
+  EXPECT_NE(disk(1).carry_out(request).error, "");
+}
+
 TEST_F(Disks, NothingToLoadIsNoError) {
   const DiskAnswer loaded = load(0);
   EXPECT_EQ(loaded.error, "");

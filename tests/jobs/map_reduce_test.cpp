@@ -228,6 +228,43 @@ TYPED_TEST(MapReduceState, PartitionsThatCannotBeAreRefused) {
 
 // ---- parts ----
 
+// What one rank's partition holds, another's can: to the same result.
+TYPED_TEST(MapReduceState, APartitionComesBackAsItWas) {
+  using Value = typename TypeParam::Value;
+  const auto absorb = [](MapReduce<TypeParam>& program, std::uint64_t shard, std::string_view key) {
+    Buffer list, input;
+    EntryListWriter entries(list, 1);
+    entries.put(key, Value(shard + 1));
+    Writer writer(input);
+    writer.put(std::uint32_t{5});
+    writer.put_bytes(list.view());
+    WorkOrder order{.kind = WorkKind::kAbsorb, .shards = {ShardId{shard}, 1}};
+    order.input = std::move(input);
+    EXPECT_EQ(error_of(program.absorb(order)), "");
+  };
+  const auto reduced = [](MapReduce<TypeParam>& program) {
+    WorkOrder order{.kind = WorkKind::kRun, .stage = StageId{1}, .shards = {ShardId{5}, 1}};
+    WorkResult result;
+    program.run(order, 0, {}, result);
+    return Buffer(result.results.bytes.view());
+  };
+  MapReduce<TypeParam> before, after;
+  absorb(before, 3, "a");
+  absorb(before, 1, "b");
+  Buffer content;
+  ASSERT_EQ(error_of(before.save_partition(StageId{0}, 5, content)), "");
+  ASSERT_EQ(error_of(after.restore_partition(StageId{0}, 5, content.view())), "");
+  for (MapReduce<TypeParam>* program : {&before, &after}) absorb(*program, 2, "a");
+  EXPECT_TRUE(std::ranges::equal(reduced(before).view(), reduced(after).view()));
+
+  MapReduce<TypeParam> other;
+  EXPECT_NE(error_of(other.restore_partition(StageId{0}, 128, content.view())), "");
+  for (std::size_t length = 1; length < content.size(); ++length) {
+    const auto cut = content.view().first(length);
+    EXPECT_NE(error_of(other.restore_partition(StageId{0}, 5, cut)), "") << length;
+  }
+}
+
 template <class Job>
 class DamagedParts : public testing::Test {};
 TYPED_TEST_SUITE(DamagedParts, BothKinds);

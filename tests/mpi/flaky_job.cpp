@@ -4,7 +4,9 @@
 // the public header alone.
 #include <algorithm>
 #include <chrono>
+#include <concepts>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <random>
 #include <stdexcept>
@@ -209,6 +211,50 @@ struct Sums : BagOptions {
   }
 };
 
+// Map shards that sleep, and append their number to a file: who looks sees which ran, how often.
+template <class Number>
+struct Logged : BagOptions {
+  using Value = Number;
+  static constexpr std::uint64_t kKeys = 300;
+
+  void options(OptionSet& set) {
+    BagOptions::options(set);
+    set.add("milliseconds", milliseconds, "how long a shard sleeps");
+    set.add("log", log, "the file");
+  }
+  template <class Emit>
+  void map(const ShardContext& shard, Emit&& emit) const {
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    std::ofstream(log, std::ios::app) << std::to_string(shard.shard()) + "\n";
+    for (std::uint64_t key = 0; key < kKeys; ++key) {
+      const std::uint64_t number = shard.shard() * kKeys + key + 1;
+      emit("key" + std::to_string(key), std::integral<Number>
+                                            ? static_cast<Number>(number)
+                                            : Number{1} / static_cast<Number>(number));
+    }
+  }
+  static void combine(Value& into, const Value& next) { into += next; }
+  template <class Entries>
+  void report(const Entries& entries, Report& report) const {
+    constexpr auto kType = std::integral<Number> ? ColumnType::kUint64 : ColumnType::kFloat64;
+    report.columns({{"sum", kType}, {"key", ColumnType::kText}});
+    entries.for_each([&](const Entry<Value>& entry) { report.row({entry.value, entry.key}); });
+  }
+
+  std::uint64_t milliseconds = 0;
+  std::string log;
+};
+
+struct LoggedCounts : Logged<std::uint64_t> {
+  static constexpr std::string_view kName = "logged-counts";
+  static constexpr std::string_view kSummary = "map shards that leave a trace, over whole numbers";
+};
+
+struct LoggedSums : Logged<double> {
+  static constexpr std::string_view kName = "logged-sums";
+  static constexpr std::string_view kSummary = "map shards that leave a trace, over doubles";
+};
+
 // Its shards do nothing but pass time.
 struct Sleeper : SumBag {
   static constexpr std::string_view kName = "sleeper";
@@ -311,5 +357,5 @@ struct Relay : BagOptions {
 int main(int argc, char** argv) {
   using namespace regroup;
   return main_with_job<Flaky, Broken, Hopeless, Unmergeable, Texts, Vectors, Structs, Sums, Sleeper,
-                       Counter, Relay>(argc, argv);
+                       Counter, Relay, LoggedCounts, LoggedSums>(argc, argv);
 }

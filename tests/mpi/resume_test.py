@@ -58,6 +58,51 @@ class Resuming(cli.CliTest):
         cli.eventually(enough, f"{count} checkpoints", END_SECONDS_MAX)
 
 
+class Partitions(Resuming):
+    """Map shards whose parts a checkpoint has do not run again, be their sums exact or in order."""
+
+    JOBS = ("logged-counts", "logged-sums")
+    SHARDS = 200
+
+    def job(self, name, log):
+        return [name, "--shards", self.SHARDS, "--milliseconds", 40, "--log", self.folder / log]
+
+    def times_run(self, log):
+        return len((self.folder / log).read_text().splitlines())
+
+    def undisturbed_result(self, name):
+        words = [*self.job(name, name + "-log"), "--dir", name, "-n", 2]
+        ended = self.start([cli.FLAKY_JOB, "run", *words]).end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertEqual(self.times_run(name + "-log"), self.SHARDS)
+        return self.result(name)
+
+    def test_a_lost_owner(self):
+        for name in self.JOBS:
+            with self.subTest(name):
+                dir = name + "-lost"
+                faults = ["--checkpoint-every", 0.1, "--inject", "kill:rank=2,after-shards=40"]
+                words = [*self.job(name, dir + "-log"), "--dir", dir, "-n", 4, *faults]
+                ended = self.start([cli.FLAKY_JOB, "run", *words]).end(END_SECONDS_MAX)
+                self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+                self.assertEqual(self.status_of(dir)["failures_survived"], 1)
+                self.assertEqual(self.result(dir), self.undisturbed_result(name))
+                # About 160 were done when the rank was lost, and all had parts for it.
+                self.assertLess(self.times_run(dir + "-log"), self.SHARDS + 100, ended)
+
+    def test_another_rank_count(self):
+        for name in self.JOBS:
+            with self.subTest(name):
+                dir = name + "-stopped"
+                running = self.begin(*self.job(name, dir + "-log"), dir=dir, ranks=3, shards=60,
+                                     program=cli.FLAKY_JOB, settings=["--checkpoint-every", "off"])
+                self.stop(running)
+                self.assertLess(self.status_of(dir)["shards_done"], self.SHARDS)
+                self.resume("-n", 2, dir=dir, program=cli.FLAKY_JOB)
+                self.assertEqual(self.result(dir), self.undisturbed_result(name))
+                self.assertLess(self.times_run(dir + "-log"), self.SHARDS + 50)
+
+
 class Stopped(Resuming):
     def test_each_signal_and_rank_count(self):
         expected = self.undisturbed(*PI)

@@ -85,6 +85,68 @@ TEST(Checkpoint, IsNumberedWrittenAndSealedWhenItIsDue) {
   EXPECT_THAT(run.disk(), IsEmpty());
 }
 
+// Three ranks, of which two compute, in a map stage.
+class KeptMap : public Kept {
+ public:
+  KeptMap() : Kept(only_others(), 3, 0, {map_stage(9), reduce_stage(6)}) {
+    wish(Wish::kCheckpoint, "");
+    asks(DiskTask::kNumber);
+    answer_disk({.task = DiskTask::kNumber, .checkpoint = CheckpointNumber{4}});
+  }
+  static ScheduleOptions only_others() {
+    ScheduleOptions options = regroup::options();
+    options.coordinator_computes = false;
+    return options;
+  }
+  void part_of(std::uint32_t rank, std::string_view error, std::uint64_t number = 4) {
+    Buffer payload;
+    Writer writer(payload);
+    writer.put(number);
+    writer.put_string(error);
+    writer.put_string(rank == 1 ? "part 1" : "part 2");
+    receive(rank, MessageKind::kSnapshotTaken, payload);
+  }
+  void own_part() {
+    asks(DiskTask::kWritePart);
+    answer_disk(
+        {.task = DiskTask::kWritePart, .checkpoint = CheckpointNumber{4}, .part = "part 0"});
+  }
+};
+
+TEST(Checkpoint, AsksEachOwnerForItsPartitions) {
+  KeptMap run;
+  std::vector<std::uint32_t> partitions;
+  for (const auto& message : run.messages()) {
+    if (message.kind != MessageKind::kSnapshot) continue;
+    Reader reader(message.payload.view());
+    EXPECT_EQ(reader.get<std::uint64_t>(), 4u);
+    EXPECT_EQ(reader.get<std::uint16_t>(), 0u);
+    for (auto left = reader.get<std::uint32_t>(); left-- > 0;) {
+      partitions.push_back(reader.get<std::uint32_t>());
+    }
+    EXPECT_TRUE(reader.complete());
+  }
+  std::ranges::sort(partitions);
+  EXPECT_THAT(partitions, ElementsAre(0, 1, 2, 3, 4, 5));
+}
+
+TEST(Checkpoint, IsSealedWhenEveryPartIsDurable) {
+  KeptMap run;
+  run.part_of(2, "", 3);
+  run.part_of(2, "");
+  run.own_part();
+  EXPECT_THAT(run.disk(), IsEmpty()) << "rank 1 has not written its own";
+  run.part_of(1, "");
+  EXPECT_THAT(run.asks(DiskTask::kSeal).parts, ElementsAre("part 2", "part 0", "part 1"));
+  EXPECT_EQ(run.refused(), 0u);
+}
+
+TEST(Checkpoint, FailsWithAnyPart) {
+  KeptMap run;
+  run.part_of(1, "the disk is full");
+  EXPECT_EQ(run.progress().checkpoints.error, "the disk is full");
+}
+
 TEST(Checkpoint, CountsOnlyWhenAMajorityKnows) {
   Kept run(options(), 4, 2);
   run.wish(Wish::kCheckpoint, "");

@@ -808,7 +808,7 @@ TEST(CoordinatorViews, AMapStageThatLostPartsBeginsARound) {
 
   const Lines leases = run.sent();
   EXPECT_THAT(leases, testing::Each(HasSubstr("lease 0: round 2 ")));
-  EXPECT_EQ(leased_to(1, leases), kMapShards) << "all of them, for the owners of now";
+  EXPECT_EQ(leased_to(1, leases), kMapShards) << "nobody holds all of a shard's parts";
   EXPECT_EQ(run.progress().stage_done, 0u);
 
   run.results(1, {{{2, 2}}});
@@ -818,6 +818,112 @@ TEST(CoordinatorViews, AMapStageThatLostPartsBeginsARound) {
   run.map_all(1, 2);  // the sink would refuse shards 0 and 1 again
   EXPECT_TRUE(run.sink.holds_exactly({0, kMapShards}));
   EXPECT_EQ(run.progress().stage, 1u);
+}
+
+// The owners of now, by partition, as each rank was told last.
+std::map<std::uint32_t, std::vector<std::uint32_t>> owners_told(LoneRank& run) {
+  std::map<std::uint32_t, std::vector<std::uint32_t>> told;
+  for (const auto& message : run.owners()) {
+    Reader reader(message.payload.view());
+    reader.get_raw(2 + 4 + 1 + 8);  // stage, round, whether it asks, checkpoint
+    std::vector<std::uint32_t> owners(reader.get<std::uint32_t>());
+    for (std::uint32_t& owner : owners) owner = reader.get<std::uint32_t>();
+    told[message.to] = owners;
+  }
+  return told;
+}
+
+// Three ranks that compute; one of them is lost when two of four map shards are done.
+class LostOwner : public OpenedRun {
+ public:
+  static constexpr RankId kThree{3};
+  LostOwner() : OpenedRun(4, {map_stage(kMapShards), reduce_stage(kReduced)}, in_one_lease()) {
+    have_holdings();
+    results(1, {{{0, 2}}});
+    told = owners_told(*this);
+    sent();
+    enter_view({kZero, kOne, kTwo});
+    announce(1);
+    announce(2);
+  }
+  void hold(std::uint32_t rank, const std::vector<std::uint64_t>& runs, std::uint32_t round = 2) {
+    receive(rank, MessageKind::kHoldings, holdings_message(0, round, runs));
+  }
+  // Everything that is leased now, to whomever.
+  std::vector<std::uint64_t> leased_now() {
+    const auto sent = messages();
+    std::vector<std::uint64_t> shards = shards_leased_to(1, sent);
+    for (const std::uint64_t shard : shards_leased_to(2, sent)) shards.push_back(shard);
+    std::ranges::sort(shards);
+    return shards;
+  }
+  std::map<std::uint32_t, std::vector<std::uint32_t>> told;
+};
+
+TEST(CoordinatorViews, OnlyPartitionsOfLostOwnersAreDealtAnew) {  // I9
+  LostOwner run;
+  ASSERT_TRUE(run.told.contains(1));
+  const std::vector<std::uint32_t> before = run.told[1];
+  auto after = owners_told(run);
+  ASSERT_EQ(after[1].size(), kReduced);
+  EXPECT_EQ(after[1], after[2]);
+  for (std::size_t p = 0; p < kReduced; ++p) {
+    if (before[p] == LostOwner::kThree.value) {
+      EXPECT_THAT(after[1][p], testing::AnyOf(1u, 2u));
+    } else {
+      EXPECT_EQ(after[1][p], before[p]);
+    }
+  }
+}
+
+TEST(CoordinatorViews, AMapShardIsDoneIfEveryOwnerHoldsIt) {
+  LostOwner run;
+  run.hold(1, {0, 4});
+  EXPECT_THAT(run.leased_now(), IsEmpty()) << "one is yet to say";
+  EXPECT_EQ(run.progress().stage_done, 0u);
+
+  run.hold(2, {0, 1, 2, 1});  // shards 0 and 3
+
+  EXPECT_EQ(run.progress().stage_done, 1u) << "the job was never given shard 3";
+  EXPECT_THAT(run.leased_now(), ElementsAre(1, 2, 3));
+  run.results(1, {{{1, 3}}}, kMillisecond, 0, 2);
+  EXPECT_TRUE(run.sink.holds_exactly({0, kMapShards}));
+  EXPECT_EQ(run.progress().stage, 1u);
+  EXPECT_EQ(run.progress().repeated, 1u);
+}
+
+TEST(CoordinatorViews, NothingRunsAgainIfAllIsHeld) {
+  LostOwner run;
+  run.hold(1, {0, 2, 2});
+  run.hold(2, {0, 2, 2});
+  EXPECT_EQ(run.progress().stage_done, 2u);
+  EXPECT_THAT(run.leased_now(), ElementsAre(2, 3));
+}
+
+TEST(CoordinatorViews, WhoHasNotSaidWhatItHoldsIsAskedAgainInTheNextView) {
+  LostOwner run;
+  run.hold(1, {0, 4});
+  run.owners();
+  run.enter_view({kZero, kOne, kTwo});
+  run.announce(1);
+  run.announce(2);
+  EXPECT_EQ(run.owners().size(), 2u);
+  run.hold(2, {0, 4});  // in the round before
+  EXPECT_EQ(run.progress().stage_done, 0u);
+  run.hold(1, {0, 4}, 3);
+  run.hold(2, {0, 4}, 3);
+  EXPECT_EQ(run.progress().stage_done, 2u);
+  EXPECT_EQ(run.refused(), 0u);
+}
+
+TEST(CoordinatorViews, HoldingsThatAreNoneAreRefused) {
+  LostOwner run;
+  run.hold(1, {0, 5});
+  run.hold(1, {0, 3});
+  run.hold(1, {2, 0, 2});
+  run.hold(1, {0, 4}, 3);
+  run.receive(1, MessageKind::kHoldings, holdings_message(7, 2, {4}));
+  EXPECT_EQ(run.refused(), 5u);
 }
 
 TEST(CoordinatorViews, AViewThatLosesNobodyKeepsTheRound) {

@@ -132,7 +132,12 @@ class LoneRank {
 
   // A message with this payload, in well-formed frames, the next ones on its link. A control
   // message is one frame outside the links.
+  // Who is asked what its partitions hold says that there is nothing, until have_holdings().
   void receive(std::uint32_t from, MessageKind kind, const Buffer& payload) {
+    deliver(from, kind, payload);
+    answer_owners();
+  }
+  void deliver(std::uint32_t from, MessageKind kind, const Buffer& payload) {
     constexpr std::size_t kPartMax = kFrameBytesMax - kFrameHeaderBytes;
     auto left = payload.view();
     do {
@@ -182,6 +187,7 @@ class LoneRank {
   // What it has asked of its disk since the last call. Until have_disk() it finds nothing there.
   std::vector<DiskRequest> disk() { return std::exchange(output.disk, {}); }
   void have_disk() { disk_answers_itself_ = false; }
+  void have_holdings() { holds_nothing_ = false; }
   void answer_disk(DiskAnswer answer) { node_->step(DiskAnswered{&answer}, output); }
 
   // The order it gives its computing part now, if any.
@@ -217,6 +223,7 @@ class LoneRank {
   }
   // Takes the order to open the job and answers it.
   void open(const std::vector<StagePlan>& stages, std::string error = "") {
+    stages_ = stages;
     if (self_ != 0) receive(0, MessageKind::kOpen, open_message("job"));
     const auto order = want();
     ASSERT_TRUE(order && order->kind == WorkKind::kOpen);
@@ -225,6 +232,7 @@ class LoneRank {
     result.stages = stages;
     result.error = std::move(error);
     finish(result);
+    answer_owners();
   }
   // The coordinator's order to write the result, answered.
   void finalize(std::string error = "") {
@@ -268,6 +276,8 @@ class LoneRank {
     }
     return whole;
   }
+  // Where it said that partitions are since the last call; messages() and sent() do not have it.
+  std::vector<Message> owners() { return std::exchange(owners_, {}); }
   // The control messages that messages() and sent() have passed over since the last call.
   std::vector<Message> controls() {
     EXPECT_TRUE(output.frames.empty()) << "read the job's messages first";
@@ -289,6 +299,27 @@ class LoneRank {
   }
 
  private:
+  void answer_owners() {
+    const auto says_owners = [](const OutgoingFrame& sent) {
+      const auto frame = open_frame(sent.bytes.view());
+      return frame && frame->header.kind == MessageKind::kOwners;
+    };
+    for (auto at = std::ranges::find_if(output.frames, says_owners); at != output.frames.end();
+         at = std::ranges::find_if(output.frames, says_owners)) {
+      const Buffer bytes = std::move(at->bytes);
+      const Buffer payload(open_frame(bytes.view())->body);
+      const std::uint32_t to = at->to.value;
+      output.frames.erase(at);
+      Reader reader(payload.view());
+      const auto stage = reader.get<std::uint16_t>();
+      const auto round = reader.get<std::uint32_t>();
+      const bool asks = reader.get<std::uint8_t>() != 0;
+      owners_.push_back({to, MessageKind::kOwners, Buffer(payload.view())});
+      if (!asks || !holds_nothing_) continue;
+      deliver(to, MessageKind::kHoldings, holdings_message(stage, round, {stages_[stage].shards}));
+    }
+  }
+
   std::uint32_t self_;
   std::uint32_t ranks_;
   BufferPool pool_;
@@ -299,7 +330,10 @@ class LoneRank {
   std::uint64_t lamport_ = 0;
   std::map<std::uint32_t, Buffer> parts_;
   std::vector<Message> controls_;
+  std::vector<Message> owners_;
+  std::vector<StagePlan> stages_;
   bool disk_answers_itself_ = true;
+  bool holds_nothing_ = true;
 };
 
 inline StagePlan bag(std::uint64_t shards) {

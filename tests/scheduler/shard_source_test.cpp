@@ -20,7 +20,7 @@ constexpr RankId kStranger{3};
 
 std::unique_ptr<ShardSource> source_of(Policy policy, std::uint64_t shards,
                                        StageKind kind = StageKind::kBag) {
-  return make_shard_source({kind, shards}, policy, kWorkers);
+  return make_shard_source({kind, shards}, policy, kWorkers, partition_owners(kWorkers, shards));
 }
 
 struct Case {
@@ -184,6 +184,18 @@ TEST(OwnerSource, AReduceShardRunsOnlyWhereItsPartitionIs) {
     EXPECT_EQ(source->left_for(owners[7]), 1u);
     EXPECT_EQ(source->take(owners[7], 1), (ShardRange{ShardId{7}, 1}));
   }
+}
+
+// A partition that was reduced needs no owner any more.
+TEST(OwnerSource, PartitionsOfOthersAreNotProposed) {
+  const std::vector<RankId> owners{kWorkers[0], kStranger, kWorkers[1], kNobody};
+  const auto source =
+      make_shard_source({StageKind::kReduce, owners.size()}, Policy::kDynamic, kWorkers, owners);
+  EXPECT_EQ(source->left(), 2u);
+  source->give_back({ShardId{0}, 4});
+  EXPECT_EQ(source->left(), 2u);
+  EXPECT_EQ(source->take(kWorkers[0], 8), (ShardRange{ShardId{0}, 1}));
+  EXPECT_EQ(source->take(kWorkers[1], 8), (ShardRange{ShardId{2}, 1}));
 }
 
 TEST(PartitionOwners, AreAPureFunctionOfTheMembers) {

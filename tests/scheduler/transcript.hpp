@@ -158,6 +158,43 @@ inline Buffer announce_message(std::uint16_t stage = 0, const LeaseEntry& runnin
   return payload;
 }
 
+// Where the partitions of a map stage are; `asks`: what those of the receiver hold.
+inline Buffer owners_message(std::uint16_t stage, const std::vector<std::uint32_t>& owners,
+                             std::uint32_t round = 0, bool asks = false,
+                             std::uint64_t checkpoint = 0) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(round);
+  writer.put(static_cast<std::uint8_t>(asks));
+  writer.put(checkpoint);
+  writer.put(static_cast<std::uint32_t>(owners.size()));
+  for (const std::uint32_t owner : owners) writer.put(owner);
+  return payload;
+}
+
+inline Buffer snapshot_message(std::uint64_t number, std::uint16_t stage,
+                               const std::vector<std::uint32_t>& partitions) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(number);
+  writer.put(stage);
+  writer.put(static_cast<std::uint32_t>(partitions.size()));
+  for (const std::uint32_t partition : partitions) writer.put(partition);
+  return payload;
+}
+
+// `runs`: how many shards are not held, then how many are, and so on in turns.
+inline Buffer holdings_message(std::uint16_t stage, std::uint32_t round,
+                               const std::vector<std::uint64_t>& runs) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(round);
+  for (const std::uint64_t run : runs) writer.put_varint(run);
+  return payload;
+}
+
 inline Buffer acknowledge_message(std::uint64_t reports) {
   Buffer payload;
   Writer(payload).put(reports);
@@ -406,6 +443,16 @@ inline std::string show(MessageKind kind, std::span<const std::byte> payload) {
       if (attempt != 1) out << '#' << attempt;
       break;
     }
+    case MessageKind::kSnapshotTaken:
+      out << "snapshot " << reader.get<std::uint64_t>() << " taken";
+      if (const auto error = reader.get_string(); !error.empty()) out << " error: " << error;
+      if (const auto part = reader.get_string(); !part.empty()) out << ' ' << part;
+      break;
+    case MessageKind::kHoldings:
+      out << "holdings " << stage() << ':';
+      show_round(out, reader);
+      while (!reader.rest().empty()) out << ' ' << reader.get_varint();
+      break;
     case MessageKind::kGoodbye:
       out << "goodbye";
       break;

@@ -154,6 +154,8 @@ class WiredRanks {
         return;
       case WorkKind::kAbsorb:
         return absorb(rank, order);
+      case WorkKind::kSave:
+      case WorkKind::kRestore:
       case WorkKind::kForget:
       case WorkKind::kFinalize:
         return;
@@ -195,9 +197,11 @@ class WiredRanks {
     Reader reader(order.input.view());
     while (!reader.complete()) {
       const auto partition = reader.get<std::uint32_t>();
-      ASSERT_EQ(reader.get<std::uint32_t>(), 8u);
-      rank.partitions[{order.stage.value, partition}] += reader.get<std::uint64_t>();
+      Reader part(reader.get_bytes());
       ASSERT_FALSE(reader.failed());
+      if (part.rest().empty()) continue;
+      rank.partitions[{order.stage.value, partition}] += part.get<std::uint64_t>();
+      ASSERT_TRUE(part.complete());
     }
   }
 

@@ -553,19 +553,31 @@ class MapReduce : public Opened {
  public:
   MapReduce()
       : Opened(
-            {map_stage(50), reduce_stage(kPartitions), map_stage(70), reduce_stage(kPartitions)}) {}
+            {map_stage(50), reduce_stage(kPartitions), map_stage(70), reduce_stage(kPartitions)}) {
+    tell_owners(dealt_to({0, 2}));
+  }
 
-  // Maps the next shard; its parts are for these ranks.
-  std::uint64_t map_next(const std::vector<std::uint32_t>& owners) {
+  void tell_owners(const std::vector<std::uint32_t>& owners, std::uint32_t round = 0,
+                   bool asks = false) {
+    receive(0, MessageKind::kOwners, owners_message(0, owners, round, asks));
+  }
+  // Its partitions are dealt to these ranks in turns.
+  static std::vector<std::uint32_t> dealt_to(const std::vector<std::uint32_t>& ranks) {
+    std::vector<std::uint32_t> owners(kPartitions, kNobody.value);
+    for (std::size_t p = 0; p < kPartitions && !ranks.empty(); ++p)
+      owners[p] = ranks[p % ranks.size()];
+    return owners;
+  }
+  // Maps the next shard; partitions are with these ranks, and the first alone gets something.
+  std::uint64_t map_next(const std::vector<std::uint32_t>& ranks, std::uint32_t round = 0) {
+    tell_owners(dealt_to(ranks), round);
     const auto order = want();
     EXPECT_TRUE(order && order->kind == WorkKind::kRun && order->shards.count == 1);
     WorkResult result;
     result.restart(*order);
     result.results.add(order->shards.first, 0);
     result.partitions.resize(kPartitions);
-    for (const std::uint32_t owner : owners) {
-      result.partitions[partition_of(owner)] = Buffer(text("x"));
-    }
+    result.partitions[0] = Buffer(text("x"));
     finish(result);
     return order->shards.first.value;
   }
@@ -594,16 +606,16 @@ TEST(Worker, AMapShardCountsWhenEveryOwnerHasItsParts) {
   MapReduce worker;
   worker.lease({{{5, 1}}});
   worker.map_next({0, 2});
-  EXPECT_THAT(worker.sent(),
-              ElementsAre("0 parts 0: shard 5 p" + std::to_string(partition_of(0)) + "=x",
-                          "2 parts 0: shard 5 p" + std::to_string(partition_of(2)) + "=x"));
+  EXPECT_THAT(worker.sent(), ElementsAre("0 parts 0: shard 5 p0=x p2= p4= p6= p8= p10=",
+                                         "2 parts 0: shard 5 p1= p3= p5= p7= p9= p11="))
+      << "be they empty, so that an owner knows what its partitions have";
   worker.taken(2, 5);
   EXPECT_THAT(worker.sent(), IsEmpty()) << "rank 0 has not taken its part";
   worker.taken(0, 5);
   EXPECT_THAT(worker.sent(), ElementsAre("0 results 0: 5+1"));
 }
 
-TEST(Worker, AMapShardWithoutPartsCountsAtOnce) {
+TEST(Worker, AMapShardWhosePartsNobodyNeedsCountsAtOnce) {
   MapReduce worker;
   worker.lease({{{5, 1}}});
   worker.map_next({});
@@ -662,9 +674,9 @@ TEST(Worker, ASecondMapStageStartsAnew) {
   worker.absorb_next(9);
   worker.absorb_next(60);
   worker.sent();
-  worker.parts(2, 10);
-  EXPECT_THAT(worker.sent(), ElementsAre("2 taken 0: shard 10")) << "the first has settled";
+  worker.parts(2, 9);
   EXPECT_FALSE(worker.want());
+  EXPECT_THAT(worker.sent(), ElementsAre("2 taken 0: shard 9")) << "the first stage's is there";
 }
 
 TEST(Worker, PartsThatCannotBeAbsorbedFailTheirShard) {
@@ -695,8 +707,8 @@ TEST(Worker, PartsThatNoMessageCanCarryFailTheirShard) {
   WorkResult result;
   result.restart(*order);
   result.partitions.resize(kPartitions);
-  result.partitions[partition_of(2, 0)].resize(Worker::kPayloadBytesMax / 2);
-  result.partitions[partition_of(2, 1)].resize(Worker::kPayloadBytesMax / 2 + 1);
+  result.partitions[1].resize(Worker::kPayloadBytesMax / 2);
+  result.partitions[3].resize(Worker::kPayloadBytesMax / 2 + 1);
   worker.finish(result);
   EXPECT_THAT(worker.sent(), ElementsAre(HasSubstr("failures 0: 9#1 'gave ")));
 }
@@ -724,36 +736,71 @@ TEST(WorkerViews, WhatWasMadeOfLostPartsIsNotAnnounced) {
   EXPECT_THAT(worker.sent(), IsEmpty());
 }
 
-TEST(WorkerViews, ANewRoundForgetsThePartsOfTheOneBefore) {
+TEST(WorkerViews, ANewRoundKeepsThePartsOfTheOneBefore) {  // I7
   MapReduce worker;
   worker.parts(2, 9);
   worker.absorb_next(9);
-  worker.parts(2, 10);  // waits to be absorbed
+  worker.parts(2, 10);  // waits to be absorbed, and will come again
   worker.sent();
   worker.enter_view(kAll);
   worker.sent();
 
+  worker.tell_owners(MapReduce::dealt_to({0, 2}), 1);
   worker.receive(0, MessageKind::kLease, lease_message(0, {{{0, 1}}}, false, 1));
 
-  const auto forget = worker.want();
-  ASSERT_TRUE(forget && forget->kind == WorkKind::kForget);
-  WorkResult forgotten;
-  forgotten.restart(*forget);
-  worker.finish(forgotten);
   const auto next = worker.want();
   ASSERT_TRUE(next && next->kind == WorkKind::kRun) << "nothing of the round before is absorbed";
   worker.receive(2, MessageKind::kPartitions,
                  partitions_message(0, 9, 1, {{partition_of(kSelf), "y"}}, 1));
+  EXPECT_FALSE(worker.want());
+  EXPECT_THAT(worker.sent(), ElementsAre("2 taken 0: shard 9 round 1")) << "they are there";
+}
+
+// Of a shard that runs again only what went to lost partitions is new.
+TEST(WorkerViews, OfPartsThatComeAgainTheMissingAreAbsorbed) {
+  MapReduce worker;
+  worker.receive(2, MessageKind::kPartitions, partitions_message(0, 9, 1, {{3, "y"}}));
   worker.absorb_next(9);
-  EXPECT_THAT(worker.sent(), ElementsAre("2 taken 0: shard 9 round 1"))
-      << "its parts are taken anew";
+  worker.enter_view(kWithoutTwo);
+  worker.sent();
+  worker.receive(0, MessageKind::kPartitions, partitions_message(0, 9, 1, {{3, "y"}, {4, "z"}}, 2));
+  const auto order = worker.want();
+  ASSERT_TRUE(order && order->kind == WorkKind::kAbsorb);
+  Reader reader(order->input.view());
+  EXPECT_EQ(reader.get<std::uint32_t>(), 4u);
+  EXPECT_EQ(reader.get_string(), "z");
+  EXPECT_TRUE(reader.complete());
+}
+
+TEST(WorkerViews, AnOwnerSaysWhatAllItsPartitionsHold) {
+  MapReduce worker;
+  const auto take = [&](std::uint64_t shard,
+                        const std::vector<std::pair<std::uint32_t, std::string>>& parts) {
+    worker.receive(2, MessageKind::kPartitions, partitions_message(0, shard, 1, parts));
+    worker.absorb_next(shard);
+  };
+  take(9, {{3, "y"}, {4, "z"}});
+  take(10, {{3, "y"}, {4, ""}});
+  take(11, {{3, "y"}});
+  worker.sent();
+  std::vector<std::uint32_t> owners(kPartitions, 0);
+  owners[3] = owners[4] = kSelf;
+
+  worker.tell_owners(owners, 1, true);
+  EXPECT_THAT(worker.sent(), ElementsAre("0 holdings 0: round 1 9 2 39")) << "shards 9 and 10";
+
+  owners[5] = kSelf;  // was another's
+  worker.tell_owners(owners, 2, true);
+  EXPECT_THAT(worker.sent(), ElementsAre("0 holdings 0: round 2 50"));
+
+  worker.tell_owners(owners, 3);
+  EXPECT_THAT(worker.sent(), IsEmpty()) << "nobody asks";
 }
 
 TEST(WorkerViews, PartsOfARoundBeforeAreLeftAlone) {
   MapReduce worker;
   worker.enter_view(kAll);
-  worker.receive(0, MessageKind::kLease, lease_message(0, {}, false, 2));
-  worker.want();  // forgets
+  worker.tell_owners(MapReduce::dealt_to({0, 2}), 2);
   worker.sent();
   worker.parts(2, 9);
   EXPECT_FALSE(worker.want());
@@ -761,43 +808,42 @@ TEST(WorkerViews, PartsOfARoundBeforeAreLeftAlone) {
   EXPECT_EQ(worker.refused(), 0u) << "its sender has yet to hear";
 }
 
-// Parts may come before the coordinator's lease tells of the round.
+// Parts may come before the coordinator says who owns what: the sender was told.
 TEST(WorkerViews, PartsOfANewRoundBeginIt) {
   MapReduce worker;
-  worker.parts(2, 9);
-  worker.absorb_next(9);
-  worker.sent();
   worker.enter_view(kAll);
   worker.sent();
   worker.receive(2, MessageKind::kPartitions,
                  partitions_message(0, 9, 1, {{partition_of(kSelf), "y"}}, 1));
-  const auto forget = worker.want();
-  ASSERT_TRUE(forget && forget->kind == WorkKind::kForget);
   worker.absorb_next(9);
   EXPECT_THAT(worker.sent(), ElementsAre("2 taken 0: shard 9 round 1"));
 }
 
-// What was being absorbed when the round began is forgotten with the rest.
-TEST(WorkerViews, WhatIsAbsorbedAcrossARoundDoesNotCount) {
+// It counts, but nobody waits to hear of it.
+TEST(WorkerViews, WhatIsAbsorbedAcrossARoundIsKept) {
   MapReduce worker;
   worker.parts(2, 9);
   const auto order = worker.want();
   ASSERT_TRUE(order && order->kind == WorkKind::kAbsorb);
   worker.enter_view(kAll);
   worker.sent();
-  worker.receive(0, MessageKind::kLease, lease_message(0, {}, false, 1));
+  std::vector<std::uint32_t> owners(kPartitions, 0);
+  owners[partition_of(kSelf)] = kSelf;
+  worker.tell_owners(owners, 1);
   WorkResult result;
   result.restart(*order);
   worker.finish(result);
   EXPECT_THAT(worker.sent(), IsEmpty());
+  worker.tell_owners(owners, 1, true);
+  EXPECT_THAT(worker.sent(), ElementsAre("0 holdings 0: round 1 9 1 40"));
 }
 
-// An owner that has yet to hear of the round says that it holds what it will soon forget.
+// An owner that has yet to hear of the round answers for partitions that it had then.
 TEST(WorkerViews, AnAnswerOfARoundBeforeDoesNotCount) {
   MapReduce worker;
+  worker.tell_owners(MapReduce::dealt_to({2}), 1);
   worker.receive(0, MessageKind::kLease, lease_message(0, {{{5, 1}}}, false, 1));
-  worker.want();  // forgets
-  worker.map_next({2});
+  worker.map_next({2}, 1);
   worker.sent();
 
   worker.taken(2, 5);
@@ -810,6 +856,7 @@ TEST(WorkerViews, AnAnswerOfARoundBeforeDoesNotCount) {
 
 TEST(WorkerViews, ALeaseOfARoundBeforeIsRefused) {
   MapReduce worker;
+  worker.tell_owners(MapReduce::dealt_to({0, 2}), 3);
   worker.receive(0, MessageKind::kLease, lease_message(0, {}, false, 3));
   worker.lease({{{0, 1}}});
   EXPECT_EQ(worker.refused(), 1u);
@@ -819,31 +866,133 @@ TEST(WorkerViews, ALeaseOfARoundBeforeIsRefused) {
 TEST(WorkerViews, ANewRoundGoesBackAStage) {
   MapReduce worker;
   worker.lease({}, 1);
+  worker.tell_owners(MapReduce::dealt_to({0, 2}), 1);
   worker.receive(0, MessageKind::kLease, lease_message(0, {{{3, 2}}}, false, 1));
   EXPECT_EQ(worker.refused(), 0u);
   EXPECT_EQ(worker.worker().shards_queued(), 2u);
 }
 
-TEST(WorkerViews, PartsGoToTheOwnersOfTheView) {
+// Where its parts go is for the coordinator to say, in each view anew.
+TEST(WorkerViews, AMapShardIsNotLeasedBeforeItsOwnersAreKnown) {
   MapReduce worker;
   worker.enter_view(kWithoutTwo);
   worker.sent();
-  const auto owners = partition_owners(std::vector{RankId{0}, RankId{1}}, kPartitions);
   worker.receive(0, MessageKind::kLease, lease_message(0, {{{5, 1}}}, false, 1));
-  worker.want();  // forgets
-  const auto order = worker.want();
-  ASSERT_TRUE(order && order->kind == WorkKind::kRun);
-  WorkResult result;
-  result.restart(*order);
-  result.partitions.resize(kPartitions);
-  for (Buffer& part : result.partitions) part = Buffer(LoneRank::text("x"));
-  worker.finish(result);
-  const Lines lines = worker.sent();
-  ASSERT_THAT(lines, ElementsAre(HasSubstr("0 parts 0: shard 5 round 1")));
-  for (std::uint32_t p = 0; p < kPartitions; ++p) {
-    const bool there = lines[0].find(" p" + std::to_string(p) + "=") != std::string::npos;
-    EXPECT_EQ(there, owners[p] == RankId{0}) << p;
+  EXPECT_EQ(worker.refused(), 1u);
+  EXPECT_EQ(worker.worker().shards_queued(), 0u);
+}
+
+// ---- checkpoints ----
+
+// Partition 3 holds shards 9 and 10, partition 4 shard 9, partition 5 nothing.
+class Owning : public MapReduce {
+ public:
+  Owning() {
+    have_disk();
+    take(9, {{3, "y"}, {4, "z"}});
+    take(10, {{3, "y"}});
+    sent();
   }
+  void take(std::uint64_t shard, const std::vector<std::pair<std::uint32_t, std::string>>& parts) {
+    receive(2, MessageKind::kPartitions, partitions_message(0, shard, 1, parts));
+    absorb_next(shard);
+  }
+  void asked_for_part(std::uint64_t number, const std::vector<std::uint32_t>& partitions) {
+    receive(0, MessageKind::kSnapshot, snapshot_message(number, 0, partitions));
+  }
+  // The job says what a partition holds.
+  void save_next(std::uint32_t partition, std::string_view content, std::string error = "") {
+    const auto order = want();
+    ASSERT_TRUE(order && order->kind == WorkKind::kSave);
+    EXPECT_EQ(order->shards, (ShardRange{ShardId{partition}, 1}));
+    WorkResult result;
+    result.restart(*order);
+    result.partitions.emplace_back(text(content));
+    result.error = std::move(error);
+    finish(result);
+  }
+};
+
+TEST(WorkerCheckpoints, APartHasEachPartitionWithItsShards) {
+  Owning worker;
+  worker.asked_for_part(7, {3, 4, 5});
+  worker.save_next(3, "three");
+  EXPECT_THAT(worker.disk(), IsEmpty()) << "not all are there";
+  worker.save_next(4, "four");
+  const auto requests = worker.disk();
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_EQ(requests[0].task, DiskTask::kWritePart);
+  EXPECT_EQ(requests[0].checkpoint, CheckpointNumber{7});
+  ASSERT_THAT(requests[0].pieces, SizeIs(2)) << "of one that holds nothing there is nothing";
+  EXPECT_EQ(requests[0].pieces[0].dataset, "partitions/stage_0/3");
+  EXPECT_EQ(requests[0].pieces[1].dataset, "partitions/stage_0/4");
+  Reader piece(requests[0].pieces[0].bytes.view());
+  for (const std::uint64_t run : {9u, 2u, 39u}) EXPECT_EQ(piece.get_varint(), run);
+  EXPECT_EQ(piece.rest().size(), 5u);
+
+  worker.answer_disk(
+      {.task = DiskTask::kWritePart, .checkpoint = CheckpointNumber{7}, .part = "p"});
+  EXPECT_THAT(worker.sent(), ElementsAre("0 snapshot 7 taken p"));
+}
+
+TEST(WorkerCheckpoints, APartThatCannotBeMadeIsSaid) {
+  Owning worker;
+  worker.asked_for_part(7, {3, 4});
+  worker.save_next(3, "", "no memory");
+  EXPECT_THAT(worker.sent(), ElementsAre("0 snapshot 7 taken error: no memory"));
+  EXPECT_FALSE(worker.want());
+}
+
+TEST(WorkerCheckpoints, APartOfAViewBeforeIsDropped) {
+  Owning worker;
+  worker.asked_for_part(7, {3});
+  worker.enter_view(kWithoutTwo);
+  worker.sent();
+  EXPECT_FALSE(worker.want());
+  EXPECT_THAT(worker.disk(), IsEmpty());
+}
+
+TEST(WorkerCheckpoints, WhatAnOwnerLacksComesBackBeforeItAnswers) {
+  Owning worker;
+  std::vector<std::uint32_t> owners(kPartitions, 0);
+  owners[3] = owners[5] = owners[6] = kSelf;
+  worker.receive(0, MessageKind::kOwners, owners_message(0, owners, 1, true, 4));
+  const auto requests = worker.disk();
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_EQ(requests[0].task, DiskTask::kLoadPieces);
+  EXPECT_EQ(requests[0].checkpoint, CheckpointNumber{4});
+  ASSERT_THAT(requests[0].pieces, SizeIs(2)) << "partition 3 has more than nothing";
+  const auto saved = [](const std::vector<std::uint64_t>& runs, std::string_view content) {
+    Buffer bytes;
+    Writer writer(bytes);
+    for (const std::uint64_t run : runs) writer.put_varint(run);
+    writer.put_raw(LoneRank::text(content));
+    return bytes;
+  };
+  DiskAnswer answer{.task = DiskTask::kLoadPieces, .checkpoint = CheckpointNumber{4}};
+  answer.pieces.push_back({"partitions/stage_0/5", 0, saved({0, 10, 40}, "five")});
+  answer.pieces.push_back({"partitions/stage_0/6", 0, saved({8, 42}, "six")});
+  worker.answer_disk(std::move(answer));
+  EXPECT_THAT(worker.sent(), IsEmpty());
+  for (const std::string content : {"five", "six"}) {
+    const auto order = worker.want();
+    ASSERT_TRUE(order && order->kind == WorkKind::kRestore);
+    EXPECT_TRUE(std::ranges::equal(order->input.view(), LoneRank::text(content)));
+    WorkResult result;
+    result.restart(*order);
+    worker.finish(result);
+  }
+  EXPECT_THAT(worker.sent(), ElementsAre("0 holdings 0: round 1 9 1 40"))
+      << "shard 9, in all three";
+}
+
+TEST(WorkerCheckpoints, WhatCannotBeReadBeginsEmpty) {
+  Owning worker;
+  std::vector<std::uint32_t> owners(kPartitions, 0);
+  owners[5] = kSelf;
+  worker.receive(0, MessageKind::kOwners, owners_message(0, owners, 1, true, 4));
+  worker.answer_disk({.task = DiskTask::kLoadPieces, .error = "no such checkpoint"});
+  EXPECT_THAT(worker.sent(), ElementsAre("0 holdings 0: round 1 50"));
 }
 
 // The others have gone on without it: nothing that it did since counts.
@@ -951,8 +1100,9 @@ TEST_F(MalformedToWorker, LeasesAreRefusedWhole) {
   refuses_entry({{3, 0}}, "no shard");
   refuses_entry({{3, 1}, 0}, "attempt 0");
   refuses(0, MessageKind::kLease, lease_message(4, {}), "no such stage");
-  worker.lease({}, 2);
+  worker.lease({}, 1);
   refuses(0, MessageKind::kLease, lease_message(0, {{{1, 2}}}), "a stage that has settled");
+  refuses(0, MessageKind::kLease, lease_message(2, {{{1, 2}}}), "whose owners are not known");
 }
 
 TEST_F(MalformedToWorker, RecallAndFinishAreRefused) {
@@ -989,13 +1139,26 @@ TEST_F(MalformedToWorker, PartsAreRefused) {
     refuses(2, MessageKind::kPartitions, partitions_message(stage, shard, attempt, parts), what);
   };
   refuses_parts(0, 9, 1, {}, "no part");
-  refuses_parts(0, 9, 1, {{partition_of(2), "y"}}, "another rank's partition");
   refuses_parts(0, 9, 1, {{own, "y"}, {own, "y"}}, "a partition twice");
   refuses_parts(0, 9, 1, {{kPartitions, "y"}}, "no such partition");
   refuses_parts(0, 9, 0, {{own, "y"}}, "attempt 0");
   refuses_parts(0, 50, 1, {{own, "y"}}, "no such shard");
   refuses_parts(1, 0, 1, {{own, "y"}}, "not a map stage");
   refuses_parts(4, 0, 1, {{own, "y"}}, "no such stage");
+}
+
+TEST_F(MalformedToWorker, OwnersAreRefused) {
+  const std::vector<std::uint32_t> owners(kPartitions, 2);
+  refuses_cuts_of(0, MessageKind::kOwners, owners_message(0, owners, 1));
+  const auto refuses_owners = [&](std::uint16_t stage, std::vector<std::uint32_t> list,
+                                  std::string_view what) {
+    refuses(0, MessageKind::kOwners, owners_message(stage, list, 1), what);
+  };
+  refuses_owners(0, std::vector<std::uint32_t>(kPartitions - 1, 2), "too few");
+  refuses_owners(0, std::vector<std::uint32_t>(kPartitions, 3), "no member");
+  refuses_owners(1, owners, "not a map stage");
+  refuses_owners(4, owners, "no such stage");
+  refuses(2, MessageKind::kOwners, owners_message(0, owners, 1), "not the coordinator's");
 }
 
 TEST_F(MalformedToWorker, AcknowledgementsAreRefused) {

@@ -113,6 +113,9 @@ void Checkers::after_step(const Node& node, const Output& output) {
       case EventKind::kRound:
         if (of_the_coordinator(event)) check_round(event);
         break;
+      case EventKind::kKeep:
+        if (of_the_coordinator(event)) check_kept(event);
+        break;
       case EventKind::kElect:
         check_election(event);
         break;
@@ -266,6 +269,18 @@ void Checkers::check_round(const Event& event) {
   }
 }
 
+// What the job was handed, and partitions still hold.
+void Checkers::check_kept(const Event& event) {
+  for (std::uint64_t shard = event.a; shard < event.a + event.b; ++shard) {
+    ShardRecord* found = record("I7 once", event.stage.value, ShardId{shard});
+    if (!found) return;
+    if (sinks_[rank_.value]->fate(event.stage, ShardId{shard}) != Fate::kCommitted) {
+      violated("I7 once", name(event.stage, ShardId{shard}) + " is kept, and was never committed");
+    }
+    found->in_events = Fate::kCommitted;
+  }
+}
+
 // It goes on from what the ledger has handed to its sink.
 void Checkers::check_election(const Event& event) {
   const View& view = views_.at(epochs_[event.rank.value]);
@@ -350,8 +365,8 @@ void Checkers::order_begins(const WorkOrder& order) {
 
 void Checkers::order_ends(const WorkResult& result) {
   if (result.kind != WorkKind::kRun) {
-    if (result.kind == WorkKind::kAbsorb && !result.error.empty())
-      violated("I7 once", result.error);
+    const bool takes = result.kind == WorkKind::kAbsorb || result.kind == WorkKind::kRestore;
+    if (takes && !result.error.empty()) violated("I7 once", result.error);
     return;
   }
   for (ShardId shard = result.shards.first; shard < result.shards.end(); ++shard.value) {

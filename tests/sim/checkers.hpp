@@ -97,6 +97,7 @@ class Checkers {
   void check_view(const Node& node);
   void check_stamps(const Event& event);
   void check_round(const Event& event);
+  void check_kept(const Event& event);
   bool may_end_alone(RankId rank) const;
   bool may_lack_quorum() const;
   void check_election(const Event& event);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tests/sim/random.hpp"
+
 namespace regroup::sim {
 
 DiskAnswer PretendDisk::fail(const DiskRequest& request) {
@@ -25,6 +27,9 @@ DiskAnswer PretendDisk::carry_out(RankId rank, DiskRequest& request, bool supers
   switch (request.task) {
     case DiskTask::kLoad:
       load(request, answer);
+      break;
+    case DiskTask::kLoadPieces:
+      load_pieces(request, answer);
       break;
     case DiskTask::kNumber:
       answer.checkpoint.value = checkpoints_.empty() ? 1 : checkpoints_.rbegin()->first.value + 1;
@@ -53,6 +58,19 @@ void PretendDisk::load(const DiskRequest& request, DiskAnswer& answer) const {
     }
     StatePiece& whole = answer.pieces.emplace_back(StatePiece{wanted.dataset, 0, {}});
     for (const auto& [row, piece] : found) whole.bytes.append(piece->bytes);
+  }
+}
+
+// Some of them cannot be read.
+void PretendDisk::load_pieces(const DiskRequest& request, DiskAnswer& answer) const {
+  const auto found = checkpoints_.find(request.checkpoint);
+  if (found == checkpoints_.end() || !found->second.sealed) {
+    answer.error = "there is no such checkpoint";
+    return;
+  }
+  load(request, answer);
+  for (StatePiece& piece : answer.pieces) {
+    if (scatter({piece.bytes.size(), request.checkpoint.value}) % 16 == 0) piece.bytes.clear();
   }
 }
 

@@ -37,6 +37,7 @@ class PretendDisk {
     std::map<RankId, std::vector<Piece>> parts;
     bool sealed = false;
   };
+  void load_pieces(const DiskRequest& request, DiskAnswer& answer) const;
   void load(const DiskRequest& request, DiskAnswer& answer) const;
   void write(RankId rank, const DiskRequest& request, DiskAnswer& answer);
   void seal(const DiskRequest& request, bool superseded, DiskAnswer& answer);

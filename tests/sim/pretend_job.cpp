@@ -147,6 +147,12 @@ void PretendExecutor::execute(WorkOrder& order, WorkResult& result) {
     case WorkKind::kAbsorb:
       absorb(order, result);
       return;
+    case WorkKind::kSave:
+      save(order, result);
+      return;
+    case WorkKind::kRestore:
+      restore(order, result);
+      return;
     case WorkKind::kForget:
       parts_.clear();
       result.elapsed = kAbsorbTime;
@@ -205,6 +211,26 @@ void PretendExecutor::absorb(const WorkOrder& order, WorkResult& result) {
     if (!fresh) result.error = "a part that was absorbed before";
   }
   if (reader.failed()) result.error = "a part that does not decode";
+}
+
+void PretendExecutor::save(const WorkOrder& order, WorkResult& result) {
+  result.elapsed = kAbsorbTime * slowness_;
+  Writer writer(result.partitions.emplace_back());
+  for (const auto& [shard, bytes] : parts_[order.stage][order.shards.first.value]) {
+    writer.put(shard);
+    writer.put_bytes(bytes);
+  }
+}
+
+void PretendExecutor::restore(const WorkOrder& order, WorkResult& result) {
+  result.elapsed = kAbsorbTime * slowness_;
+  auto& parts = parts_[order.stage][order.shards.first.value];
+  if (!parts.empty()) result.error = "a partition that holds something is restored";
+  for (Reader reader(order.input.view()); !reader.rest().empty();) {
+    const auto shard = reader.get<ShardId>();
+    const auto bytes = reader.get_bytes();
+    parts.emplace(shard, Bytes(bytes.begin(), bytes.end()));
+  }
 }
 
 Bytes PretendExecutor::reduce(StageId stage, ShardId partition) const {

@@ -103,6 +103,8 @@ class PretendExecutor : public Executor {
   void open(WorkResult& result);
   void run_shard(StageId stage, ShardId shard, WorkResult& result);
   void absorb(const WorkOrder& order, WorkResult& result);
+  void save(const WorkOrder& order, WorkResult& result);
+  void restore(const WorkOrder& order, WorkResult& result);
   Bytes reduce(StageId stage, ShardId partition) const;
 
   const PretendJob* job_;

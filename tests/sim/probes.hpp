@@ -44,6 +44,7 @@ enum class Probe : std::uint8_t {
   kFenceTaken,  // by another, before
   kViewInstalled,
   kRoundBegun,
+  kShardsKept,
   kRankCameBack,
   kBallotRefused,
   kRevokedDropped,  // a message of an epoch that was coming to its end
@@ -81,6 +82,7 @@ enum class Probe : std::uint8_t {
   kCheckpointFailed,
   kCheckpointSealed,
   kRestored,
+  kPartitionRestored,
   kPoweredOff,
   kLaunchedAgain,
 };
@@ -121,6 +123,7 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a fencing token was another's",
     "a rank entered a new view",
     "a map stage began anew",
+    "a map shard did not run again, since all partitions held it",
     "a rank that was left out came back",
     "a proposer was refused",
     "a message of a revoked epoch was dropped",
@@ -158,6 +161,7 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "the disk failed a checkpoint",
     "a checkpoint was sealed",
     "a run went on from a checkpoint",
+    "a partition came back from a checkpoint",
     "all ranks were lost at once",
     "a run was launched again",
 };

@@ -38,6 +38,10 @@ const char* name_of(WorkKind kind) {
       return "run";
     case WorkKind::kAbsorb:
       return "absorb";
+    case WorkKind::kSave:
+      return "save";
+    case WorkKind::kRestore:
+      return "restore";
     case WorkKind::kForget:
       return "forget";
     case WorkKind::kFinalize:
@@ -506,6 +510,7 @@ void World::computed(RankId id) {
   rank.computing = false;
   if (rank.result.kind == WorkKind::kOpen) rank.open = true;
   checkers_.order_ends(rank.result);
+  if (rank.result.kind == WorkKind::kRestore) report_.probes.hit(Probe::kPartitionRestored);
   step(id, WorkFinished{&rank.result});
   if (!rank.ended) step(id, Tick{local_time(rank)});
   want_work(id);
@@ -868,6 +873,7 @@ void World::observe_events() {
       }
     }
     if (event.kind == EventKind::kRound) report_.probes.hit(Probe::kRoundBegun);
+    if (event.kind == EventKind::kKeep) report_.probes.hit(Probe::kShardsKept, event.b);
     if (event.kind == EventKind::kRetry) report_.probes.hit(Probe::kRetry);
     if (event.kind == EventKind::kQuarantine) report_.probes.hit(Probe::kQuarantine);
   }
