@@ -49,6 +49,9 @@ void append_output_settings(std::vector<std::string>& command) {
   if (open_mpi_major() >= 5) command.insert(command.end(), {"--output", ":raw"});
 }
 
+// To a command that goes on.
+constexpr std::chrono::seconds kStopSaidAgain{1};
+
 constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
 // Signals that came, as bits, are noted before the child is looked for, and the child's birth is
@@ -206,6 +209,7 @@ class Foreground {
   void read_error_output();
   void end_if_over();
   bool is_over();
+  void say_stop_again();
 
   pid_t pid_;
   const Watch* watch_;
@@ -214,6 +218,7 @@ class Foreground {
   bool came_ = false;  // error output, since it was last said that none comes
   Clock::time_point looked_at_;
   std::optional<Clock::time_point> stopping_since_;
+  Clock::time_point stop_said_at_;
   std::optional<Clock::time_point> over_since_;
   int last_signal_ = 0;
 };
@@ -258,8 +263,16 @@ void Foreground::read_error_output() {
 bool Foreground::is_over() {
   if (watch_->is_over && watch_->is_over()) return true;
   if (!watch_->stop_within || stop_signal == 0) return false;
-  if (!stopping_since_) stopping_since_ = Clock::now();
+  if (!stopping_since_) stopping_since_ = stop_said_at_ = Clock::now();
   return Clock::now() - *stopping_since_ > *watch_->stop_within;
+}
+
+// mpirun may lose a signal while it starts its ranks.
+void Foreground::say_stop_again() {
+  if (watch_->stop_signal == 0 || !stopping_since_) return;
+  if (Clock::now() - stop_said_at_ < kStopSaidAgain) return;
+  stop_said_at_ = Clock::now();
+  kill(pid_, watch_->stop_signal);
 }
 
 void Foreground::end_if_over() {
@@ -267,7 +280,11 @@ void Foreground::end_if_over() {
   if (Clock::now() - looked_at_ < Watch::kLook) return;
   looked_at_ = Clock::now();
   if (!over_since_) {
-    if (is_over()) over_since_ = Clock::now();
+    if (is_over()) {
+      over_since_ = Clock::now();
+    } else {
+      say_stop_again();
+    }
     return;
   }
   const bool told = last_signal_ == SIGTERM;

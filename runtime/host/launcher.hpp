@@ -55,6 +55,7 @@ struct Watch {
   // What the first SIGINT or SIGTERM is passed on as, for commands that end gracefully at another
   // signal; 0: as it is. The command then has a process group of its own, so that the terminal's
   // ctrl-c reaches it through us alone, and nothing to read where our standard input is a terminal.
+  // With stop_within, it is sent again every second while the command goes on.
   int stop_signal = 0;
   // How long after that signal the command may go on. Then it is over.
   std::optional<std::chrono::milliseconds> stop_within;
