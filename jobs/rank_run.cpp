@@ -312,13 +312,9 @@ void RankRun::connect() {
 
 // Without one a rank is only woken later.
 void RankRun::hang_bell() {
-  std::vector<HostIdentity> hosts;
-  for (const PeerAddress& peer : heartbeats_->peers) hosts.push_back(peer.host);
   const RankId self{session_->rank()};
-  if (auto bell =
-          Doorbell::open(run_id(heartbeats_->secret), self, on_host_of(hosts, self.value))) {
-    bell_.emplace(std::move(*bell));
-  }
+  auto bell = Doorbell::open(run_id(heartbeats_->secret), self, heartbeats_->here);
+  if (bell) bell_.emplace(std::move(*bell));
 }
 
 // On rank 0: of the launches that this one goes on with.

@@ -286,11 +286,12 @@ std::expected<void, std::string> Coordinator::load_state(Reader& reader) {
   if (owners_.size() != partitions_of(stage_)) {
     return std::unexpected("it names the owners of other partitions than the stage has");
   }
-  // The ranks of another launch are gone, however many they were.
+  // The ranks of another launch are gone, however many they were, with all that they held.
   const auto ranks = of_others ? std::numeric_limits<std::uint32_t>::max()
                                : static_cast<std::uint32_t>(peers_.size());
   if (auto loaded = registry_.store().load(reader, ranks); !loaded) return loaded;
   if (of_others && !planted(PlantedBug::kKeepOldWrites)) registry_.store().forget_writes();
+  if (of_others) owners_.clear();
   if (auto loaded = sink_->load_state(reader); !loaded) return loaded;
   if (!reader.complete()) return std::unexpected("it has more than a state");
   state_ = settled ? RunPhase::kFinalizing : RunPhase::kRunning;
@@ -347,7 +348,6 @@ void Coordinator::go_on(Context& context) {
   ledger_.want_state();
   if (state_ == RunPhase::kFinalizing) return finalize(context);
   table_->release_all();
-  if (restored_from_.value != 0) owners_.clear();  // they are gone, whatever ranks there are now
   if (stages_[stage_.value].kind != StageKind::kBag) return begin_round(context);
   lay_out_stage(context);
 }

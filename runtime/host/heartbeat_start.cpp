@@ -164,7 +164,7 @@ std::expected<HeartbeatStart, std::string> start_heartbeats(MpiSession& session,
   RunSecret secret{};
   if (session.rank() == 0) secret = make_run_secret();
   session.broadcast(secret);
-  return HeartbeatStart{std::move(*socket), std::move(peers), secret, std::move(notices)};
+  return HeartbeatStart{std::move(*socket), std::move(peers), here, secret, std::move(notices)};
 }
 
 }  // namespace regroup

@@ -4,6 +4,7 @@
 // Every rank ends with success or every rank with an error.
 #pragma once
 
+#include <cstdint>
 #include <expected>
 #include <string>
 #include <string_view>
@@ -17,8 +18,9 @@
 namespace regroup {
 
 struct HeartbeatStart {
-  HeartbeatSocket socket;          // this rank's, bound
-  std::vector<PeerAddress> peers;  // by rank, this one included
+  HeartbeatSocket socket;           // this rank's, bound
+  std::vector<PeerAddress> peers;   // by rank, this one included
+  std::vector<std::uint32_t> here;  // the ranks of this rank's host, ascending
   RunSecret secret;
   std::expected<NoticeBoard, std::string> notices;  // of this rank's host, or why there are none
 };

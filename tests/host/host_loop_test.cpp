@@ -490,14 +490,18 @@ TEST(HostLoop, BeginsNoOrderWhileTheMembersAgree) {
   MemoryNetwork network(2);
   Clock::time_point granted;
   Clock::time_point began;
+  std::atomic<int> ticks = 0;
   HostHooks hooks;
   hooks.take_fence = [&](const FenceRequest& request) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    const int asked_at = ticks;  // the loop has some turns to begin an order
+    const auto deadline = Clock::now() + kDeadline;
+    while (ticks < asked_at + 4 && Clock::now() < deadline) std::this_thread::yield();
     granted = Clock::now();
     return grant(request);
   };
   Rank rank(network, kFirst,
-            {.on_work_wanted = one_order(),
+            {.on_tick = [&](Context&) { ++ticks; },
+             .on_work_wanted = one_order(),
              .on_work_finished =
                  [](Context& context, WorkResult&) {
                    context.finish({0, ""});

@@ -172,8 +172,9 @@ TEST(MpirunCommand, SaysWhatToDoWithoutMpirun) {
 }
 
 std::expected<int, std::string> shell(const std::string& script,
-                                      const std::vector<std::string>& settings = {}) {
-  return run_in_foreground({"/bin/sh", "-c", script}, settings);
+                                      const std::vector<std::string>& settings = {},
+                                      const Watch& watch = {}) {
+  return run_in_foreground({"/bin/sh", "-c", script}, settings, watch);
 }
 
 TEST(RunInForeground, ReturnsTheExitStatus) {
@@ -210,7 +211,8 @@ TEST(RunInForeground, ArgumentsReachTheChildAsTheyAre) {
 
 // The child says that its trap is set by making a file; only then is the signal sent to this
 // process.
-int forwarded(int signal, const std::string& name) {
+int forwarded(int signal, const std::string& name, const std::string& reaction = "exit 42",
+              const Watch& watch = {}) {
   const ScratchDirectory scratch;
   const std::filesystem::path ready = scratch.path() / "ready";
   std::atomic<bool> child_ended = false;
@@ -218,8 +220,9 @@ int forwarded(int signal, const std::string& name) {
     while (!std::filesystem::exists(ready) && !child_ended) std::this_thread::yield();
     if (!child_ended) ::kill(::getpid(), signal);
   });
-  const auto ended = shell("trap 'exit 42' " + name + "; : > '" + ready.string() +
-                           "'; i=0; while [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done");
+  const auto ended = shell("trap '" + reaction + "' " + name + "; : > '" + ready.string() +
+                               "'; i=0; while [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done",
+                           {}, watch);
   child_ended = true;
   sender.join();
   return ended.value_or(-1);
@@ -230,6 +233,14 @@ TEST(RunInForeground, PassesSignalsOnToTheChild) {
   EXPECT_EQ(forwarded(SIGINT, "INT"), 42);
   EXPECT_EQ(forwarded(SIGUSR1, "USR1"), 42);
   EXPECT_EQ(forwarded(SIGUSR2, "USR2"), 42);
+}
+
+// As mpirun does while it starts its ranks: the first one is lost.
+TEST(RunInForeground, SaysAgainThatTheCommandIsToStop) {
+  Watch watch;
+  watch.stop_signal = SIGUSR1;
+  watch.stop_within = std::chrono::seconds(30);
+  EXPECT_EQ(forwarded(SIGTERM, "USR1", "[ -n \"$told\" ] && exit 42; told=1", watch), 42);
 }
 
 TEST(LauncherDirectory, IsThereForOpenMpi5UntilItIsOver) {
