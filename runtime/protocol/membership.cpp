@@ -70,8 +70,9 @@ void Membership::learn(const PeerEvidence& evidence, Output& output) {
   advance(output);
 }
 
-void Membership::request_new_view(Output& output) {
+void Membership::request_new_view(Output& output, const RankSet& unreachable) {
   if (state_ != State::kStable) return;
+  for (const RankId rank : unreachable) dead_links_.insert(options_.self, rank);
   revoke();
   flood_revoke(output);
 }
@@ -158,14 +159,17 @@ void Membership::put_knowledge(Writer& writer) const {
   put_ranks(writer, confirmed_);
   put_ranks(writer, suspected_);
   put_ranks(writer, joining_);
+  dead_links_.put(writer);
 }
 
 std::optional<Membership::Knowledge> Membership::get_knowledge(Reader& reader) const {
   auto confirmed = get_ranks(reader, options_.ranks);
   auto suspected = get_ranks(reader, options_.ranks);
   auto joining = get_ranks(reader, options_.ranks);
-  if (!confirmed || !suspected || !joining) return {};
-  return Knowledge{std::move(*confirmed), std::move(*suspected), std::move(*joining)};
+  auto dead_links = DeadLinks::get(reader, options_.ranks);
+  if (!confirmed || !suspected || !joining || !dead_links) return {};
+  return Knowledge{std::move(*confirmed), std::move(*suspected), std::move(*joining),
+                   std::move(*dead_links)};
 }
 
 // Whether any of it is news.
@@ -183,6 +187,7 @@ bool Membership::merge(const Knowledge& heard) {
     if (!confirmed_.contains(rank) && !view_.members.contains(rank)) news |= joining_.insert(rank);
   }
   joining_.erase_all(confirmed_);
+  news |= dead_links_.insert_all(heard.dead_links);
   return news;
 }
 
@@ -528,6 +533,7 @@ View Membership::next_view() const {
             .ledger_holder = {},
             .ledger = 0};
   next.members.erase_all(confirmed_);
+  part_dead_links(next.members);
   if (!next.members.contains(next.coordinator)) next.coordinator = next.members.front();
   next.ledger_holder = next.coordinator;
   for (const auto& [rank, ledger] : proposal.answers.ledgers) {
@@ -539,6 +545,17 @@ View Membership::next_view() const {
   next.joined.erase_all(next.members);
   next.members.insert_all(next.joined);
   return next;
+}
+
+// Takes one end of each dead link out of those that would be members, as long as enough stay.
+void Membership::part_dead_links(RankSet& members) const {
+  if (!members.contains(view_.coordinator) || planted(PlantedBug::kKeepDeadLinks)) return;
+  while (const auto end = dead_links_.worst_end(members, view_.coordinator)) {
+    RankSet rest = members;
+    rest.erase(*end);
+    if (!has_quorum(rest)) return;
+    members = std::move(rest);
+  }
 }
 
 void Membership::begin_accept(Output& output) {
@@ -632,6 +649,7 @@ void Membership::adopt(const View& view, Output& output) {
   accepted_ballot_ = {};
   promised_ = {};
   joining_.clear();
+  dead_links_.clear();
   doubted_.clear();
   if (!view.members.contains(options_.self)) {
     if (state_ != State::kExcluded) {

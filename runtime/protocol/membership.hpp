@@ -22,6 +22,9 @@
 // fencing token, which is made by one atomic create: the file system breaks every tie, and both
 // halves of a cluster never go on. A rank that meets another of an older epoch answers with the
 // decision.
+// Where two members that live cannot talk to each other, one of them is left out, for both would
+// bring each view to a stop. Never the coordinator, and nobody while another is to take its place:
+// that one has to hear of every copy of the ledger.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +35,7 @@
 
 #include "runtime/protocol/agreement.hpp"
 #include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/dead_links.hpp"
 #include "runtime/protocol/evidence.hpp"
 #include "runtime/protocol/frame.hpp"
 #include "runtime/protocol/view.hpp"
@@ -112,8 +116,10 @@ class Membership {
   // False if the message makes no sense.
   bool receive(RankId from, MessageKind kind, std::span<const std::byte> payload, Output& output);
   void fence_answered(const FenceAnswer& answer, Output& output);
-  // This epoch cannot go on, though nobody is known to have failed: a message was lost.
-  void request_new_view(Output& output);
+  // This epoch cannot go on, though nobody is known to have failed: a message was lost. The links
+  // to `unreachable` have carried nothing in an epoch before this one either: the next view has
+  // only one end of each.
+  void request_new_view(Output& output, const RankSet& unreachable = {});
   // `from`, a rank that runs, still sends in an epoch before this one.
   void tell(RankId from, Output& output);
   // A rank has left, and will neither say nor do anything more in this run. No failure.
@@ -149,6 +155,7 @@ class Membership {
     RankSet confirmed;
     RankSet suspected;
     RankSet joining;
+    DeadLinks dead_links;
   };
 
   bool on_revoke(Reader& reader, Output& output);
@@ -188,6 +195,7 @@ class Membership {
   void send_phase(Output& output);
   void advance(Output& output);
   View next_view() const;
+  void part_dead_links(RankSet& members) const;
   void begin_accept(Output& output);
   void take_fence(Output& output);
   void decide(const View& view, Output& output);
@@ -210,6 +218,7 @@ class Membership {
   RankSet doubted_;        // of whom a suspicion was heard in this epoch
   Nanoseconds second_chance_ends_ = 0;
   RankSet joining_;
+  DeadLinks dead_links_;  // of this epoch
 
   // Of this epoch, once revoked.
   Nanoseconds revoked_since_ = 0;

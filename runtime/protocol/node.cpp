@@ -106,14 +106,31 @@ void Node::tick(const Tick& tick) {
 // No frame is ever sent twice within an epoch, so one that was lost on its way is missing for good.
 void Node::look_for_stalls() {
   if (planted(PlantedBug::kIgnoreStalls)) return;
-  bool stuck = false;
-  for (LinkReceiver& link : receivers_) stuck |= link.count_stall() >= kStallLooks;
+  RankSet unheard;
+  RankSet deaf;
+  for (std::uint32_t rank = 0; rank < options_.ranks; ++rank) {
+    if (receivers_[rank].count_stall() >= kStallLooks) unheard.insert(RankId{rank});
+  }
   for (const RankId rank : view().members) {
     if (membership_.confirmed().contains(rank)) continue;
-    stuck |= senders_[rank.value].count_silence() >= kSilentLooks &&
-             !planted(PlantedBug::kIgnoreDeafness);
+    const bool silent = senders_[rank.value].count_silence() >= kSilentLooks;
+    if (silent && !planted(PlantedBug::kIgnoreDeafness)) deaf.insert(rank);
   }
-  if (stuck) change_membership([&](auto& out) { membership_.request_new_view(out); });
+  end_epoch_for(unheard, deaf);
+}
+
+// The next epoch begins with empty links, which mends one that has lost a frame. One on which
+// nothing has come through since an epoch was ended for it will not be mended so.
+void Node::end_epoch_for(const RankSet& unheard, const RankSet& deaf) {
+  if (!stable() || (unheard.empty() && deaf.empty())) return;
+  RankSet again;
+  for (const RankId rank : unheard) {
+    if (!unheard_.insert(rank)) again.insert(rank);
+  }
+  for (const RankId rank : deaf) {
+    if (!deaf_.insert(rank)) again.insert(rank);
+  }
+  change_membership([&](auto& out) { membership_.request_new_view(out, again); });
 }
 
 // Without this the loss of the last frame for a while would go unnoticed, and so would that of all
@@ -141,9 +158,10 @@ bool Node::hear_of_link(RankId from, const LinkStatus& status) {
   LinkSender& sender = senders_[from.value];
   if (status.heard > sender.sent()) return false;
   receivers_[from.value].claim(status.sent);
+  if (status.heard != 0) deaf_.erase(from);
   const Nanoseconds missing = sender.acknowledge(status.heard, now_);
   if (missing >= kStallTimeout && !planted(PlantedBug::kIgnoreDeafness)) {
-    change_membership([&](auto& out) { membership_.request_new_view(out); });
+    end_epoch_for({}, {from});
   }
   return true;
 }
@@ -247,6 +265,7 @@ void Node::receive_job_frame(const FrameArrived& arrived, const Frame& frame) {
     case LinkReceiver::Verdict::kDeliver:
       break;
   }
+  if (!unheard_.empty()) unheard_.erase(header.from);
   deliver(link, frame);
   for (Buffer early; stable() && link.take_early(early);) deliver(link, *open_frame(early.view()));
 }

@@ -230,6 +230,7 @@ class Node {
   static constexpr std::uint32_t kStallLooks = 10;
   // So is the epoch of a rank that has sent something and hears nothing at all for so many looks.
   static constexpr std::uint32_t kSilentLooks = 3 * kStallLooks;
+  // If that comes from the same link again, before it has carried anything, it is held for dead.
   // Frames of a view that this rank has yet to enter.
   static constexpr std::size_t kFutureFramesMax = 4096;
 
@@ -271,6 +272,7 @@ class Node {
   void tick(const Tick& tick);
   void learn(const PeerEvidence& evidence);
   void look_for_stalls();
+  void end_epoch_for(const RankSet& unheard, const RankSet& deaf);
   void report_links();
   bool hear_of_link(RankId from, const LinkStatus& status);
   void receive(const FrameArrived& arrived);
@@ -303,6 +305,10 @@ class Node {
   std::vector<LinkReceiver> receivers_;  // by rank
   std::vector<LinkSender> senders_;      // by rank
   std::vector<LinkStatus> told_;         // by rank: the last one sent
+  // On whose account an epoch was ended since a frame of theirs was last taken in, and since they
+  // last said that they had taken in one of this rank's.
+  RankSet unheard_;
+  RankSet deaf_;
   std::vector<std::pair<RankId, Buffer>> future_frames_;
   std::vector<SelfMessage> self_messages_;
   std::vector<SelfMessage> self_messages_now_;

@@ -34,6 +34,7 @@ enum class PlantedBug : std::uint8_t {
   kKeepVectorBase,     // believes vector stamps received that were lost with their epoch
   kIgnoreStalls,       // waits for ever for a frame that was lost
   kIgnoreDeafness,     // goes on sending to a rank that hears nothing
+  kKeepDeadLinks,      // lets two ranks that cannot talk to each other into every view
   // scheduler
   kCommitTwice,        // takes in a result again
   kWrongValue,         // commits the values of the shards before
@@ -58,7 +59,7 @@ enum class PlantedBug : std::uint8_t {
   kKeepOldWrites,  // the writes of ranks that are gone count as those of the ranks of now
 };
 
-inline constexpr std::array<std::string_view, 36> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 37> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -77,6 +78,7 @@ inline constexpr std::array<std::string_view, 36> kPlantedBugNames{
     "keep-vector-base",
     "ignore-stalls",
     "ignore-deafness",
+    "keep-dead-links",
     "commit-twice",
     "wrong-value",
     "reuse-attempt",

@@ -309,7 +309,7 @@ TEST_F(Tree, ARefusalGoesUpAndEndsTheBallot) {
   Writer writer(rival);
   writer.put(Epoch{1});
   writer.put(Ballot{std::uint64_t{9} << kBallotRoundShift | 5});
-  for (int knowledge = 0; knowledge < 3; ++knowledge) put_ranks(writer, {});
+  testing_membership::put_no_knowledge(writer);
   const auto bytes = rival.view();
   EXPECT_TRUE(
       net.receive(3, {RankId{5}, RankId{3}, MessageKind::kPrepare, {bytes.begin(), bytes.end()}}));
@@ -349,7 +349,7 @@ TEST_F(Tree, ALedgerOfARankThatDoesNotAnswerIsRefused) {
     Writer writer(bytes);
     writer.put(Epoch{1});
     writer.put(Ballot{std::uint64_t{1} << kBallotRoundShift});
-    for (int knowledge = 0; knowledge < 3; ++knowledge) put_ranks(writer, {});
+    testing_membership::put_no_knowledge(writer);
     writer.put(LedgerPosition{0});
     writer.put(Ballot{});
     writer.put(std::uint8_t{0});

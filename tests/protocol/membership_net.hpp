@@ -20,6 +20,12 @@
 
 namespace regroup::testing_membership {
 
+// What a rank that knows nothing of the others has to tell of them.
+inline void put_no_knowledge(Writer& writer) {
+  for (int i = 0; i < 3; ++i) put_ranks(writer, {});
+  DeadLinks{}.put(writer);
+}
+
 class Net {
  public:
   struct Sent {
@@ -68,8 +74,8 @@ class Net {
   void all_learn(std::uint32_t about, EvidenceKind kind) {
     for (std::uint32_t i = 0; i < size(); ++i) learn(i, about, kind);
   }
-  void request_new_view(std::uint32_t rank) {
-    act(rank, [&](auto& out) { ranks_[rank].request_new_view(out); });
+  void request_new_view(std::uint32_t rank, const RankSet& unreachable = {}) {
+    act(rank, [&](auto& out) { ranks_[rank].request_new_view(out, unreachable); });
   }
   // `rank`, which runs, hears `about` in an older epoch.
   void tell(std::uint32_t rank, std::uint32_t about) {
@@ -146,6 +152,13 @@ class Net {
   }
   void answer_token(std::uint32_t rank, Epoch epoch, std::optional<Buffer> content) {
     act(rank, [&](auto& out) { ranks_[rank].fence_answered({epoch, std::move(content)}, out); });
+  }
+  // What was decided on that epoch.
+  View decided(Epoch epoch) const {
+    const auto token = tokens.find(epoch);
+    if (token == tokens.end()) return {};
+    Reader reader(token->second);
+    return get_view(reader, static_cast<std::uint32_t>(ranks_.size())).value_or(View{});
   }
   // The epoch whose token the rank asks for.
   std::optional<Epoch> token_wanted(std::uint32_t rank) const {

@@ -134,6 +134,70 @@ TEST(Membership, ARequestMakesANewViewOfTheSameMembers) {
   EXPECT_TRUE(net.go_on(kNext, ranks({0, 1, 2}), RankId{0})) << "one, however often asked";
 }
 
+// ---- links that are dead ----
+
+TEST(Membership, OfTwoThatCannotTalkToEachOtherTheHigherIsLeftOut) {
+  for (const auto& [teller, other] : {std::pair{1u, 3u}, std::pair{3u, 1u}}) {
+    Net net(4);
+    net.request_new_view(teller, ranks({other}));
+    net.settle();
+    EXPECT_EQ(net.decided(kNext).members, ranks({0, 1, 2}));
+  }
+}
+
+TEST(Membership, OneThatWasLeftOutForADeadLinkComesBackAndIsOutForLongerTheNextTime) {
+  Net net(4);
+  net.request_new_view(1, ranks({3}));
+  net.pass(100 * kMillisecond);
+  EXPECT_TRUE(net.go_on(kThird, ranks({0, 1, 2, 3}), RankId{0}));
+  net.request_new_view(1, ranks({3}));
+  net.pass(Membership::kRejoinMin - 20 * kMillisecond);
+  EXPECT_TRUE(net.go_on(Epoch{4}, ranks({0, 1, 2}), RankId{0}));
+  net.pass(200 * kMillisecond);
+  EXPECT_TRUE(net.go_on(Epoch{5}, ranks({0, 1, 2, 3}), RankId{0}));
+  net.request_new_view(2);
+  net.settle();
+  EXPECT_TRUE(net.go_on(Epoch{6}, ranks({0, 1, 2, 3}), RankId{0}))
+      << "of this epoch nothing is said";
+}
+
+TEST(Membership, WhoCannotBeReachedByManyIsLeftOutAlone) {
+  Net net(5);
+  net.request_new_view(3, ranks({1}));
+  net.request_new_view(4, ranks({1}));
+  net.settle();
+  EXPECT_EQ(net.decided(kNext).members, ranks({0, 2, 3, 4}));
+}
+
+TEST(Membership, TheCoordinatorIsNotLeftOutForADeadLink) {
+  Net net(4);
+  net.kill(0);
+  net.all_learn(0, EvidenceKind::kConfirmed);
+  net.settle();
+  ASSERT_TRUE(net.go_on(kNext, ranks({1, 2, 3}), RankId{1}));
+  net.request_new_view(2, ranks({1}));
+  net.settle();
+  EXPECT_EQ(net.decided(kThird).members, ranks({1, 3}));
+}
+
+TEST(Membership, WhileAnotherTakesOverNobodyIsLeftOutForADeadLink) {
+  Net net(4);
+  net.kill(0);
+  net.request_new_view(1, ranks({3}));
+  net.all_learn(0, EvidenceKind::kConfirmed);
+  net.settle();
+  EXPECT_EQ(net.decided(kNext).members, ranks({1, 2, 3}));
+}
+
+TEST(Membership, SoManyStayAsAreNeededToGoOn) {
+  Net net(5);
+  net.request_new_view(1, ranks({2, 3, 4}));
+  net.request_new_view(2, ranks({3, 4}));
+  net.request_new_view(3, ranks({4}));
+  net.settle();
+  EXPECT_EQ(net.decided(kNext).members, ranks({0, 1, 2}));
+}
+
 TEST(Membership, TheLongestLedgerIsNamed) {
   Net net(4);
   net.at(1).set_ledger(70);
@@ -1095,7 +1159,7 @@ TEST(Membership, AStrangerToTheViewIsNotHeard) {
   Buffer revoke;
   Writer writer(revoke);
   writer.put(kNext);
-  for (int i = 0; i < 3; ++i) put_ranks(writer, {});
+  testing_membership::put_no_knowledge(writer);
   EXPECT_TRUE(
       net.receive(0, with({RankId{2}, RankId{0}, MessageKind::kRevoke, {}}, revoke.view())));
   EXPECT_TRUE(net.go_on(kNext, ranks({0, 1}), RankId{0}));

@@ -9,6 +9,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -470,6 +471,13 @@ class Cluster {
   void learn(std::uint32_t rank, std::uint32_t about, EvidenceKind kind) {
     node(rank).step(PeerEvidence{RankId{about}, kind}, at(rank).output);
   }
+  // Leaves a message with what the rank has to send.
+  void post(RankId from, RankId to, std::string_view text) {
+    Rank& sender = at(from.value);
+    sender.output.frames = sender.send(to, MessageKind::kLease, text);
+  }
+  // From now on nothing gets from one to the other.
+  void cut(RankId from, RankId to) { cut_.emplace(from, to); }
   // What the rank has sent since the last call.
   std::vector<OutgoingFrame> sent(std::uint32_t rank) {
     return std::exchange(at(rank).output.frames, {});
@@ -481,7 +489,8 @@ class Cluster {
       for (const RankId from : among) {
         for (const OutgoingFrame& frame : sent(from.value)) {
           any = true;
-          if (among.contains(frame.to)) at(frame.to.value).receive(from, frame);
+          const bool lost = !among.contains(frame.to) || cut_.contains({from, frame.to});
+          if (!lost) at(frame.to.value).receive(from, frame);
         }
         Output& output = at(from.value).output;
         if (!output.fence) continue;
@@ -506,6 +515,7 @@ class Cluster {
  private:
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::map<Epoch, std::vector<std::byte>> tokens_;
+  std::set<std::pair<RankId, RankId>> cut_;
 };
 
 constexpr RankId kTwo{2};
@@ -731,6 +741,55 @@ TEST(NodeViews, WhoSendsAndHearsNothingAtAllRevokes) {
     rank.node->step(Tick{look * kSecond}, rank.output);
   }
   EXPECT_FALSE(rank.node->stable());
+}
+
+// The members of each view, while one rank sends to another in each of them.
+std::vector<RankSet> views_while_sending(Cluster& cluster, RankId from, RankId to, int seconds) {
+  std::vector<RankSet> views;
+  Epoch said;
+  for (Nanoseconds now = kSecond; now < seconds * kSecond; now += kSecond) {
+    const View& view = cluster.node(from.value).view();
+    const bool both = view.members.contains(from) && view.members.contains(to);
+    if (both && std::exchange(said, view.epoch) != view.epoch) {
+      cluster.post(from, to, "m");
+    }
+    cluster.tick_all(kAll3, now);
+    cluster.settle(kAll3);
+    const View& after = cluster.node(0).view();
+    if (views.size() < after.epoch.value) views.resize(after.epoch.value);
+    views[after.epoch.value - 1] = after.members;
+  }
+  return views;
+}
+
+// Which direction is dead, and so who finds out, and how, makes no difference.
+TEST(NodeViews, ALinkThatIsDeadInEachEpochLosesOneOfItsEnds) {
+  for (const auto& [from, to] : {std::pair{kOne, kTwo}, std::pair{kTwo, kOne}}) {
+    Cluster cluster(3);
+    cluster.cut(from, to);
+    const auto views = views_while_sending(cluster, from, to, 100);
+    ASSERT_GE(views.size(), 3u);
+    EXPECT_EQ(views[1], kAll3) << "the first time, a frame may have been lost";
+    EXPECT_TRUE(std::ranges::any_of(views, [](const RankSet& members) {
+      return members == RankSet{kZero, kOne};
+    }));
+    EXPECT_LE(views.size(), 14u) << "it is out for longer each time";
+  }
+}
+
+TEST(NodeViews, ALinkThatWorkedInBetweenIsNotHeldForDead) {
+  Cluster cluster(3);
+  for (Nanoseconds now = kSecond; now < 200 * kSecond; now += kSecond) {
+    if (now % (50 * kSecond) == kSecond) {
+      cluster.post(kOne, kTwo, "comes");
+      cluster.settle(kAll3);
+      (void)cluster.at(1).send(kTwo, MessageKind::kLease, "is lost");
+    }
+    cluster.tick_all(kAll3, now);
+    cluster.settle(kAll3);
+    ASSERT_EQ(cluster.node(0).view().members, kAll3) << now;
+  }
+  EXPECT_EQ(cluster.node(0).view().epoch, Epoch{5}) << "one more for each that was lost";
 }
 
 TEST(NodeViews, LinksThatAreWholeNeedNoNewEpoch) {

@@ -21,9 +21,10 @@ RankId proposer_of(std::uint64_t ballot) {
   return RankId{static_cast<std::uint32_t>(ballot)};
 }
 
-// Of a promise: what the ranks tell each other about deaths, suspicions and joins.
+// Of a promise: what the ranks tell each other about who can take part.
 void skip_knowledge(Reader& reader, std::uint32_t ranks) {
   for (int i = 0; i < 3; ++i) (void)get_ranks(reader, ranks);
+  (void)DeadLinks::get(reader, ranks);
 }
 
 }  // namespace
@@ -138,6 +139,10 @@ void AgreementCheckers::on_accept(RankId from, Epoch epoch, Reader& reader) {
   if (view != views_.end() && !is_quorum(proposal.promises, view->second, confirmed_[from.value])) {
     checkers_->violated(kAgreement, "proposes without a quorum of promises");
   }
+  RankSet left_out = proposal.promises;
+  left_out.erase_all(confirmed_[from.value]);
+  if (value) left_out.erase_all(value->members);
+  if (!proposal.best_value && !left_out.empty()) probes_.hit(Probe::kLinkParted);
 }
 
 void AgreementCheckers::on_accepted(RankId from, Epoch epoch, Reader& reader) {

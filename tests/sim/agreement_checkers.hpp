@@ -16,6 +16,7 @@
 
 #include "runtime/protocol/node.hpp"
 #include "tests/sim/checkers.hpp"
+#include "tests/sim/probes.hpp"
 
 namespace regroup::sim {
 
@@ -40,6 +41,7 @@ class AgreementCheckers {
   void token_wanted(RankId rank, const Node& node, const FenceRequest& request);
   // The token of the epoch is made with this content, for good.
   void token_made(Epoch epoch, std::span<const std::byte> content);
+  const Probes& probes() const { return probes_; }
 
  private:
   using Ballot = std::uint64_t;  // the round above the number of the rank that proposes
@@ -86,6 +88,7 @@ class AgreementCheckers {
 
   std::uint32_t ranks_;
   Checkers* checkers_;
+  Probes probes_;
   std::map<std::pair<Epoch, RankId>, Voter> voters_;
   std::map<std::pair<Epoch, Ballot>, Proposal> proposals_;
   std::map<Epoch, View> tokens_;

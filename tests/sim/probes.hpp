@@ -40,6 +40,7 @@ enum class Probe : std::uint8_t {
   kPaused,
   kFalselySuspected,
   kControlLost,
+  kLinkParted,
   kFenceFailed,
   kFenceTaken,  // by another, before
   kViewInstalled,
@@ -119,6 +120,7 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a rank was paused",
     "a rank was falsely suspected",
     "a control message was lost",
+    "one of two ranks that could not talk to each other was left out",
     "a fencing token could not be taken",
     "a fencing token was another's",
     "a rank entered a new view",

@@ -16,7 +16,7 @@ namespace {
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
                         kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
                         kRareStream = 18, kTreeStream = 19, kDeafStream = 20,
-                        kRegistryFaultsStream = 21;
+                        kRegistryFaultsStream = 21, kDeadLinkStream = 23;
 // Chosen so that seeds which were kept before these came neither ask nor take checkpoints.
 constexpr std::uint64_t kRegistryStream = 381, kCheckpointStream = 15324;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
@@ -223,6 +223,23 @@ void draw_deafness(Random& random, WorldOptions& world) {
   world.tick_period = std::max(world.tick_period, kTickOfLongRuns);
 }
 
+// Two ranks cannot talk to each other any more, in one direction at least; all others can.
+void draw_dead_link(Random& random, WorldOptions& world) {
+  const auto first = static_cast<std::uint32_t>(random.below(world.ranks));
+  const auto second = static_cast<std::uint32_t>(random.below(world.ranks - 1));
+  Partition link;
+  link.from = {RankId{first}};
+  link.to = {RankId{second < first ? second : second + 1}};
+  link.at = static_cast<Nanoseconds>(random.log_uniform(10e3, 150e6));
+  link.for_good = true;
+  world.failures.partitions.push_back(link);
+  if (random.chance(0.3)) {
+    std::swap(link.from, link.to);
+    world.failures.partitions.push_back(link);
+  }
+  world.tick_period = std::max(world.tick_period, kTickOfLongRuns);
+}
+
 RarePaths draw_rare_paths(Random& random) {
   RarePaths rare;
   rare.late_control = random.pick({0.0, 0.02, 0.2});
@@ -299,6 +316,8 @@ void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
   }
   Random deaf(seed, kDeafStream);
   if (deaf.chance(0.02)) draw_deafness(deaf, options);
+  Random dead_link(seed, kDeadLinkStream);
+  if (dead_link.chance(0.02)) draw_dead_link(dead_link, options);
   Random rare(seed, kRareStream);
   if (failures.any() && rare.chance(0.3)) failures.rare = draw_rare_paths(rare);
 }

@@ -150,6 +150,7 @@ Report World::run() {
   if (over && !checkers_.violation()) checkers_.run_ended();
   if (over && !checkers_.violation()) agreement_.run_ended();
   report_.probes.add(checkers_.registry().probes());
+  report_.probes.add(agreement_.probes());
   report_.violation = checkers_.violation();
   report_.virtual_time = now_;
   report_.time_bound = time_bound;
