@@ -12,6 +12,8 @@ namespace regroup::sim {
 // Of the results of bags alone: those of map shards are void when their parts are lost.
 void AckChecker::sent(const FrameHeader& header, RankId to, std::span<const std::byte> body) {
   if (is_control(header.kind)) return;
+  Epoch& epoch = epochs_[header.from.value];
+  if (std::exchange(epoch, header.epoch) != header.epoch) reports_[header.from.value].clear();
   const bool part_of_one =
       std::exchange(in_parts_[{header.from, to}], (header.flags & kFlagMoreFollows) != 0);
   if (part_of_one || (header.flags & kFlagMoreFollows)) return;  // too long to be followed

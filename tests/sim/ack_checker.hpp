@@ -20,7 +20,7 @@ namespace regroup::sim {
 class AckChecker {
  public:
   AckChecker(std::uint32_t ranks, std::uint32_t standbys, const PretendJob& job)
-      : standbys_(standbys), job_(&job), reports_(ranks), there_since_(ranks) {}
+      : standbys_(standbys), job_(&job), reports_(ranks), epochs_(ranks), there_since_(ranks) {}
 
   void sent(const FrameHeader& header, RankId to, std::span<const std::byte> body);
   void entered(const View& view);
@@ -40,8 +40,11 @@ class AckChecker {
   const PretendJob* job_;
   std::map<Epoch, View> views_;
   std::map<std::pair<RankId, RankId>, bool> in_parts_;  // by link: the next frame goes on a message
-  std::vector<std::map<std::uint64_t, std::vector<Shards>>> reports_;  // by worker and number
-  std::vector<Epoch> there_since_;                                     // by rank: without a break
+  // By worker and number, those that it has sent in its epoch: what it does not say again in the
+  // next one it does not keep, be it that nobody has heard it.
+  std::vector<std::map<std::uint64_t, std::vector<Shards>>> reports_;
+  std::vector<Epoch> epochs_;                  // by worker
+  std::vector<Epoch> there_since_;             // by rank: without a break
   std::map<Epoch, std::vector<Shards>> safe_;  // by the epoch in which they were acknowledged
 };
 
