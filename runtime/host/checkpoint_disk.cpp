@@ -3,14 +3,55 @@
 #include <algorithm>
 #include <ctime>
 #include <exception>
+#include <map>
+#include <span>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "runtime/host/checkpoint_manifest.hpp"
+#include "runtime/host/content_hash.hpp"
 #include "runtime/host/run_directory.hpp"
 
 namespace regroup {
+namespace {
+
+// A piece that is to be written, and one of that place and length in an earlier checkpoint.
+struct Candidate {
+  PieceToWrite* piece;
+  const StoredPiece* stored;
+};
+
+std::vector<Candidate> pieces_as_long(PartRequest& part, const PartFile& file) {
+  std::map<std::pair<std::string_view, std::uint64_t>, const StoredPiece*> stored;
+  for (const StoredPiece& piece : file.pieces) {
+    const bool fits = piece.current && piece.type == hdf5::ElementType::kUint8;
+    if (fits) stored.emplace(std::pair(std::string_view(piece.dataset), piece.first_row), &piece);
+  }
+  std::vector<Candidate> candidates;
+  for (PieceToWrite& piece : part.pieces) {
+    const auto found = stored.find({piece.dataset, piece.first_row});
+    if (found == stored.end() || found->second->rows != piece.bytes.size()) continue;
+    candidates.push_back({&piece, found->second});
+  }
+  return candidates;
+}
+
+std::uint64_t bytes_of(const std::vector<Candidate>& candidates) {
+  std::uint64_t bytes = 0;
+  for (const Candidate& candidate : candidates) bytes += candidate.piece->bytes.size();
+  return bytes;
+}
+
+std::string hash_of(std::span<const std::byte> bytes) {
+  ContentHasher hasher;
+  hasher.update(bytes);
+  return hasher.hex();
+}
+
+}  // namespace
 
 DiskAnswer CheckpointDisk::carry_out(DiskRequest& request) const {
   DiskAnswer answer{.task = request.task, .checkpoint = request.checkpoint};
@@ -104,10 +145,36 @@ std::expected<void, std::string> CheckpointDisk::write_part(const DiskRequest& r
                            .first_row = piece.first_row,
                            .bytes = piece.bytes.view()});
   }
+  link_unchanged(part);
   auto written = store_.write_part(part);
   if (!written) return std::unexpected(written.error());
   answer.part = to_text(*written);
   return {};
+}
+
+// Moves pieces to the part's links. A file counts by the bytes of it that seem unchanged by their
+// number, and only then by those that are: most files are settled without a hash.
+void CheckpointDisk::link_unchanged(PartRequest& part) const {
+  const auto before = store_.open_newest_before(part.checkpoint);
+  if (!before) return;
+  for (const PartFile& file : before->manifest().files) {
+    const bool too_old = part.checkpoint.value - file.written_in.value > kLinkedAgeMax;
+    const auto enough = [&](std::uint64_t bytes) {
+      return bytes != 0 && bytes * 100 >= file.bytes * kLinkedPercentMin;
+    };
+    auto pieces = pieces_as_long(part, file);
+    if (too_old || !enough(bytes_of(pieces))) continue;
+    std::erase_if(pieces, [](const Candidate& candidate) {
+      return hash_of(candidate.piece->bytes) != candidate.stored->hash;
+    });
+    if (!enough(bytes_of(pieces))) continue;
+    for (const Candidate& candidate : pieces) {
+      part.links.push_back(
+          {before->manifest().checkpoint, candidate.stored->dataset, candidate.stored->first_row});
+      candidate.piece->dataset.clear();
+    }
+    std::erase_if(part.pieces, [](const PieceToWrite& piece) { return piece.dataset.empty(); });
+  }
 }
 
 // Old checkpoints that cannot be removed are no reason not to have a new one.

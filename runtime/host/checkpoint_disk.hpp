@@ -1,6 +1,6 @@
 // The disk of a rank: carries out what its protocol asks of checkpoints. Parts are described to the
-// coordinator that seals in the words of the manifest. It answers every request, and never throws.
-// Blocking, one request at a time.
+// coordinator that seals in the words of the manifest. What has not changed is not written again.
+// It answers every request, and never throws. Blocking, one request at a time.
 #pragma once
 
 #include <cstddef>
@@ -23,6 +23,12 @@ struct CheckpointDiskOptions {
 
 class CheckpointDisk {
  public:
+  // A piece that the checkpoint before has just so is linked and not written again, as long as
+  // this rank still uses so much of the file that it is in, and the file is not older than so many
+  // checkpoints: else a few bytes would keep a large file, or damage would spread without end.
+  static constexpr std::uint64_t kLinkedPercentMin = 50;
+  static constexpr std::uint64_t kLinkedAgeMax = 16;
+
   CheckpointDisk(CheckpointStore store, CheckpointDiskOptions options)
       : store_(std::move(store)), options_(std::move(options)) {}
 
@@ -35,6 +41,7 @@ class CheckpointDisk {
                                                DiskAnswer& answer) const;
   std::expected<void, std::string> number(const DiskRequest& request, DiskAnswer& answer) const;
   std::expected<void, std::string> write_part(const DiskRequest& request, DiskAnswer& answer) const;
+  void link_unchanged(PartRequest& part) const;
   std::expected<void, std::string> seal(const DiskRequest& request, DiskAnswer& answer) const;
 
   CheckpointStore store_;

@@ -270,6 +270,16 @@ std::expected<Checkpoint, CheckpointRefusal> CheckpointStore::open(
   return Checkpoint::open(directory_of(checkpoint), checkpoint, run_, *file_system_);
 }
 
+std::optional<Checkpoint> CheckpointStore::open_newest_before(CheckpointNumber checkpoint) const {
+  const auto used = numbers();
+  if (!used) return {};
+  for (const auto number : *used) {
+    if (number >= checkpoint) continue;
+    if (auto opened = open(number)) return std::move(*opened);
+  }
+  return {};
+}
+
 std::expected<std::vector<CheckpointEntry>, std::string> CheckpointStore::list() const {
   const auto used = numbers();
   if (!used) return std::unexpected(used.error());

@@ -79,6 +79,9 @@ class CheckpointStore {
   std::expected<std::vector<CheckpointEntry>, std::string> list() const;
 
   std::expected<Checkpoint, CheckpointRefusal> open(CheckpointNumber checkpoint) const;
+  // The newest sealed one before `checkpoint`, of which only the manifest and the first bytes of
+  // each part were read; nothing if there is none, or the directory cannot be read.
+  std::optional<Checkpoint> open_newest_before(CheckpointNumber checkpoint) const;
   // Reads every byte. One that cannot be opened has one problem.
   CheckpointVerification verify(CheckpointNumber checkpoint) const;
   // The newest of which every byte is right.

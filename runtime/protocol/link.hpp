@@ -34,7 +34,7 @@ class LinkSender {
     return awaited_ == 0 ? 0 : now - awaited_since_;
   }
 
-  // Anything has arrived from the receiver.
+  // Anything has arrived from the receiver, in the epoch of this link or a later one.
   void hear() { silent_ = 0; }
   // To be asked at regular intervals: for how many of them, in a row, nothing has.
   std::uint32_t count_silence() { return sent_ == 0 ? 0 : ++silent_; }

@@ -736,7 +736,9 @@ void Membership::tick(Nanoseconds now, Output& output) {
     return;
   }
   if (state_ == State::kExcluded) {
-    if (now_ >= join_at_) ask_to_join(output);
+    const bool alone = confirmed_.size() + 1 == options_.ranks;  // nobody will ever let it in
+    if (alone) state_ = State::kGivenUp;
+    if (!alone && now_ >= join_at_) ask_to_join(output);
     return;
   }
   if (proposal_) {

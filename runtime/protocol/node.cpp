@@ -235,7 +235,8 @@ void Node::receive(const FrameArrived& arrived) {
     ++drops_.strangers;
     return;
   }
-  senders_[header.from.value].hear();
+  // One that stays behind, although it is told, does not hear what is sent to it.
+  if (header.epoch >= view().epoch) senders_[header.from.value].hear();
   if (is_control(header.kind)) return receive_control(arrived.from, *frame);
   receive_job_frame(arrived, *frame);
 }

@@ -1,9 +1,11 @@
 #include "runtime/host/checkpoint_disk.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -142,6 +144,102 @@ TEST_F(Disks, ADamagedOneIsPassedOverAloud) {
   }
   EXPECT_EQ(load(0).checkpoint, number(1));
   EXPECT_THAT(said_, ElementsAre(HasSubstr("checkpoint 2 is passed over: ")));
+}
+
+// ---- what has not changed ----
+
+// A rank's part of two pieces of so many bytes, all `first` or `second`.
+class Unchanged : public Disks {
+ protected:
+  DiskAnswer take_two(std::uint64_t checkpoint, char first, char second) {
+    DiskRequest request{.task = DiskTask::kWritePart, .checkpoint = number(checkpoint)};
+    request.epoch = Epoch{1};
+    const std::string large(kLarge, first);
+    const std::string small(kSmall, second);
+    request.pieces.push_back({"large", 0, Buffer(std::as_bytes(std::span(large)))});
+    request.pieces.push_back({"small", 0, Buffer(std::as_bytes(std::span(small)))});
+    const DiskAnswer written = disk(0).carry_out(request);
+    EXPECT_EQ(written.error, "");
+    return seal(checkpoint, {written.part});
+  }
+  std::vector<std::string> part_files(const std::string& checkpoint) const {
+    std::vector<std::string> names;
+    for (const auto& file : std::filesystem::directory_iterator(run_.directory(checkpoint))) {
+      const std::string name = file.path().filename();
+      if (name.starts_with("part-")) names.push_back(name);
+    }
+    std::ranges::sort(names);
+    return names;
+  }
+  void expect_holds(std::uint64_t checkpoint, char first, char second) {
+    EXPECT_EQ(text_of(load(checkpoint, "large")), std::string(kLarge, first));
+    EXPECT_EQ(text_of(load(checkpoint, "small")), std::string(kSmall, second));
+  }
+  static constexpr std::size_t kLarge = 100'000;
+  static constexpr std::size_t kSmall = 20'000;
+};
+
+TEST_F(Unchanged, PiecesAreLinkedAndOthersWritten) {
+  take_two(1, 'a', 'x');
+  EXPECT_EQ(take_two(2, 'a', 'y').error, "");
+  EXPECT_THAT(part_files("000002"), ElementsAre("part-0000-of-000001.h5", "part-0000.h5"));
+  EXPECT_LT(std::filesystem::file_size(run_.directory("000002") / "part-0000.h5"), kLarge);
+  expect_holds(2, 'a', 'y');
+}
+
+TEST_F(Unchanged, TheyLastWhenTheCheckpointTheyWereWrittenForIsRemoved) {
+  for (const std::uint64_t checkpoint : {1, 2, 3, 4}) take_two(checkpoint, 'a', 'x');
+  EXPECT_FALSE(std::filesystem::exists(run_.directory("000001")));
+  EXPECT_THAT(part_files("000004"), ElementsAre("part-0000-of-000001.h5", "part-0000.h5"));
+  expect_holds(4, 'a', 'x');
+  EXPECT_THAT(load(0).error, HasSubstr("no bytes named 'state'")) << "every byte was verified";
+}
+
+TEST_F(Unchanged, WhatChangedIsWritten) {
+  take_two(1, 'a', 'x');
+  take_two(2, 'b', 'y');
+  EXPECT_THAT(part_files("000002"), ElementsAre("part-0000.h5"));
+  expect_holds(2, 'b', 'y');
+}
+
+TEST_F(Unchanged, ALargeFileIsNotKeptForLittleOfIt) {
+  take_two(1, 'a', 'x');
+  take_two(2, 'b', 'x');
+  EXPECT_THAT(part_files("000002"), ElementsAre("part-0000.h5"));
+  expect_holds(2, 'b', 'x');
+}
+
+TEST_F(Unchanged, TheyAreWrittenAnewFromTimeToTime) {
+  const std::uint64_t last = 2 + CheckpointDisk::kLinkedAgeMax;
+  for (std::uint64_t checkpoint = 1; checkpoint < last; ++checkpoint) {
+    take_two(checkpoint, 'a', 'x');
+  }
+  EXPECT_EQ(part_files(fmt::format("{:06}", last - 1)).size(), 2u);
+  take_two(last, 'a', 'x');
+  EXPECT_THAT(part_files(fmt::format("{:06}", last)), ElementsAre("part-0000.h5"));
+}
+
+TEST_F(Unchanged, WhatWasNeverSealedIsNotLinked) {
+  may_seal_ = false;
+  take_two(1, 'a', 'x');
+  may_seal_ = true;
+  take_two(2, 'a', 'x');
+  EXPECT_THAT(part_files("000002"), ElementsAre("part-0000.h5"));
+  expect_holds(2, 'a', 'x');
+}
+
+// Another rank has the piece now: whoever wrote it before.
+TEST_F(Unchanged, PiecesOfOtherRanksAreLinkedAsWell) {
+  const std::string text(kLarge, 'a');
+  const auto part_of = [&](std::uint32_t rank, std::uint64_t checkpoint) {
+    const DiskAnswer written = write(rank, checkpoint, 0, text);
+    EXPECT_EQ(written.error, "");
+    return written.part;
+  };
+  seal(1, {part_of(0, 1)});
+  EXPECT_EQ(seal(2, {part_of(1, 2)}).error, "");
+  EXPECT_THAT(part_files("000002"), ElementsAre("part-0000-of-000001.h5", "part-0001.h5"));
+  EXPECT_EQ(text_of(load(2)), text);
 }
 
 TEST_F(Disks, APartIsWrittenOnce) {

@@ -786,6 +786,23 @@ TEST(Membership, AnExcludedRankThatNobodyLetsInGivesUp) {
   EXPECT_TRUE(net.go_on(kNext, ranks({0, 1}), RankId{0}));
 }
 
+TEST(Membership, AnExcludedRankGivesUpOnceAllOthersAreGone) {
+  Net net(3);
+  net.lost = cut_off(ranks({2}));
+  net.learn(0, 2, EvidenceKind::kSuspected);
+  net.settle();
+  net.lost = is(MessageKind::kJoin);
+  net.tell(0, 2);
+  net.settle();
+  ASSERT_EQ(net.at(2).state(), State::kExcluded);
+  net.learn(2, 0, EvidenceKind::kLeft);
+  net.pass(100 * kMillisecond);
+  EXPECT_EQ(net.at(2).state(), State::kExcluded) << "rank 1 may let it in";
+  net.learn(2, 1, EvidenceKind::kConfirmed);
+  net.pass(20 * kMillisecond);
+  EXPECT_EQ(net.at(2).state(), State::kGivenUp);
+}
+
 // Rank 0 leaves 1 and 2 out, takes 1 back and dies: 2 knows nobody else in the view it heard of.
 TEST(Membership, AnExcludedRankFindsThoseWhoCameBackBeforeIt) {
   Net net(3);

@@ -762,6 +762,26 @@ std::vector<RankSet> views_while_sending(Cluster& cluster, RankId from, RankId t
   return views;
 }
 
+// Who asks on and on in an epoch before does not hear that there is another.
+TEST(NodeViews, WhatIsOfAnEpochBeforeIsNoSignOfHearing) {
+  for (const std::uint64_t epoch : {0u, 1u}) {
+    Rank rank(options_of(0, 3));
+    rank.send(kOne, MessageKind::kLease, "m");
+    FrameHeader header = header_from(kOne, 0);
+    header.epoch = Epoch{epoch};
+    header.kind = MessageKind::kAsk;
+    Buffer frame;
+    frame.resize(kFrameHeaderBytes);
+    Writer(frame).put(Epoch{epoch});
+    seal_frame(frame, header);
+    for (std::uint32_t look = 1; look <= Node::kSilentLooks; ++look) {
+      rank.receive(kOne, frame.view());
+      rank.node->step(Tick{look * kSecond}, rank.output);
+    }
+    EXPECT_EQ(rank.node->stable(), epoch == 1);
+  }
+}
+
 // Which direction is dead, and so who finds out, and how, makes no difference.
 TEST(NodeViews, ALinkThatIsDeadInEachEpochLosesOneOfItsEnds) {
   for (const auto& [from, to] : {std::pair{kOne, kTwo}, std::pair{kTwo, kOne}}) {
