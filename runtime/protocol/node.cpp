@@ -120,17 +120,21 @@ void Node::look_for_stalls() {
 }
 
 // The next epoch begins with empty links, which mends one that has lost a frame. One on which
-// nothing has come through since an epoch was ended for it will not be mended so.
+// nothing has come through since an epoch was ended for it will not be mended so; then all of
+// which that is so are told, or where there are many each would cost an epoch of its own.
 void Node::end_epoch_for(const RankSet& unheard, const RankSet& deaf) {
   if (!stable() || (unheard.empty() && deaf.empty())) return;
-  RankSet again;
-  for (const RankId rank : unheard) {
-    if (!unheard_.insert(rank)) again.insert(rank);
+  const auto again = [](const RankSet& now, const RankSet& before) {
+    return std::ranges::any_of(now, [&](RankId rank) { return before.contains(rank); });
+  };
+  RankSet unreachable;
+  if (again(unheard, unheard_) || again(deaf, deaf_)) {
+    unreachable = unheard_;
+    unreachable.insert_all(deaf_);
   }
-  for (const RankId rank : deaf) {
-    if (!deaf_.insert(rank)) again.insert(rank);
-  }
-  change_membership([&](auto& out) { membership_.request_new_view(out, again); });
+  unheard_.insert_all(unheard);
+  deaf_.insert_all(deaf);
+  change_membership([&](auto& out) { membership_.request_new_view(out, unreachable); });
 }
 
 // Without this the loss of the last frame for a while would go unnoticed, and so would that of all

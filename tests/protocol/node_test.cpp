@@ -797,6 +797,28 @@ TEST(NodeViews, ALinkThatIsDeadInEachEpochLosesOneOfItsEnds) {
   }
 }
 
+// Each costs an epoch the first time; the second time one stands for all.
+TEST(NodeViews, WhoCannotReachSeveralIsLeftOutAndNotTheyInTurns) {
+  constexpr RankId kThree{3};
+  const RankSet all{kZero, kOne, kTwo, kThree};
+  Cluster cluster(4);
+  for (const RankId to : {kTwo, kThree}) cluster.cut(kOne, to);
+  Epoch said;
+  bool left_out = false;
+  for (Nanoseconds now = kSecond; now < 200 * kSecond && !left_out; now += kSecond) {
+    const View& view = cluster.node(1).view();
+    if (std::exchange(said, view.epoch) != view.epoch) {
+      cluster.post(kOne, view.epoch.value % 2 == 1 ? kTwo : kThree, "m");
+    }
+    cluster.tick_all(all, now);
+    cluster.settle(all);
+    const RankSet& came_back = cluster.node(0).view().joined;  // at once, the first time
+    left_out = came_back == RankSet{kOne};
+    ASSERT_TRUE(left_out || came_back.empty());
+  }
+  EXPECT_TRUE(left_out);
+}
+
 TEST(NodeViews, ALinkThatWorkedInBetweenIsNotHeldForDead) {
   Cluster cluster(3);
   for (Nanoseconds now = kSecond; now < 200 * kSecond; now += kSecond) {

@@ -307,8 +307,10 @@ void Checkers::take_fates_of(RankId rank) {
   }
 }
 
-// Where a majority of those who knew may be gone as well, nobody can know.
+// Where a majority of those who knew may be gone as well, nobody can know; nor can one who stood
+// still know of what others have sealed without it.
 void Checkers::forgot_checkpoint(RankId rank, Epoch told_in) {
+  if (told_in > epochs_[rank.value]) return;
   if (!acks_.majority_may_be_left(told_in, views_.at(epochs_[rank.value]))) return;
   violated("I11 checkpoints", "whoever took over does not know of one that was told to be sealed");
 }
