@@ -208,6 +208,16 @@ void RunLaunch::clear_bar() const {
   if (may_be_there && isatty(STDERR_FILENO) == 1) std::fputs("\r\033[K", stderr);
 }
 
+// Where there is no status.json, or only that of an earlier run.
+std::string RunLaunch::how_nothing_is_known(int signal, const std::string& cause) const {
+  std::error_code ignored;
+  if (!std::filesystem::exists(options_.dir, ignored)) {
+    return fmt::format("{} is gone, and with it how the run ended ({})", options_.dir, cause);
+  }
+  if (signal != 0) return stopped_text(signal) + " before the run began";
+  return fmt::format("the ranks ended before the run began ({})", cause);
+}
+
 // The truth is in status.json: mpirun's own status may hide a failure, or show one that was
 // survived. `before` is what an earlier run in this directory left there. After a signal Open MPI 5
 // kills ranks within half a second, so they may have had no time to tell.
@@ -219,9 +229,7 @@ int RunLaunch::judge(int mpirun_status, const std::optional<RunStatus>& before,
   const int signal = stop_signal_passed_on();
   const std::string stopped = stopped_text(signal);
   if (!status || before == *status) {
-    return fail(signal != 0 ? stopped + " before the run began"
-                            : fmt::format("the ranks ended before the run began ({})", cause),
-                kExitNotRecovered);
+    return fail(how_nothing_is_known(signal, cause), kExitNotRecovered);
   }
   auto claimed = claim_after_ranks(options_.dir);  // a run is over when its directory is free
   if (auto last = read_status(options_.dir)) status = std::move(last);

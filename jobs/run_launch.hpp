@@ -54,6 +54,7 @@ class RunLaunch {
   std::expected<void, std::string> check_directory(const std::filesystem::path& path) const;
   int supervise();
   bool is_over(const std::optional<RunStatus>& before) const;
+  std::string how_nothing_is_known(int signal, const std::string& cause) const;
   int judge(int mpirun_status, const std::optional<RunStatus>& before,
             const std::optional<LostRank>& lost);
   void clear_bar() const;

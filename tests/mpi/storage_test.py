@@ -271,6 +271,7 @@ class Removed(Storage):
         self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
         self.assertGreaterEqual(self.told(ended, GONE), 1, ended)
         self.assertTrue(any("result.h5" in line and GONE in line for line in ended.own_lines()), ended)
+        self.assertIn("run is gone, and with it how the run ended", ended.own_lines()[-1])
         self.assertFalse((self.folder / "run").exists())
 
 
