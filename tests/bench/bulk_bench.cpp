@@ -3,7 +3,8 @@
 // HostLoop and MpiTransport, all in memory that is used again. Prints, for each way, the bytes that
 // all ranks together received a second in the median round, and the ratio.
 //
-//     mpirun -n 4 --oversubscribe --mca btl_vader_single_copy_mechanism none bulk_bench [MIB [ROUNDS]]
+//     mpirun -n 4 --oversubscribe --mca btl_vader_single_copy_mechanism none bulk_bench [MIB
+//     [ROUNDS]]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
