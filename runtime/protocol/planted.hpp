@@ -35,6 +35,10 @@ enum class PlantedBug : std::uint8_t {
   kIgnoreStalls,       // waits for ever for a frame that was lost
   kIgnoreDeafness,     // goes on sending to a rank that hears nothing
   kKeepDeadLinks,      // lets two ranks that cannot talk to each other into every view
+  // bulk transfers
+  kSkipBulkHash,      // hands on bytes that are not those that were sent
+  kKeepBulk,          // goes on with transfers of the view before
+  kIgnoreBulkStalls,  // waits for ever for a transfer that is stuck
   // scheduler
   kCommitTwice,        // takes in a result again
   kWrongValue,         // commits the values of the shards before
@@ -59,7 +63,7 @@ enum class PlantedBug : std::uint8_t {
   kKeepOldWrites,  // the writes of ranks that are gone count as those of the ranks of now
 };
 
-inline constexpr std::array<std::string_view, 37> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 40> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -79,6 +83,9 @@ inline constexpr std::array<std::string_view, 37> kPlantedBugNames{
     "ignore-stalls",
     "ignore-deafness",
     "keep-dead-links",
+    "skip-bulk-hash",
+    "keep-bulk",
+    "ignore-bulk-stalls",
     "commit-twice",
     "wrong-value",
     "reuse-attempt",

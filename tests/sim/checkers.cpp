@@ -639,7 +639,8 @@ void Checkers::derive_time_bound() {
     time_bound_ += partition.at + noticed + undisturbed * options_.ranks + failures.suspect_after +
                    2 * Membership::kPatience;
   }
-  const auto lost = std::ranges::count(failures.faults, Fault::Kind::kLoseFrame, &Fault::kind);
+  const auto lost = std::ranges::count(failures.faults, Fault::Kind::kLoseFrame, &Fault::kind) +
+                    std::ranges::count(failures.faults, Fault::Kind::kLoseBulk, &Fault::kind);
   time_bound_ += lost * (Node::kStallTimeout + Node::kStallTimeout / Node::kStallLooks);
   time_bound_ += 100 * failures.rare.late_max;
   time_bound_ += failures.give_up_after + Coordinator::kGoodbyeTimeout;

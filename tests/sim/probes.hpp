@@ -86,8 +86,14 @@ enum class Probe : std::uint8_t {
   kPartitionRestored,
   kPoweredOff,
   kLaunchedAgain,
+  kBulkDelivered,
+  kBulkLate,     // its bytes came in a later epoch
+  kBulkDamaged,  // and was dropped
+  kBulkCutShort,
+  kBulkStuck,
 };
-inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kLaunchedAgain) + 1;
+
+inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kBulkStuck) + 1;
 
 constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a reordered frame was held",
@@ -166,6 +172,11 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a partition came back from a checkpoint",
     "all ranks were lost at once",
     "a run was launched again",
+    "a bulk transfer was handed over",
+    "a bulk transfer came in a later epoch",
+    "a damaged bulk transfer was dropped",
+    "a rank died in the middle of a bulk transfer",
+    "a bulk transfer was stuck",
 };
 
 class Probes {

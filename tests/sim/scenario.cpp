@@ -18,12 +18,13 @@ constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStrea
                         kRareStream = 18, kTreeStream = 19, kDeafStream = 20,
                         kRegistryFaultsStream = 21, kDeadLinkStream = 23;
 // Chosen so that seeds which were kept before these came neither ask nor take checkpoints.
-constexpr std::uint64_t kRegistryStream = 381, kCheckpointStream = 15324;
+constexpr std::uint64_t kRegistryStream = 381, kCheckpointStream = 15324, kBulkStream = 2468;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
 // How many runs use the registry, and in how many shards of a stage at most.
 constexpr double kRunsThatAsk = 0.4, kShardsThatAsk = 60;
+constexpr std::uint64_t kBulkTransfersMax = 12;
 constexpr Nanoseconds kTickOfLongRuns = 2 * kMillisecond;
 // In a cluster of more ranks than this every failure is told to so many that few must do.
 constexpr std::uint32_t kRanksOfStormMax = 64, kFaultsOfLargeWorld = 64, kFaultsOfHugeWorld = 6;
@@ -322,6 +323,25 @@ void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
   if (failures.any() && rare.chance(0.3)) failures.rare = draw_rare_paths(rare);
 }
 
+// In a third of the runs ranks send bulk transfers. In a few of those one is stuck, and whoever
+// waits for it has nothing to fall back on but the next view.
+void draw_bulk(Random random, WorldOptions& options) {
+  if (options.ranks == 1 || !random.chance(0.33)) return;
+  options.bulk.transfers = static_cast<std::uint32_t>(random.between(1, kBulkTransfersMax));
+  if (options.ranks > kRanksOfStormMax) options.bulk.transfers = 1;
+  options.bulk.waits = random.chance(0.5);
+  for (Fault& fault : options.failures.faults) {
+    if (fault.kind != Fault::Kind::kKillSending || !random.chance(0.3)) continue;
+    fault.sending =
+        random.pick({MessageKind::kBulkOffer, MessageKind::kBulkReady, MessageKind::kBulkEnd});
+  }
+  if (options.upset != Upset::kNone || !random.chance(0.03)) return;
+  const RankId loser{static_cast<std::uint32_t>(random.below(options.ranks))};
+  options.bulk.waits = true;
+  options.failures.faults.push_back({.kind = Fault::Kind::kLoseBulk, .rank = loser});
+  options.tick_period = std::max(options.tick_period, kTickOfLongRuns);
+}
+
 // Half of the runs take checkpoints, and most of those end before they are done, once or twice, to
 // be launched again.
 void draw_checkpoints(Random random, WorldOptions& options) {
@@ -398,6 +418,7 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
     draw_more_failures(seed, options);
   }
   draw_checkpoints(Random(seed, kCheckpointStream), options);
+  draw_bulk(Random(seed, kBulkStream), options);
   if (overrides.deaths_in_tree && options.ranks > 1) {
     options.upset = Upset::kNone;
     options.failures = draw_deaths_in_tree(Random(seed, kTreeStream), options);
