@@ -101,6 +101,7 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kAnnounce:
     case MessageKind::kHoldings:
     case MessageKind::kSnapshotTaken:
+    case MessageKind::kCopiesMade:
     case MessageKind::kLedgerHeld:
     case MessageKind::kRegistryRequest:
     case MessageKind::kGoodbye:

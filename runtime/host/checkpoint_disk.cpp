@@ -102,7 +102,7 @@ std::expected<void, std::string> CheckpointDisk::write_part(const DiskRequest& r
     part.pieces.push_back({.dataset = piece.dataset,
                            .type = hdf5::ElementType::kUint8,
                            .first_row = piece.first_row,
-                           .bytes = piece.bytes.view()});
+                           .bytes = piece.view()});
   }
   auto written = store_.write_part(part);
   if (!written) return std::unexpected(written.error());

@@ -83,6 +83,7 @@ enum class EventKind : std::uint8_t {
   kElect,    // a rank goes on in the place of the coordinator that was lost
   kRestore,  // the run goes on from a checkpoint
   kSeal,     // a checkpoint is sealed, and whoever may take over knows
+  kRegain,   // a rank has got back a partition that was lost with its owner
 };
 
 // Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
@@ -94,7 +95,7 @@ struct Event {
   StageId stage;  // of what the scheduler does
   // Send, receive: sender's stamp, message kind; revoke, view: epoch, members; round: its number;
   // elect: position in the ledger; restore, seal: number of the checkpoint; retry, quarantine:
-  // shard, attempt; else first shard, shard count.
+  // shard, attempt; regain: partition, RegainedFrom; else first shard, shard count.
   std::uint64_t a = 0;
   std::uint64_t b = 0;
 };

@@ -123,6 +123,7 @@ void Checkers::after_step(const Node& node, const Output& output) {
         if (of_the_coordinator(event)) take_fates_of(event.rank);
         break;
       case EventKind::kSeal:
+      case EventKind::kRegain:
       case EventKind::kRevoke:
       case EventKind::kView:
         break;

@@ -40,7 +40,8 @@ constexpr Planted kPlanted[] = {
     {PlantedBug::kReadAlone, "I7 "},        {PlantedBug::kIgnoreDeafness, "I13 "},
     {PlantedBug::kAnswerForOthers, "I2 "},  {PlantedBug::kForgetMerged, "I2 "},
     {PlantedBug::kSealUntold, "I11 "},      {PlantedBug::kLoseRestored, "I8 "},
-    {PlantedBug::kKeepOldWrites, "I7 "},
+    {PlantedBug::kKeepOldWrites, "I7 "},    {PlantedBug::kKeepHalfCopy, "I8 "},
+    {PlantedBug::kClaimMore, "I8 "},
 };
 static_assert(std::size(kPlanted) == kPlantedBugNames.size() - 1, "a bug without a line here");
 

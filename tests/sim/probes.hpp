@@ -85,8 +85,15 @@ enum class Probe : std::uint8_t {
   kPartitionRestored,
   kPoweredOff,
   kLaunchedAgain,
+  kCopyKept,
+  kCopyNoRoom,
+  kCopyNotNow,
+  kRegainedSnapshot,
+  kRegainedCopyHere,
+  kRegainedCopyElsewhere,
+  kRegainedFile,
 };
-inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kLaunchedAgain) + 1;
+inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kRegainedFile) + 1;
 
 constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a reordered frame was held",
@@ -164,6 +171,13 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a partition came back from a checkpoint",
     "all ranks were lost at once",
     "a run was launched again",
+    "a partner kept a copy of a partition",
+    "a partner had no room for a copy",
+    "a partner could not take a copy",
+    "a partition came back from the rank's own memory",
+    "a partition came back from its partner's memory, where it is now",
+    "a partition came back from its partner's memory, to another rank",
+    "a partition came back from a file",
 };
 
 class Probes {
