@@ -49,6 +49,8 @@ struct CopyOptions {
   Nanoseconds period = 0;
   // What a rank keeps for others, at most; copies beyond that are refused.
   std::uint64_t bytes_for_others_max = std::uint64_t{1} << 30;
+  // Smaller copies go in frames, which is sooner for what fits into one.
+  std::uint64_t bulk_bytes_min = std::uint64_t{64} << 10;
 };
 
 struct ScheduleOptions {

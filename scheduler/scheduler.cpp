@@ -131,6 +131,16 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
   }
 }
 
+void Scheduler::on_bulk(Context& context, RankId from, MessageKind kind,
+                        std::span<const std::byte> header, Buffer bytes) {
+  worker_.on_bulk(context, from, kind, Reader(header), std::move(bytes));
+}
+
+void Scheduler::on_bulk_damaged(Context& context, RankId from, MessageKind kind,
+                                std::span<const std::byte> header) {
+  worker_.on_bulk(context, from, kind, Reader(header), {});
+}
+
 // The registry's calls go where the worker's reports go, and when.
 bool Scheduler::to_worker(Context& context, RankId from, MessageKind kind, Reader& reader) {
   const bool awaited = worker_.awaits_question();

@@ -52,11 +52,17 @@ class Worker {
   // part in a hundred of computing. They are computed again should they be lost, which takes no
   // longer than they took to become safe.
   static constexpr Nanoseconds kWorkPerByteKept = 50;
+  // Copies that are on their way to the partner: no more than so many, nor than so many bytes,
+  // unless one alone is larger.
+  static constexpr std::size_t kCopiesInFlightMax = 16;
+  static constexpr std::size_t kCopyBytesInFlightMax = std::size_t{64} << 20;
 
   Worker(const ScheduleOptions& options)
       : options_(options), copy_desk_(options.copies, options.checkpoints.failure_interval) {}
 
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
+  // A copy of a partition whose bytes came beside the frames; without them, they came damaged.
+  void on_bulk(Context& context, RankId from, MessageKind kind, Reader header, Buffer bytes);
   // Tells the coordinator of the new view what this rank has done and is doing: at once if it is
   // the one of before, else when it has taken over and asks.
   void on_view(Context& context);
@@ -118,7 +124,8 @@ class Worker {
     std::uint64_t number = 0;
     std::size_t saves_left = 0;
     std::deque<std::uint32_t> to_send;
-    std::optional<std::uint32_t> under_way;
+    std::map<std::uint32_t, std::size_t> under_way;  // by partition: bytes
+    std::size_t bytes_under_way = 0;
     std::uint64_t refused = 0;
   };
   // Where a partition that is missing is looked for, nearest first.
@@ -157,10 +164,10 @@ class Worker {
   bool on_owners(Context& context, Reader& reader);
   bool on_partitions(Context& context, RankId from, Reader& reader);
   bool on_snapshot(Context& context, Reader& reader);
-  bool on_copy(Context& context, RankId from, Reader& reader);
+  bool on_copy(Context& context, RankId from, Reader& reader, Buffer* bytes = nullptr);
   bool on_copy_kept(Context& context, RankId from, Reader& reader);
   bool on_copy_wanted(Context& context, RankId from, Reader& reader);
-  bool on_copy_back(Context& context, Reader& reader);
+  bool on_copy_back(Context& context, Reader& reader, Buffer* bulk = nullptr);
   bool on_partitions_taken(Context& context, RankId from, Reader& reader);
   bool on_acknowledge(Reader& reader);
   bool on_finish(Context& context, Reader& reader);
@@ -210,8 +217,9 @@ class Worker {
                  std::uint64_t tag, const PartitionCopy& copy);
   void end_copies(Context& context);
   CopyVerdict take_copy(Context& context, RankId from, PartitionId partition, std::uint64_t hash,
-                        std::span<const std::byte> bytes);
+                        std::shared_ptr<Buffer> bytes);
   std::shared_ptr<Buffer> kept_bytes(std::span<const std::byte> bytes);
+  bool may_send_another(const PartitionCopy& copy) const;
   void regain_missing(Context& context, CheckpointNumber checkpoint, std::vector<RankId> holders);
   void look_for(Context& context, std::uint32_t partition, Place place);
   bool find_here(Context& context, std::uint32_t partition);

@@ -107,34 +107,61 @@ void Worker::keep_snapshot(Context& context, PartitionId partition, const Saving
   (void)copies_.keep(partition, {saving.bytes, saving.held, 0, context.self()}, {});
 }
 
-// One at a time, so that whatever is on its way is bounded by the largest partition.
 void Worker::send_next_copy(Context& context) {
-  while (copying_ && !copying_->under_way) {
-    if (copying_->to_send.empty()) {
-      if (copying_->saves_left == 0) end_copies(context);
-      return;
-    }
+  while (copying_ && !copying_->to_send.empty()) {
     const std::uint32_t p = copying_->to_send.front();
-    copying_->to_send.pop_front();
     const PartitionCopy* const copy = copies_.find({owners_stage_, p});
     const bool fits = copy != nullptr && copy->bytes->size() <= kPayloadBytesMax;
+    if (fits && !may_send_another(*copy)) return;
+    copying_->to_send.pop_front();
     if (!fits || copy->of != context.self()) continue;
-    copying_->under_way = p;
+    copying_->under_way[p] = copy->bytes->size();
+    copying_->bytes_under_way += copy->bytes->size();
     copy_desk_.sent(copy->bytes->size());
     send_copy(context, partner_, MessageKind::kCopy, {owners_stage_, p}, copy->held, *copy);
   }
+  if (copying_ && copying_->under_way.empty() && copying_->saves_left == 0) end_copies(context);
 }
 
-// The one way that copies take between ranks.
+bool Worker::may_send_another(const PartitionCopy& copy) const {
+  if (copying_->under_way.empty()) return true;
+  return copying_->under_way.size() < kCopiesInFlightMax &&
+         copying_->bytes_under_way + copy.bytes->size() <= kCopyBytesInFlightMax;
+}
+
+// The one way that copies take between ranks. Where large ones cannot go beside the frames, since
+// too many wait for that, they go in frames as well.
 void Worker::send_copy(Context& context, RankId to, MessageKind kind, PartitionId partition,
                        std::uint64_t tag, const PartitionCopy& copy) {
-  Writer writer = context.begin(to, kind);
-  writer.put(partition.first);
-  writer.put(partition.second);
-  writer.put(tag);
-  writer.put(copy.hash != 0 ? copy.hash : hash_of_copy(copy.bytes->view()));
-  writer.put_raw(copy.bytes->view());
+  const std::uint64_t hash = copy.hash != 0 ? copy.hash : hash_of_copy(copy.bytes->view());
+  const auto begin = [&] {
+    Writer writer = context.begin(to, kind);
+    writer.put(partition.first);
+    writer.put(partition.second);
+    writer.put(tag);
+    writer.put(hash);
+    return writer;
+  };
+  const std::size_t bytes = copy.bytes->size();
+  if (bytes != 0 && bytes >= options_.copies.bulk_bytes_min && to != context.self()) {
+    begin();
+    if (context.send_bulk(copy.bytes)) return;
+  }
+  begin().put_raw(copy.bytes->view());
   context.send();
+}
+
+void Worker::on_bulk(Context& context, RankId from, MessageKind kind, Reader header, Buffer bytes) {
+  if (kind == MessageKind::kCopy) {
+    (void)on_copy(context, from, header, &bytes);
+  } else if (kind == MessageKind::kCopyBack) {
+    (void)on_copy_back(context, header, &bytes);
+  }
+  context.give_large(std::move(bytes));
+  // What was replaced is lent for the next one.
+  if (const auto spare = copies_.spare(); spare->capacity() != 0) {
+    context.give_large(std::move(*spare));
+  }
 }
 
 bool Worker::on_copy_kept(Context& context, RankId from, Reader& reader) {
@@ -142,11 +169,14 @@ bool Worker::on_copy_kept(Context& context, RankId from, Reader& reader) {
   const auto held = reader.get<std::uint64_t>();
   const auto verdict = reader.get<CopyVerdict>();
   if (!reader.complete() || verdict > CopyVerdict::kNotNow) return false;
-  const bool awaited = copying_ && copying_->under_way == partition.second &&
-                       partition.first == owners_stage_ && from == partner_;
   const PartitionCopy* const copy = copies_.find(partition);
-  if (!awaited || copy == nullptr || copy->held != held) return true;
-  copying_->under_way.reset();
+  const bool meant =
+      partition.first == owners_stage_ && from == partner_ && copy != nullptr && copy->held == held;
+  if (!copying_ || !meant) return true;
+  const auto under_way = copying_->under_way.find(partition.second);
+  if (under_way == copying_->under_way.end()) return true;
+  copying_->bytes_under_way -= under_way->second;
+  copying_->under_way.erase(under_way);
   if (verdict == CopyVerdict::kKept) {
     copied_[partition.second] = {held, copy->bytes->size()};
   } else {
@@ -172,13 +202,15 @@ void Worker::end_copies(Context& context) {
 
 // ---- copies for others ----
 
-bool Worker::on_copy(Context& context, RankId from, Reader& reader) {
+bool Worker::on_copy(Context& context, RankId from, Reader& reader, Buffer* bytes) {
   const PartitionId partition = get_partition(reader);
   const auto held = reader.get<std::uint64_t>();
   const auto hash = reader.get<std::uint64_t>();
   if (reader.failed()) return false;
   if (finished_) return true;
-  const CopyVerdict verdict = take_copy(context, from, partition, hash, reader.rest());
+  auto kept =
+      bytes != nullptr ? std::make_shared<Buffer>(std::move(*bytes)) : kept_bytes(reader.rest());
+  const CopyVerdict verdict = take_copy(context, from, partition, hash, std::move(kept));
   Writer writer = context.begin(from, MessageKind::kCopyKept);
   writer.put(partition.first);
   writer.put(partition.second);
@@ -189,17 +221,18 @@ bool Worker::on_copy(Context& context, RankId from, Reader& reader) {
 }
 
 CopyVerdict Worker::take_copy(Context& context, RankId from, PartitionId partition,
-                              std::uint64_t hash, std::span<const std::byte> bytes) {
+                              std::uint64_t hash, std::shared_ptr<Buffer> bytes) {
   const auto [stage, number] = partition;
   if (stage.value >= stages_.size() || stage < owners_stage_) return CopyVerdict::kNotNow;
   const bool map = stages_[stage.value].kind == StageKind::kMap;
   if (!map || number >= stages_[stage.value + 1u].shards) return CopyVerdict::kDamaged;
-  const auto head = read_copy_head(bytes, stages_[stage.value].shards);
-  if (!head || hash_of_copy(bytes) != hash) return CopyVerdict::kDamaged;
+  const auto head = read_copy_head(bytes->view(), stages_[stage.value].shards);
+  if (!head || hash_of_copy(bytes->view()) != hash) return CopyVerdict::kDamaged;
   find_partner(context);
-  PartitionCopy copy{kept_bytes(bytes), head->held.count(), hash, from};
+  PartitionCopy copy{std::move(bytes), head->held.count(), hash, from};
   if (planted(PlantedBug::kKeepHalfCopy)) {
-    copy.bytes->resize(head->content_begin + (bytes.size() - head->content_begin) / 2);
+    const std::size_t content = copy.bytes->size() - head->content_begin;
+    copy.bytes->resize(head->content_begin + content / 2);
     copy.hash = hash_of_copy(copy.bytes->view());
   }
   // Those of a rank that was lost are needed until every owner has got back what there is, and then
@@ -292,7 +325,7 @@ void Worker::found(std::uint32_t partition, Place place, RegainedFrom from, Part
   regaining_->left[partition] = {place, from, std::move(copy)};
 }
 
-bool Worker::on_copy_back(Context& context, Reader& reader) {
+bool Worker::on_copy_back(Context& context, Reader& reader, Buffer* bulk) {
   const PartitionId partition = get_partition(reader);
   const auto round = reader.get<std::uint64_t>();
   const auto hash = reader.get<std::uint64_t>();
@@ -302,12 +335,13 @@ bool Worker::on_copy_back(Context& context, Reader& reader) {
   const bool awaited = sought != regaining_->left.end() && sought->second.place == Place::kPeer &&
                        sought->second.copy.bytes == nullptr;
   if (!awaited) return true;
-  const auto bytes = reader.rest();
-  if (bytes.empty() || hash_of_copy(bytes) != hash) {
+  auto bytes =
+      bulk != nullptr ? std::make_shared<Buffer>(std::move(*bulk)) : kept_bytes(reader.rest());
+  if (bytes->empty() || hash_of_copy(bytes->view()) != hash) {
     look_for(context, partition.second, Place::kHere);
   } else {
     found(partition.second, Place::kPeer, RegainedFrom::kPartner,
-          {kept_bytes(bytes), 0, hash, context.self()});
+          {std::move(bytes), 0, hash, context.self()});
   }
   go_on_regaining(context);
   return true;

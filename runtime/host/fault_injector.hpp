@@ -185,6 +185,10 @@ class FaultyTransport : public Transport {
   void send(RankId to, Buffer frame) override;
   void flush() override;
   std::size_t poll(const FrameHandler& handler, std::size_t frames_max) override;
+  void send_bulk(BulkSend send) override { inner_->send_bulk(std::move(send)); }
+  void receive_bulk(const BulkReceive& receive) override { inner_->receive_bulk(receive); }
+  bool poll_bulk(const BulkHandler& handler) override { return inner_->poll_bulk(handler); }
+  bool has_bulk() const override { return inner_->has_bulk(); }
   void abandon(RankId rank) override { inner_->abandon(rank); }
   std::optional<RankId> take_death() override { return inner_->take_death(); }
   void enter(const View& view) override { inner_->enter(view); }

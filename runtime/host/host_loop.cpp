@@ -108,6 +108,7 @@ bool HostLoop::make_progress() {
   take_wishes();
   if (has_news_.load(std::memory_order_relaxed)) take_evidence();
   const std::size_t frames = poll();
+  const bool moved = poll_bulk();
   while (const auto dead = transport_->take_death()) {
     if (hooks_.on_death) {
       hooks_.on_death(*dead);
@@ -121,7 +122,7 @@ bool HostLoop::make_progress() {
   drain();
   flush();
   ring();
-  return frames != 0 || spoke;
+  return frames != 0 || spoke || moved;
 }
 
 // ---- the registry ----
@@ -166,6 +167,14 @@ std::size_t HostLoop::poll() {
         call.outside([&] { node_->step(FrameArrived{from, bytes}, output_); });
       },
       kFramesMax);
+}
+
+bool HostLoop::poll_bulk() {
+  WatchedCall call(transport_calls_);
+  const bool moved = transport_->poll_bulk(
+      [&](const BulkNews& news) { call.outside([&] { node_->step(news, output_); }); });
+  has_bulk_.store(transport_->has_bulk(), std::memory_order_relaxed);
+  return moved;
 }
 
 void HostLoop::flush() {
@@ -366,11 +375,21 @@ void HostLoop::take_wishes() {
   }
 }
 
+// What is of an earlier view than the transport's is not begun any more; none is of a later one.
 void HostLoop::drain() {
+  if (node_->view().epoch != view_.epoch) follow_view();
+  for (const BulkReceive& receive : output_.bulk_receives) {
+    const WatchedCall call(transport_calls_);
+    if (receive.epoch == view_.epoch) transport_->receive_bulk(receive);
+  }
   for (OutgoingFrame& frame : output_.frames) {
     if (frame.urgent && hooks_.bell != nullptr) to_ring_.insert(frame.to);
     const WatchedCall call(transport_calls_);
     transport_->send(frame.to, std::move(frame.bytes));
+  }
+  for (BulkSend& send : output_.bulk_sends) {
+    const WatchedCall call(transport_calls_);
+    if (send.epoch == view_.epoch) transport_->send_bulk(std::move(send));
   }
   for (WorkOrder& order : output_.orders) {
     REGROUP_CHECK(!order_, "an order before the last one was taken");
@@ -414,7 +433,8 @@ void HostLoop::pause() {
   if (time_aside() != 0) return stand_aside();
   const Nanoseconds idle = time_ - idle_since_;
   if (idle < std::min(kSpinTime, patience_)) return;
-  if (idle < patience_) {
+  const bool has_bulk = has_bulk_.load(std::memory_order_relaxed);
+  if (idle < patience_ || (has_bulk && idle < kBulkPatience)) {
     sched_yield();
     return;
   }

@@ -63,6 +63,8 @@ class HostLoop {
   static constexpr Nanoseconds kPatienceMax = 200 * kMicrosecond;
   static constexpr Nanoseconds kPauseMin = 20 * kMicrosecond;
   static constexpr Nanoseconds kPauseMax = kMillisecond;
+  // With a bulk transfer under way it yields that long, for the next chunk is never far.
+  static constexpr Nanoseconds kBulkPatience = 2 * kMillisecond;
   // How often the companion makes progress while an order holds up the leader, which pushes the
   // companion's timer ahead for as long as it is not held up: further where orders are short, since
   // then it is held up only by another rank on its core, which the companion would disturb.
@@ -141,6 +143,7 @@ class HostLoop {
   // These hold the lock.
   bool make_progress();
   std::size_t poll();
+  bool poll_bulk();
   void flush();
   void drain();
   void ring();
@@ -202,6 +205,7 @@ class HostLoop {
   std::optional<Noticed> noticed_;  // first, against a member of the view
   RankSet left_;                    // have said their last word
   std::atomic<bool> has_news_ = false;
+  std::atomic<bool> has_bulk_ = false;
   std::atomic<bool> recovering_ = false;
   std::atomic<Nanoseconds> aside_until_ = 0;  // by the monotonic clock; 0: not aside
   std::mutex aside_mutex_;                    // of its shortening

@@ -13,6 +13,12 @@ class LocalTransport : public Transport {
   void send(RankId, Buffer) override { REGROUP_CHECK(false, "a lone rank sends to nobody"); }
   void flush() override {}
   std::size_t poll(const FrameHandler&, std::size_t) override { return 0; }
+  void send_bulk(BulkSend) override { REGROUP_CHECK(false, "a lone rank sends to nobody"); }
+  void receive_bulk(const BulkReceive&) override {
+    REGROUP_CHECK(false, "a lone rank hears from nobody");
+  }
+  bool poll_bulk(const BulkHandler&) override { return false; }
+  bool has_bulk() const override { return false; }
   std::size_t backlog_bytes() const override { return 0; }
 };
 

@@ -100,6 +100,7 @@ MpiSession::MpiSession(RecoveryChoice recovery) : handles_(std::make_unique<Hand
   }
   check(MPI_Comm_dup(MPI_COMM_WORLD, &handles_->all), "MPI_Comm_dup");
   check(MPI_Comm_set_errhandler(handles_->all, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+  check(MPI_Comm_dup(handles_->all, &handles_->bulk), "MPI_Comm_dup");
   int number = 0;
   check(MPI_Comm_rank(handles_->all, &number), "MPI_Comm_rank");
   rank_ = static_cast<std::uint32_t>(number);
@@ -139,6 +140,7 @@ void MpiSession::finish(int exit_status) {
   const Deadline deadline(kFinalizeTimeout, "MPI_Finalize does not return; leaving without it",
                           exit_status);
   check(MPI_Comm_free(&handles_->node), "MPI_Comm_free");
+  check(MPI_Comm_free(&handles_->bulk), "MPI_Comm_free");
   check(MPI_Comm_free(&handles_->all), "MPI_Comm_free");
   check(MPI_Finalize(), "MPI_Finalize");
 }

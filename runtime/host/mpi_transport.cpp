@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "runtime/host/mpi_bulk.hpp"
 #include "runtime/host/mpi_channel.hpp"
 #include "runtime/host/ulfm_recovery.hpp"
 #include "runtime/protocol/frame.hpp"
@@ -39,6 +40,10 @@ class MpiTransport::Implementation {
       : self_(session.rank()),
         ranks_(session.ranks()),
         pool_(&pool),
+        bulk_(session.handles().bulk,
+              session.recovery() == RecoveryBackend::kUlfm ? MpiBulk::Deaths::kReported
+                                                           : MpiBulk::Deaths::kUnseen,
+              pool),
         packs_(ranks_),
         gone_(ranks_, false) {
     if (session.recovery() == RecoveryBackend::kUlfm) recovery_.emplace(session);
@@ -93,9 +98,19 @@ class MpiTransport::Implementation {
     return frames;
   }
 
+  void send_bulk(BulkSend send) {
+    if (!gone_[send.to.value]) bulk_.send(std::move(send));
+  }
+  void receive_bulk(const BulkReceive& receive) {
+    if (!gone_[receive.from.value]) bulk_.receive(receive);
+  }
+  bool poll_bulk(const BulkHandler& handler) { return bulk_.poll(handler); }
+  bool has_bulk() const { return bulk_.is_busy(); }
+
   void abandon(RankId rank) {
     if (gone_[rank.value]) return;
     gone_[rank.value] = true;
+    bulk_.abandon(rank);
     packed_bytes_ -= packs_[rank.value].size();
     packs_[rank.value].clear();
     current_->abandon(rank);
@@ -106,6 +121,7 @@ class MpiTransport::Implementation {
 
   // What the communicator before the current one still carries is of an older view.
   void enter(const View& view) {
+    bulk_.end_view();
     if (!recovery_) return;
     recovery_->enter(view);
     if (!before_) return;
@@ -144,7 +160,8 @@ class MpiTransport::Implementation {
   }
 
   void recover(std::size_t frames) {
-    const bool failed = current_->take_failure() || (before_ && before_->take_failure());
+    const bool failed =
+        current_->take_failure() || (before_ && before_->take_failure()) || bulk_.take_failure();
     if (failed) recovery_->note_failure();
     if (failed || frames == 0 || ++polls_ % kPollsToLook == 0) {
       const MPI_Comm communicators[] = {current_->communicator(),
@@ -163,6 +180,7 @@ class MpiTransport::Implementation {
   BufferPool* pool_;
   std::optional<UlfmRecovery> recovery_;  // only with ULFM
   std::unique_ptr<MpiChannel> current_;
+  MpiBulk bulk_;
   std::unique_ptr<MpiChannel> before_;  // the current one was shrunk from it, in this view
   std::vector<Buffer> packs_;           // by rank: small frames that leave together
   std::vector<RankId> packed_;          // whose pack holds something
@@ -190,6 +208,18 @@ void MpiTransport::flush() {
 }
 std::size_t MpiTransport::poll(const FrameHandler& handler, std::size_t frames_max) {
   return implementation_->poll(handler, frames_max);
+}
+void MpiTransport::send_bulk(BulkSend send) {
+  implementation_->send_bulk(std::move(send));
+}
+void MpiTransport::receive_bulk(const BulkReceive& receive) {
+  implementation_->receive_bulk(receive);
+}
+bool MpiTransport::poll_bulk(const BulkHandler& handler) {
+  return implementation_->poll_bulk(handler);
+}
+bool MpiTransport::has_bulk() const {
+  return implementation_->has_bulk();
 }
 void MpiTransport::abandon(RankId rank) {
   implementation_->abandon(rank);

@@ -5,6 +5,8 @@
 // ULFM all of them take the communicator of the start. With it (see MpiSession::recovery), deaths
 // are asked of MPI, and frames move on to the shrunk communicator once the members of a view have
 // one; the one before it is still listened to, until the next view makes what is in it worthless.
+// Bulk transfers go over a communicator of their own (mpi_bulk.hpp), with ULFM the one of the
+// start.
 #pragma once
 
 #include <chrono>
@@ -33,6 +35,10 @@ class MpiTransport : public Transport {
   void send(RankId to, Buffer frame) override;
   void flush() override;
   std::size_t poll(const FrameHandler& handler, std::size_t frames_max) override;
+  void send_bulk(BulkSend send) override;
+  void receive_bulk(const BulkReceive& receive) override;
+  bool poll_bulk(const BulkHandler& handler) override;
+  bool has_bulk() const override;
   // Their buffers are kept to the end, since MPI may still read them.
   void abandon(RankId rank) override;
   std::optional<RankId> take_death() override;

@@ -1,6 +1,7 @@
 // The one door to MPI: nothing but this header includes <mpi.h>, and every return code passes
 // check(), or trouble() where a peer's death is not the end. Included by the sources of this
-// layer's MPI session, transport and recovery, and by mpi_channel.hpp, which they share.
+// layer's MPI session, transport and recovery, and by mpi_channel.hpp and mpi_bulk.hpp, which they
+// share.
 #pragma once
 
 // The C interface alone: the C++ one, long deprecated, would be compiled in otherwise.
@@ -46,6 +47,7 @@ int shrink(MPI_Comm communicator, MPI_Comm* shrunk);
 
 struct MpiSession::Handles {
   MPI_Comm all = MPI_COMM_NULL;   // of our own, over all ranks; errors are returned, not fatal
+  MPI_Comm bulk = MPI_COMM_NULL;  // the same for bulk transfers
   MPI_Comm node = MPI_COMM_NULL;  // the ranks of this node
 };
 

@@ -1,6 +1,7 @@
 // How frames get from rank to rank. A transport is reliable while both ends live, keeps no order
 // that anyone may rely on, and never blocks: send hands a frame over, poll takes in what has
-// arrived. One thread at a time; the host loop's lock sees to that.
+// arrived. Bulk transfers (bulk.hpp) go beside the frames: first the receiver waits for one, then
+// the sender begins. One thread at a time; the host loop's lock sees to that.
 #pragma once
 
 #include <cstddef>
@@ -9,6 +10,7 @@
 #include <span>
 
 #include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/bulk.hpp"
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/view.hpp"
 
@@ -32,11 +34,19 @@ class Transport {
   // (frames that travelled together are not parted), and moves pending sends along. Returns how
   // many.
   virtual std::size_t poll(const FrameHandler& handler, std::size_t frames_max) = 0;
+  using BulkHandler = std::function<void(const BulkNews& news)>;
+  virtual void send_bulk(BulkSend send) = 0;
+  virtual void receive_bulk(const BulkReceive& receive) = 0;
+  // Moves bulk transfers along, for a short while, and says what became of them. Whether any moved.
+  virtual bool poll_bulk(const BulkHandler& handler) = 0;
+  // Whether one is under way, so that another look soon is worth while.
+  virtual bool has_bulk() const = 0;
   // The rank is gone: what is under way to it will never leave, and counts no more.
   virtual void abandon(RankId) {}
   // A rank that the transport itself has found dead, for certain, since it was asked last.
   virtual std::optional<RankId> take_death() { return std::nullopt; }
-  // The members have entered this view: frames of another one matter no more, in either direction.
+  // The members have entered this view: frames and bulk transfers of another one matter no more, in
+  // either direction, and nothing more is said of those.
   virtual void enter(const View&) {}
   // Bytes handed over that have not left yet.
   virtual std::size_t backlog_bytes() const = 0;

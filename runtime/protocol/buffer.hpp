@@ -73,7 +73,10 @@ class Buffer {
 class BufferPool {
  public:
   static constexpr std::size_t kBuffersMax = 1024;         // kept for reuse; more are freed
-  static constexpr std::size_t kBufferBytesMax = 1 << 16;  // larger buffers are never kept
+  static constexpr std::size_t kBufferBytesMax = 1 << 16;  // larger buffers are large ones
+  // Of the large ones, those given last are kept: so many, and so many bytes.
+  static constexpr std::size_t kLargeBuffersMax = 8;
+  static constexpr std::size_t kLargeBytesMax = std::size_t{1} << 30;
 
   Buffer take() {
     if (free_.empty()) return Buffer(4096);
@@ -88,8 +91,38 @@ class BufferPool {
     if (free_.size() < kBuffersMax) free_.push_back(std::move(buffer));
   }
 
+  // Of so many bytes, which hold whatever was in memory: the smallest of those kept that has room,
+  // unless most of it would lie idle, for a first touch of memory costs several times a copy.
+  Buffer take_large(std::size_t bytes) {
+    auto best = large_.end();
+    for (auto kept = large_.begin(); kept != large_.end(); ++kept) {
+      const bool fits = kept->capacity() >= bytes && kept->capacity() / 4 <= bytes;
+      if (fits && (best == large_.end() || kept->capacity() < best->capacity())) best = kept;
+    }
+    Buffer buffer;
+    if (best != large_.end()) {
+      buffer = std::move(*best);
+      large_.erase(best);
+      large_bytes_ -= buffer.capacity();
+    }
+    buffer.resize(bytes);
+    return buffer;
+  }
+
+  void give_large(Buffer buffer) {
+    if (buffer.capacity() <= kBufferBytesMax || buffer.capacity() > kLargeBytesMax) return;
+    large_bytes_ += buffer.capacity();
+    large_.push_back(std::move(buffer));
+    while (large_.size() > kLargeBuffersMax || large_bytes_ > kLargeBytesMax) {
+      large_bytes_ -= large_.front().capacity();
+      large_.erase(large_.begin());
+    }
+  }
+
  private:
   std::vector<Buffer> free_;
+  std::vector<Buffer> large_;  // the one given last at the end
+  std::size_t large_bytes_ = 0;
 };
 
 }  // namespace regroup

@@ -70,12 +70,20 @@ enum class MessageKind : std::uint8_t {
   kCopyKept = 61,
   kCopyWanted = 62,
   kCopyBack = 63,
+  // node: bulk transfers between any two ranks
+  kBulkOffer = 64,
+  kBulkReady = 65,
+  kBulkEnd = 66,
 };
 
 // Kinds below this one are control messages.
 inline constexpr auto kFirstJobKind = MessageKind{32};
 constexpr bool is_control(MessageKind kind) {
   return kind < kFirstJobKind;
+}
+// What the nodes say to each other of bulk transfers (bulk.hpp); no service sees them.
+constexpr bool is_bulk(MessageKind kind) {
+  return kind >= MessageKind::kBulkOffer && kind <= MessageKind::kBulkEnd;
 }
 
 enum FrameFlags : std::uint8_t {

@@ -73,6 +73,7 @@ void Node::step(const Input& input, Output& output) {
             change_membership([&](auto& out) { membership_.fence_answered(answer, out); });
           },
           [this](const DiskAnswered& answered) { service_->on_disk(context_, *answered.answer); },
+          [this](const BulkNews& news) { take_bulk_news(news); },
           [this](const WishArrived& arrived) {
             service_->on_wish(context_, arrived.wish, arrived.reason);
           }},
@@ -113,6 +114,7 @@ void Node::look_for_stalls() {
     stuck |= senders_[rank.value].count_silence() >= kSilentLooks &&
              !planted(PlantedBug::kIgnoreDeafness);
   }
+  stuck |= bulk_.count_stall() >= kStallLooks && !planted(PlantedBug::kIgnoreBulkStalls);
   if (stuck) change_membership([&](auto& out) { membership_.request_new_view(out); });
 }
 
@@ -187,6 +189,7 @@ void Node::enter_view() {
   receivers_ = std::vector<LinkReceiver>(options_.ranks);
   std::ranges::fill(senders_, LinkSender{});
   std::ranges::fill(told_, LinkStatus{});
+  if (!planted(PlantedBug::kKeepBulk)) bulk_.reset(*pool_);
   if (vector_ && !planted(PlantedBug::kKeepVectorBase)) vector_->resend_all();
   record(EventKind::kView, view().coordinator, view().epoch.value, view().members.size());
   service_->on_view(context_);
@@ -333,7 +336,67 @@ bool Node::take_stamps(const FrameHeader& header, std::span<const std::byte>& pa
 }
 
 void Node::hand_over(RankId from, MessageKind kind, std::span<const std::byte> payload) {
+  if (is_bulk(kind)) {
+    if (!bulk_.hear(from, kind, payload, bulk_output_)) ++drops_.payloads;
+    return carry_out_bulk();
+  }
   if (!service_->on_message(context_, from, kind, payload)) ++drops_.payloads;
+}
+
+// ---- bulk transfers ----
+
+// Nothing of a revoked epoch is delivered (I6).
+void Node::take_bulk_news(const BulkNews& news) {
+  if (!stable()) return;
+  std::visit(
+      Overloaded{[this](const BulkMoved& moved) { bulk_.moved(moved); },
+                 [this](const BulkSent& sent) { bulk_.sent(sent, bulk_output_); },
+                 [this](const BulkArrived& arrived) { bulk_.arrived(arrived, bulk_output_); }},
+      news);
+  carry_out_bulk();
+}
+
+void Node::carry_out_bulk() {
+  BulkDesk::Output todo = std::exchange(bulk_output_, {});
+  for (const BulkDesk::Wanted& wanted : todo.receives) {
+    output_->bulk_receives.push_back({wanted.from, wanted.tag, view().epoch, wanted.size});
+  }
+  for (BulkDesk::Outgoing& send : todo.sends) {
+    output_->bulk_sends.push_back({send.to, send.tag, view().epoch, std::move(send.bytes)});
+  }
+  for (const BulkDesk::Saying& saying : todo.sayings) {
+    context_.begin(saying.to, saying.kind).put_raw(saying.payload.view());
+    send_begun();
+  }
+  drops_.bulks = bulk_.damaged();
+  for (BulkDesk::Delivery& delivery : todo.deliveries) {
+    service_->on_bulk(context_, delivery.from, delivery.kind, delivery.header.view(),
+                      std::move(delivery.bytes));
+  }
+  for (const BulkDesk::Delivery& damaged : todo.damaged) {
+    service_->on_bulk_damaged(context_, damaged.from, damaged.kind, damaged.header.view());
+  }
+}
+
+bool Node::send_begun_bulk(std::shared_ptr<const Buffer> bytes) {
+  REGROUP_CHECK(begun_open_, "send_bulk() without begin()");
+  REGROUP_CHECK(begun_to_ != options_.self, "a bulk transfer of a rank to itself");
+  begun_open_ = false;
+  bool queued = false;
+  if (!stable()) {
+    ++drops_.revoked;
+  } else if (view().members.contains(begun_to_)) {
+    const auto header = begun_.view().subspan(kFrameHeaderBytes);
+    queued = bulk_.post(begun_to_, begun_kind_, header, std::move(bytes), bulk_output_);
+  }
+  pool_->give(std::move(begun_));
+  carry_out_bulk();
+  return queued;
+}
+
+void Service::on_bulk(Context& context, RankId, MessageKind, std::span<const std::byte>,
+                      Buffer bytes) {
+  context.give_large(std::move(bytes));
 }
 
 void Node::run_self_messages() {
@@ -415,6 +478,18 @@ Writer Context::begin(RankId to, MessageKind kind) {
 
 void Context::send() {
   node_->send_begun();
+}
+
+bool Context::send_bulk(std::shared_ptr<const Buffer> bytes) {
+  return node_->send_begun_bulk(std::move(bytes));
+}
+
+Buffer Context::take_large(std::size_t bytes) {
+  return node_->pool_->take_large(bytes);
+}
+
+void Context::give_large(Buffer buffer) {
+  node_->pool_->give_large(std::move(buffer));
 }
 
 void Context::order(WorkOrder order) {

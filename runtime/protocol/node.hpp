@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/bulk.hpp"
 #include "runtime/protocol/clocks.hpp"
 #include "runtime/protocol/disk.hpp"
 #include "runtime/protocol/frame.hpp"
@@ -57,9 +58,9 @@ struct RegistryAsked {
 struct DiskAnswered {
   DiskAnswer* answer = nullptr;  // may be moved from; borrowed for the step
 };
-// PeerEvidence and FenceAnswer: see evidence.hpp and membership.hpp.
+// PeerEvidence and FenceAnswer: see evidence.hpp and membership.hpp; BulkNews: see bulk.hpp.
 using Input = std::variant<Tick, FrameArrived, WorkWanted, WorkFinished, WishArrived, PeerEvidence,
-                           FenceAnswer, RegistryAsked, DiskAnswered>;
+                           FenceAnswer, RegistryAsked, DiskAnswered, BulkNews>;
 
 // ---- outputs ----
 struct OutgoingFrame {
@@ -110,6 +111,10 @@ struct Outcome {
 
 struct Output {
   std::vector<OutgoingFrame> frames;
+  // Those of an epoch before the current view's are to be left alone. Receives first, then the
+  // frames that tell of them.
+  std::vector<BulkReceive> bulk_receives;
+  std::vector<BulkSend> bulk_sends;
   std::vector<WorkOrder> orders;
   std::vector<Event> events;  // only if NodeOptions::record_events
   std::vector<RegistryReply> replies;
@@ -121,6 +126,8 @@ struct Output {
     disk.clear();
     fence.reset();
     frames.clear();
+    bulk_receives.clear();
+    bulk_sends.clear();
     orders.clear();
     events.clear();
     replies.clear();
@@ -163,6 +170,16 @@ class Context {
   // matters.
   Writer begin(RankId to, MessageKind kind);
   void send();
+  // The same with a large part, in place of send(), to another rank: on_bulk() has it there, whole
+  // or not at all, once at most, and in this epoch only. Its order with other messages is not that
+  // of sending. The payload has at most BulkDesk::kHeaderBytesMax bytes, the large part kBytesMax;
+  // it must not change while others than the caller hold it. False, and the message goes nowhere:
+  // too many wait (BulkDesk::kQueueMax), the epoch is revoked, or the receiver is no member.
+  bool send_bulk(std::shared_ptr<const Buffer> bytes);
+  // Large buffers are lent again, for memory that was never touched is slow. What they hold is
+  // whatever was in memory.
+  Buffer take_large(std::size_t bytes);
+  void give_large(Buffer buffer);
 
   void order(WorkOrder order);
   void reply(RegistryReply reply);
@@ -198,6 +215,12 @@ class Service {
   // it returns false and the node counts it.
   virtual bool on_message(Context& context, RankId from, MessageKind kind,
                           std::span<const std::byte> payload) = 0;
+  // A message with a large part, of which every byte is as it was sent. `header` is gone after the
+  // call; the bytes are the service's, who gives them back (Context::give_large) when done.
+  virtual void on_bulk(Context& context, RankId from, MessageKind kind,
+                       std::span<const std::byte> header, Buffer bytes);
+  // One that was dropped, since what arrived is not what was sent. Its sender is not told.
+  virtual void on_bulk_damaged(Context&, RankId, MessageKind, std::span<const std::byte>) {}
   virtual void on_work_wanted(Context& context) = 0;
   virtual void on_work_finished(Context& context, WorkResult& result) = 0;
   virtual void on_wish(Context& context, Wish wish, const std::string& reason) = 0;
@@ -214,9 +237,11 @@ struct DropCounters {
   std::uint64_t overflows = 0;
   std::uint64_t payloads = 0;  // messages whose payload or vector stamp makes no sense
   std::uint64_t revoked = 0;   // of an epoch that was coming to its end, in either direction
+  std::uint64_t bulks = 0;     // transfers of which what arrived is not what was sent
 
   std::uint64_t total() const {
-    std::uint64_t sum = strangers + other_epochs + duplicates + overflows + payloads + revoked;
+    std::uint64_t sum =
+        strangers + other_epochs + duplicates + overflows + payloads + revoked + bulks;
     for (const auto count : frames) sum += count;
     return sum;
   }
@@ -285,8 +310,11 @@ class Node {
   void deliver(LinkReceiver& link, const Frame& frame);
   bool take_stamps(const FrameHeader& header, std::span<const std::byte>& payload);
   void hand_over(RankId from, MessageKind kind, std::span<const std::byte> payload);
+  void take_bulk_news(const BulkNews& news);
+  void carry_out_bulk();
   void run_self_messages();
   void send_begun();
+  bool send_begun_bulk(std::shared_ptr<const Buffer> bytes);
   void send_frame(Buffer frame, bool more_follows);
   void record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b, StageId stage = {});
 
@@ -304,6 +332,8 @@ class Node {
   std::vector<LinkReceiver> receivers_;  // by rank
   std::vector<LinkSender> senders_;      // by rank
   std::vector<LinkStatus> told_;         // by rank: the last one sent
+  BulkDesk bulk_;
+  BulkDesk::Output bulk_output_;
   std::vector<std::pair<RankId, Buffer>> future_frames_;
   std::vector<SelfMessage> self_messages_;
   std::vector<SelfMessage> self_messages_now_;

@@ -34,6 +34,10 @@ enum class PlantedBug : std::uint8_t {
   kKeepVectorBase,     // believes vector stamps received that were lost with their epoch
   kIgnoreStalls,       // waits for ever for a frame that was lost
   kIgnoreDeafness,     // goes on sending to a rank that hears nothing
+  // bulk transfers
+  kSkipBulkHash,      // hands on bytes that are not those that were sent
+  kKeepBulk,          // goes on with transfers of the view before
+  kIgnoreBulkStalls,  // waits for ever for a transfer that is stuck
   // scheduler
   kCommitTwice,        // takes in a result again
   kWrongValue,         // commits the values of the shards before
@@ -61,7 +65,7 @@ enum class PlantedBug : std::uint8_t {
   kClaimMore,     // a copy says that it has a map shard more than it has
 };
 
-inline constexpr std::array<std::string_view, 38> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 41> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -80,6 +84,9 @@ inline constexpr std::array<std::string_view, 38> kPlantedBugNames{
     "keep-vector-base",
     "ignore-stalls",
     "ignore-deafness",
+    "skip-bulk-hash",
+    "keep-bulk",
+    "ignore-bulk-stalls",
     "commit-twice",
     "wrong-value",
     "reuse-attempt",

@@ -1,10 +1,13 @@
 // A transport between threads of one process: what a run over MPI looks like to a HostLoop, without
-// MPI. One queue a rank; a frame arrives at once, whole, and in the order of sending.
+// MPI. One queue a rank; a frame arrives at once, whole, and in the order of sending. A bulk
+// transfer whose receiver waits is copied when its sender begins.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -37,10 +40,43 @@ class MemoryNetwork {
     return taken;
   }
 
+  // A bulk transfer that a rank waits for, by its sender and its tag, with memory for it.
+  using Awaited = std::pair<RankId, BulkTag>;
+  struct Arrival {
+    Awaited which;
+    Buffer bytes;
+  };
+  void await(RankId rank, Awaited which, Buffer memory) {
+    Box& box = boxes_[rank.value];
+    const std::lock_guard lock(box.mutex);
+    box.awaited[which] = std::move(memory);
+  }
+  void put_bulk(RankId from, RankId to, BulkTag tag, std::span<const std::byte> bytes) {
+    Box& box = boxes_[to.value];
+    const std::lock_guard lock(box.mutex);
+    auto awaited = box.awaited.extract({from, tag});
+    if (awaited.empty()) return;
+    std::ranges::copy(bytes, awaited.mapped().data());
+    box.arrivals.push_back({{from, tag}, std::move(awaited.mapped())});
+  }
+  std::deque<Arrival> take_bulk(RankId rank) {
+    Box& box = boxes_[rank.value];
+    const std::lock_guard lock(box.mutex);
+    return std::exchange(box.arrivals, {});
+  }
+  void forget_bulk(RankId rank) {
+    Box& box = boxes_[rank.value];
+    const std::lock_guard lock(box.mutex);
+    box.awaited.clear();
+    box.arrivals.clear();
+  }
+
  private:
   struct Box {
     std::mutex mutex;
     std::deque<std::pair<RankId, Buffer>> frames;
+    std::map<Awaited, Buffer> awaited;
+    std::deque<Arrival> arrivals;
   };
   std::vector<Box> boxes_;
 };
@@ -61,6 +97,26 @@ class MemoryTransport : public Transport {
     for (const auto& [from, frame] : frames) handler(from, frame.view());
     return frames.size();
   }
+  void send_bulk(BulkSend send) override {
+    network_->put_bulk(self_, send.to, send.tag, send.bytes->view());
+    sent_.push_back({send.to, send.tag, hash_of_bulk(send.bytes->view())});
+  }
+  void receive_bulk(const BulkReceive& receive) override {
+    Buffer memory;
+    memory.resize(receive.size);
+    network_->await(self_, {receive.from, receive.tag}, std::move(memory));
+  }
+  bool poll_bulk(const BulkHandler& handler) override {
+    const auto sent = std::exchange(sent_, {});
+    for (const BulkSent& news : sent) handler(news);
+    auto arrivals = network_->take_bulk(self_);
+    for (auto& [which, bytes] : arrivals) {
+      const BulkHash hash = hash_of_bulk(bytes.view());
+      handler(BulkArrived{which.first, which.second, hash, &bytes});
+    }
+    return !sent.empty() || !arrivals.empty();
+  }
+  bool has_bulk() const override { return !sent_.empty(); }
   std::size_t backlog_bytes() const override { return backlog_bytes_; }
 
   // Pretends that so much waits to be sent, until poll() was called so often in all.
@@ -75,13 +131,18 @@ class MemoryTransport : public Transport {
   // Finds the rank dead when it is asked next.
   void pretend_death(RankId rank) { death_ = rank; }
   std::optional<RankId> take_death() override { return std::exchange(death_, std::nullopt); }
-  void enter(const View& view) override { entered_ = view; }
+  void enter(const View& view) override {
+    entered_ = view;
+    sent_.clear();
+    network_->forget_bulk(self_);
+  }
   const std::optional<View>& entered() const { return entered_; }
 
  private:
   MemoryNetwork* network_;
   RankId self_;
   std::size_t backlog_bytes_ = 0;
+  std::vector<BulkSent> sent_;
   std::optional<RankId> death_;
   std::optional<View> entered_;
   std::uint64_t polls_ = 0;

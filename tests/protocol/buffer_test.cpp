@@ -120,5 +120,40 @@ TEST(BufferPool, KeepsABoundedNumber) {
   EXPECT_EQ(kept, BufferPool::kBuffersMax);
 }
 
+TEST(BufferPool, LendsLargeBuffersAgain) {
+  BufferPool pool;
+  Buffer large = pool.take_large(1 << 20);
+  EXPECT_EQ(large.size(), std::size_t{1} << 20);
+  const std::byte* const memory = large.data();
+  pool.give_large(std::move(large));
+
+  Buffer again = pool.take_large((1 << 20) - 5);
+  EXPECT_EQ(again.data(), memory);
+  EXPECT_EQ(again.size(), (std::size_t{1} << 20) - 5);
+}
+
+TEST(BufferPool, LendsTheSmallestLargeBufferThatHasRoomAndNoneThatWouldLieIdle) {
+  BufferPool pool;
+  Buffer large(std::size_t{4} << 20), small(std::size_t{2} << 20);
+  const std::byte* const memory_of_small = small.data();
+  const std::byte* const memory_of_large = large.data();
+  pool.give_large(std::move(large));
+  pool.give_large(std::move(small));
+
+  EXPECT_EQ(pool.take_large(1 << 20).data(), memory_of_small);
+  EXPECT_NE(pool.take_large(1000).data(), memory_of_large);
+  EXPECT_EQ(pool.take_large(1 << 20).data(), memory_of_large);
+}
+
+TEST(BufferPool, KeepsABoundedNumberOfLargeBuffers) {
+  constexpr std::size_t kSize = 1 << 17, kMore = 100;
+  BufferPool pool;
+  pool.give_large(Buffer(kSize + kMore));
+  for (std::size_t i = 0; i < BufferPool::kLargeBuffersMax; ++i) {
+    pool.give_large(Buffer(std::size_t{1} << 20));
+  }
+  EXPECT_EQ(pool.take_large(kSize).capacity(), kSize) << "the first was given up";
+}
+
 }  // namespace
 }  // namespace regroup

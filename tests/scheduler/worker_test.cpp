@@ -933,10 +933,9 @@ TEST(WorkerCheckpoints, APartHasEachPartitionWithItsShards) {
 
   worker.answer_disk(
       {.task = DiskTask::kWritePart, .checkpoint = CheckpointNumber{7}, .part = "p"});
-  const auto sent = worker.sent();
-  ASSERT_THAT(sent, SizeIs(2));
-  EXPECT_THAT(sent[0], HasSubstr("2 copy 0/3*2 ")) << "what was written down goes to the partner";
-  EXPECT_EQ(sent[1], "0 snapshot 7 taken p");
+  EXPECT_THAT(worker.sent(),
+              ElementsAre("2 copy 0/3*2 8 bytes", "2 copy 0/4*1 7 bytes", "0 snapshot 7 taken p"))
+      << "what was written down goes to the partner";
 }
 
 TEST(WorkerCheckpoints, APartThatCannotBeMadeIsSaid) {

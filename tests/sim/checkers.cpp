@@ -633,12 +633,16 @@ void Checkers::derive_time_bound() {
                    failures.suspect_after + 2 * Membership::kPatience;
   }
   for (const Partition& partition : failures.partitions) {
-    // What is said of a link comes once in kStallTimeout, and is to be said for as long.
-    const Nanoseconds noticed = partition.for_good ? 4 * Node::kStallTimeout : partition.duration;
+    // What is said of a link comes once in kStallTimeout, and is to be said for as long. Those that
+    // do not hear may be left out and come back in turns.
+    const auto deaf = static_cast<Nanoseconds>(partition.to.size());
+    const Nanoseconds noticed =
+        partition.for_good ? 4 * Node::kStallTimeout * deaf : partition.duration;
     time_bound_ += partition.at + noticed + undisturbed * options_.ranks + failures.suspect_after +
                    2 * Membership::kPatience;
   }
-  const auto lost = std::ranges::count(failures.faults, Fault::Kind::kLoseFrame, &Fault::kind);
+  const auto lost = std::ranges::count(failures.faults, Fault::Kind::kLoseFrame, &Fault::kind) +
+                    std::ranges::count(failures.faults, Fault::Kind::kLoseBulk, &Fault::kind);
   time_bound_ += lost * (Node::kStallTimeout + Node::kStallTimeout / Node::kStallLooks);
   time_bound_ += 100 * failures.rare.late_max;
   time_bound_ += failures.give_up_after + Coordinator::kGoodbyeTimeout;

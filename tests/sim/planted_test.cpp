@@ -41,7 +41,8 @@ constexpr Planted kPlanted[] = {
     {PlantedBug::kAnswerForOthers, "I2 "},  {PlantedBug::kForgetMerged, "I2 "},
     {PlantedBug::kSealUntold, "I11 "},      {PlantedBug::kLoseRestored, "I8 "},
     {PlantedBug::kKeepOldWrites, "I7 "},    {PlantedBug::kKeepHalfCopy, "I8 "},
-    {PlantedBug::kClaimMore, "I8 "},
+    {PlantedBug::kClaimMore, "I8 "},        {PlantedBug::kSkipBulkHash, "I7 "},
+    {PlantedBug::kKeepBulk, "I6 "},         {PlantedBug::kIgnoreBulkStalls, "I13 "},
 };
 static_assert(std::size(kPlanted) == kPlantedBugNames.size() - 1, "a bug without a line here");
 

@@ -87,13 +87,20 @@ enum class Probe : std::uint8_t {
   kLaunchedAgain,
   kCopyKept,
   kCopyNoRoom,
+  kCopyDamaged,
   kCopyNotNow,
   kRegainedSnapshot,
   kRegainedCopyHere,
   kRegainedCopyElsewhere,
   kRegainedFile,
+  kBulkDelivered,
+  kBulkLate,     // its bytes came in a later epoch
+  kBulkDamaged,  // and was dropped
+  kBulkCutShort,
+  kBulkStuck,
 };
-inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kRegainedFile) + 1;
+
+inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kBulkStuck) + 1;
 
 constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a reordered frame was held",
@@ -173,11 +180,17 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a run was launched again",
     "a partner kept a copy of a partition",
     "a partner had no room for a copy",
+    "a copy came damaged to a partner",
     "a partner could not take a copy",
     "a partition came back from the rank's own memory",
     "a partition came back from its partner's memory, where it is now",
     "a partition came back from its partner's memory, to another rank",
     "a partition came back from a file",
+    "a bulk transfer was handed over",
+    "a bulk transfer came in a later epoch",
+    "a damaged bulk transfer was dropped",
+    "a rank died in the middle of a bulk transfer",
+    "a bulk transfer was stuck",
 };
 
 class Probes {

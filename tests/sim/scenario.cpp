@@ -18,12 +18,13 @@ constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStrea
                         kRareStream = 18, kTreeStream = 19, kDeafStream = 20,
                         kRegistryFaultsStream = 21, kCopiesStream = 22, kCopyFaultsStream = 23;
 // Chosen so that seeds which were kept before these came neither ask nor take checkpoints.
-constexpr std::uint64_t kRegistryStream = 381, kCheckpointStream = 15324;
+constexpr std::uint64_t kRegistryStream = 381, kCheckpointStream = 15324, kBulkStream = 2468;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
 // How many runs use the registry, and in how many shards of a stage at most.
 constexpr double kRunsThatAsk = 0.4, kShardsThatAsk = 60;
+constexpr std::uint64_t kBulkTransfersMax = 12;
 constexpr Nanoseconds kTickOfLongRuns = 2 * kMillisecond;
 // In a cluster of more ranks than this every failure is told to so many that few must do.
 constexpr std::uint32_t kRanksOfStormMax = 64, kFaultsOfLargeWorld = 64, kFaultsOfHugeWorld = 6;
@@ -303,6 +304,25 @@ void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
   if (failures.any() && rare.chance(0.3)) failures.rare = draw_rare_paths(rare);
 }
 
+// In a third of the runs ranks send bulk transfers. In a few of those one is stuck, and whoever
+// waits for it has nothing to fall back on but the next view.
+void draw_bulk(Random random, WorldOptions& options) {
+  if (options.ranks == 1 || !random.chance(0.33)) return;
+  options.bulk.transfers = static_cast<std::uint32_t>(random.between(1, kBulkTransfersMax));
+  if (options.ranks > kRanksOfStormMax) options.bulk.transfers = 1;
+  options.bulk.waits = random.chance(0.5);
+  for (Fault& fault : options.failures.faults) {
+    if (fault.kind != Fault::Kind::kKillSending || !random.chance(0.3)) continue;
+    fault.sending =
+        random.pick({MessageKind::kBulkOffer, MessageKind::kBulkReady, MessageKind::kBulkEnd});
+  }
+  if (options.upset != Upset::kNone || !random.chance(0.03)) return;
+  const RankId loser{static_cast<std::uint32_t>(random.below(options.ranks))};
+  options.bulk.waits = true;
+  options.failures.faults.push_back({.kind = Fault::Kind::kLoseBulk, .rank = loser});
+  options.tick_period = std::max(options.tick_period, kTickOfLongRuns);
+}
+
 // Half of the runs take checkpoints, and most of those end before they are done, once or twice, to
 // be launched again.
 void draw_checkpoints(Random random, WorldOptions& options) {
@@ -347,6 +367,7 @@ void draw_copies(Random random, WorldOptions& options) {
     copies.period = static_cast<Nanoseconds>(random.log_uniform(300e3, 30e6));
   }
   if (random.chance(0.1)) copies.bytes_for_others_max = random.below(4096);
+  copies.bulk_bytes_min = random.pick({1u, 100u, 1u << 16});
 }
 
 // An owner dies in the middle of a map stage, or while copies are on their way; or it stands still
@@ -366,7 +387,7 @@ void draw_copy_faults(Random random, WorldOptions& options) {
   FailureOptions& failures = options.failures;
   const Kind first = random.pick({Kind::kKill, Kind::kKill, Kind::kKillSending, Kind::kPause});
   if (first == Kind::kPause) {
-    options.job.shards = std::max<std::uint64_t>(options.job.shards, 40 * options.ranks);
+    options.job.shards = std::max<std::uint64_t>(options.job.shards, 80 * options.ranks);
   }
   const Nanoseconds begins = options.start_spread + options.open_time_max / 2;
   const double takes = static_cast<double>(options.job.cost) *
@@ -378,18 +399,18 @@ void draw_copy_faults(Random random, WorldOptions& options) {
     fault.at = begins + static_cast<Nanoseconds>(random.unit() * takes / 2);
     failures.suspect_after = 2 * kMillisecond;
     fault.duration = static_cast<Nanoseconds>(random.log_uniform(3e6, 30e6));
-    if (random.chance(0.5)) options.schedule.copies.bytes_for_others_max = 0;
+    if (random.chance(0.7)) options.schedule.copies.bytes_for_others_max = 0;
   }
   if (fault.kind == Kind::kKillSending) {
     fault.sending = random.pick({MessageKind::kCopy, MessageKind::kCopyKept,
                                  MessageKind::kCopyWanted, MessageKind::kCopyBack});
   }
   failures.faults.push_back(fault);
-  if (!random.chance(0.6)) return;
   const bool paused = fault.kind == Kind::kPause;
+  if (!paused && !random.chance(0.6)) return;
   fault.kind = random.pick({Kind::kKill, Kind::kKillSending});
   fault.rank.value = (fault.rank.value + 1) % options.ranks;
-  fault.at += paused ? fault.duration + static_cast<Nanoseconds>(random.log_uniform(1e6, 10e6))
+  fault.at += paused ? fault.duration + static_cast<Nanoseconds>(random.log_uniform(3e6, 30e6))
                      : static_cast<Nanoseconds>(random.log_uniform(10e3, 10e6));
   failures.faults.push_back(fault);
 }
@@ -442,6 +463,7 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
   draw_checkpoints(Random(seed, kCheckpointStream), options);
   draw_copies(Random(seed, kCopiesStream), options);
   draw_copy_faults(Random(seed, kCopyFaultsStream), options);
+  draw_bulk(Random(seed, kBulkStream), options);
   if (overrides.deaths_in_tree && options.ranks > 1) {
     options.upset = Upset::kNone;
     options.failures = draw_deaths_in_tree(Random(seed, kTreeStream), options);

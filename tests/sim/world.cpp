@@ -16,11 +16,14 @@ namespace {
 
 // Streams of chance.
 constexpr std::uint64_t kRanksStream = 1, kNetworkStream = 2, kFailureStream = 3, kRareStream = 4,
-                        kDiskStream = 5;
+                        kDiskStream = 5, kBulkStream = 6;
 // Later than any run ends.
 constexpr Nanoseconds kNever = 1'000'000 * kSecond;
 constexpr double kClockRateError = 100e-6;
 constexpr double kTickSkew = 0.2;
+// Of a bulk transfer: what a byte takes, and how often it comes damaged where copies of frames do.
+constexpr double kBulkByteTime = 0.5;
+constexpr double kBulkDamage = 0.1;
 
 std::uint64_t first_word(std::span<const std::byte> bytes) {
   std::uint64_t word = 0;
@@ -57,11 +60,15 @@ World::World(const WorldOptions& options, PretendDisk& disk)
       job_(options.job, options.schedule.attempts_max),
       checkers_(options_, job_),
       agreement_(options.ranks, checkers_),
+      bulk_checker_([this](const char* invariant, const std::string& what) {
+        checkers_.violated(invariant, what);
+      }),
       ranks_(options.ranks),
       network_random_(options.seed, kNetworkStream),
       failure_random_(options.seed, kFailureStream),
       rare_random_(options.seed, kRareStream),
       disk_random_(options.seed, kDiskStream),
+      bulk_random_(options.seed, kBulkStream),
       disk_(&disk),
       ranks_running_(options.ranks) {
   REGROUP_CHECK(options.ranks >= 1 && options.ranks <= kRanksMax, "a world of 1 to 1,000 ranks");
@@ -118,7 +125,8 @@ void World::make_rank(RankId self) {
   Buffer description;
   if (self == RankId{0}) description = Buffer(std::as_bytes(std::span(kDescription)));
   auto service =
-      std::make_unique<Scheduler>(options_.schedule, checkers_.sink(self), std::move(description));
+      std::make_unique<BulkUser>(options_.schedule, checkers_.sink(self), std::move(description),
+                                 options_.bulk, options_.seed, self, bulk_checker_);
   ranks_[self.value].node = std::make_unique<Node>(node_options, std::move(service), pool_);
 }
 
@@ -137,6 +145,7 @@ Report World::run() {
     queue_.pop_back();
     now_ = next.time;
     checkers_.at_time(now_, next.rank);
+    bulk_checker_.at_time(now_);
     if (now_ > time_bound) {
       checkers_.out_of_bounds(fmt::format("the run should have ended by {:.3f} ms",
                                           static_cast<double>(time_bound) / 1e6));
@@ -149,6 +158,9 @@ Report World::run() {
   const bool over = !report_.powered_off;
   if (over && !checkers_.violation()) checkers_.run_ended();
   if (over && !checkers_.violation()) agreement_.run_ended();
+  const bool peaceful = !options_.failures.any() && options_.network.damage == 0;
+  if (over && peaceful && !checkers_.violation()) bulk_checker_.ended_in_peace();
+  report_.probes.hit(Probe::kBulkDelivered, bulk_checker_.delivered());
   report_.probes.add(checkers_.registry().probes());
   report_.violation = checkers_.violation();
   report_.virtual_time = now_;
@@ -212,6 +224,12 @@ void World::happen(const Happening& happening) {
       report_.probes.hit(Probe::kPoweredOff);
       report_.powered_off = true;
       return;
+    case Kind::kBulkMoves:
+      return bulk_moves(happening);
+    case Kind::kBulkLeaves:
+      return bulk_leaves(happening);
+    case Kind::kBulkComes:
+      return bulk_comes(happening);
   }
 }
 
@@ -229,6 +247,9 @@ void World::befall(const Fault& fault) {
       return;
     case Fault::Kind::kLoseFrame:
       ++rank.frames_to_lose;
+      return;
+    case Fault::Kind::kLoseBulk:
+      ++rank.bulks_to_lose;
       return;
     case Fault::Kind::kDoubt:
       report_.probes.hit(Probe::kDoubted);
@@ -587,6 +608,9 @@ void World::drain(RankId id) {
   agreement_.after_step(id, *rank.node);
   observe_checkpoints(id);
   const bool dies = dies_sending(id);
+  for (const BulkReceive& receive : output_.bulk_receives) {
+    rank.awaits[{receive.from, receive.tag}] = pool_.take_large(receive.size);
+  }
   for (OutgoingFrame& frame : output_.frames) send(id, frame);
   if (dies) {
     if (options_.trace)
@@ -595,6 +619,7 @@ void World::drain(RankId id) {
     output_.clear();
     return;
   }
+  for (BulkSend& send : output_.bulk_sends) begin_bulk(id, send);
   for (WorkOrder& order : output_.orders) rank.order = std::move(order);
   take_replies(id);
   if (output_.fence) agreement_.token_wanted(id, *rank.node, *output_.fence);
@@ -618,6 +643,7 @@ void World::end_rank(RankId id) {
   report_.probes.hit(Probe::kDamagedDropped, dropped(FrameError::kChecksum));
   report_.probes.hit(Probe::kRevokedDropped, drops.revoked);
   report_.probes.hit(Probe::kOtherEpochDropped, drops.other_epochs);
+  report_.probes.hit(Probe::kBulkDamaged, drops.bulks);
   if (output_.outcome->alone) report_.probes.hit(Probe::kCutOff);
   checkers_.rank_ended(*rank.node, *output_.outcome, rank.damaged_frames);
   agreement_.rank_ended(id, *output_.outcome);
@@ -729,6 +755,79 @@ void World::put_on_wire(RankId from, RankId to, const Buffer& bytes, bool damage
             .damaged = damaged});
 }
 
+// ---- bulk transfers ----
+
+// Both ends see it move, and hear that it is done, at times of their own. One of them, or both, may
+// hear of the end never.
+void World::begin_bulk(RankId from, BulkSend& send) {
+  Rank& sender = ranks_[from.value];
+  const auto slot = static_cast<std::uint32_t>(bulks_.size());
+  note(send.tag.value);
+  bulks_.push_back({from, send.to, send.tag, send.epoch, std::move(send.bytes), {}});
+  Bulk& bulk = bulks_.back();
+  bulk.copy = Buffer(bulk.bytes->view());
+  const NetworkOptions& network = options_.network;
+  const auto soon = [&] {
+    return 1 + spread_out(network.spread, bulk_random_.unit(), network.delay, network.delay_max);
+  };
+  const Nanoseconds moves = now_ + soon() + delay_of(from, send.to, false);
+  const auto takes =
+      static_cast<Nanoseconds>(kBulkByteTime * static_cast<double>(bulk.copy.size()));
+  schedule_bulk(Kind::kBulkMoves, slot, from, moves + takes / 2);
+  schedule_bulk(Kind::kBulkMoves, slot, send.to, moves + takes / 2);
+  const bool stuck = sender.bulks_to_lose != 0;
+  if (stuck) {
+    --sender.bulks_to_lose;
+    report_.probes.hit(Probe::kBulkStuck);
+  }
+  const std::uint64_t lost = stuck ? bulk_random_.between(1, 3) : 0;
+  if ((lost & 1) == 0) schedule_bulk(Kind::kBulkLeaves, slot, from, moves + takes + soon());
+  if ((lost & 2) == 0) schedule_bulk(Kind::kBulkComes, slot, send.to, moves + takes + soon());
+}
+
+void World::schedule_bulk(Kind kind, std::uint32_t slot, RankId rank, Nanoseconds at) {
+  schedule({.time = at, .kind = kind, .rank = rank, .slot = slot});
+}
+
+void World::bulk_moves(const Happening& happening) {
+  const Bulk& bulk = bulks_[happening.slot];
+  if (ranks_[happening.rank.value].ended) return;
+  const bool out = happening.rank == bulk.from;
+  step(happening.rank, BulkMoved{out ? BulkMoved::Way::kOut : BulkMoved::Way::kIn,
+                                 out ? bulk.to : bulk.from, bulk.tag});
+}
+
+void World::bulk_leaves(const Happening& happening) {
+  Bulk& bulk = bulks_[happening.slot];
+  const auto bytes = std::exchange(bulk.bytes, nullptr);
+  if (ranks_[bulk.from.value].ended) return;
+  step(bulk.from, BulkSent{bulk.to, bulk.tag, hash_of_bulk(bytes->view())});
+}
+
+// Of a sender that was killed some transfers have left as a whole. That the epoch has ended is for
+// the receiver to find out.
+void World::bulk_comes(const Happening& happening) {
+  Bulk& bulk = bulks_[happening.slot];
+  Rank& receiver = ranks_[bulk.to.value];
+  Buffer copy = std::move(bulk.copy);
+  const auto awaited = receiver.awaits.extract({bulk.from, bulk.tag});
+  REGROUP_CHECK(!awaited.empty(), "a bulk transfer that nobody waits for");
+  if (receiver.ended) return;
+  if (ranks_[bulk.from.value].ended && bulk_random_.chance(0.5)) {
+    return report_.probes.hit(Probe::kBulkCutShort);
+  }
+  Buffer& bytes = awaited.mapped();
+  std::ranges::copy(copy.view(), bytes.data());
+  const bool damaged = options_.network.damage > 0 && bulk_random_.chance(kBulkDamage);
+  if (damaged && !bytes.empty()) {
+    bytes.data()[bulk_random_.below(bytes.size())] ^= std::byte{1} << bulk_random_.below(8);
+  }
+  if (receiver.node->view().epoch != bulk.epoch) report_.probes.hit(Probe::kBulkLate);
+  const BulkHash hash = hash_of_bulk(bytes.view());
+  step(bulk.to, BulkArrived{bulk.from, bulk.tag, hash, &bytes});
+  if (bytes.capacity() != 0) pool_.give_large(std::move(bytes));
+}
+
 // ---- probes and trace ----
 
 void World::observe_options() {
@@ -810,7 +909,10 @@ void World::observe_verdict(Reader reader) {
     case CopyVerdict::kNoRoom:
       return report_.probes.hit(Probe::kCopyNoRoom);
     case CopyVerdict::kDamaged:
-      return checkers_.violated("I6 delivery", "a copy came damaged to a partner");
+      if (options_.network.damage == 0) {
+        checkers_.violated("I6 delivery", "a copy came damaged to a partner");
+      }
+      return report_.probes.hit(Probe::kCopyDamaged);
     case CopyVerdict::kNotNow:
       return report_.probes.hit(Probe::kCopyNotNow);
   }
@@ -946,7 +1048,10 @@ void World::trace(const Happening& happening) {
                                     "asks",
                                     "is asked for a checkpoint",
                                     "has its disk's answer",
-                                    "and all others lose power"};
+                                    "and all others lose power",
+                                    "sees a bulk transfer move",
+                                    "has sent a bulk transfer",
+                                    "has received a bulk transfer"};
   if (happening.kind == Kind::kPartition) {
     const Partition& parted = options_.failures.partitions[happening.fault];
     return fmt::print(
@@ -975,8 +1080,9 @@ void World::trace(const Happening& happening) {
   }
   if (happening.kind == Kind::kFault) {
     const Fault& fault = options_.failures.faults[happening.fault];
-    constexpr const char* kFaults[] = {"killed", "paused", "dies when it sends", "loses a frame",
-                                       "doubted"};
+    constexpr const char* kFaults[] = {
+        "killed", "paused", "dies when it sends", "loses a frame", "loses a bulk transfer",
+        "doubted"};
     fmt::print(": {}, {:.3f} ms", kFaults[static_cast<std::size_t>(fault.kind)],
                static_cast<double>(fault.duration) / 1e6);
   }

@@ -17,6 +17,7 @@
 #include "runtime/protocol/node.hpp"
 #include "scheduler/scheduler.hpp"
 #include "tests/sim/agreement_checkers.hpp"
+#include "tests/sim/bulk_checker.hpp"
 #include "tests/sim/checkers.hpp"
 #include "tests/sim/pretend_disk.hpp"
 #include "tests/sim/pretend_job.hpp"
@@ -73,7 +74,10 @@ class World {
     kAsk,
     kWish,
     kDisk,
-    kPowerOff
+    kPowerOff,
+    kBulkMoves,
+    kBulkLeaves,
+    kBulkComes
   };
   struct Happening {
     Nanoseconds time = 0;
@@ -81,7 +85,7 @@ class World {
     Kind kind{};
     RankId rank;
     RankId from;             // kFrame
-    std::uint32_t slot = 0;  // kFrame: where its bytes are
+    std::uint32_t slot = 0;  // kFrame: where its bytes are; kBulk…: which transfer
     bool damaged = false;
     bool handled = false;     // kFrame: its receiver has found the time for it
     EvidenceKind evidence{};  // kEvidence, about `from`
@@ -102,6 +106,8 @@ class World {
     Nanoseconds handles_until = 0;  // frames that it sends or that have come
     const Fault* dies_sending = nullptr;
     std::uint32_t frames_to_lose = 0;
+    std::uint32_t bulks_to_lose = 0;
+    std::map<std::pair<RankId, BulkTag>, Buffer> awaits;  // bulk transfers, by sender
     bool open = false;
     bool computing = false;
     Nanoseconds computing_since = 0;
@@ -158,6 +164,12 @@ class World {
   void damage(Buffer& bytes);
   void end_rank(RankId id);
 
+  void begin_bulk(RankId from, BulkSend& send);
+  void schedule_bulk(Kind kind, std::uint32_t slot, RankId rank, Nanoseconds at);
+  void bulk_moves(const Happening& happening);
+  void bulk_leaves(const Happening& happening);
+  void bulk_comes(const Happening& happening);
+
   void observe_options();
   void observe_sent(RankId to, const Frame& frame);
   void observe_agreement(const Frame& frame);
@@ -173,11 +185,21 @@ class World {
   PretendJob job_;
   Checkers checkers_;
   AgreementCheckers agreement_;
+  BulkChecker bulk_checker_;
   BufferPool pool_;
   std::vector<Rank> ranks_;
   std::vector<Happening> queue_;  // a heap
   std::vector<Buffer> slots_;     // bytes of frames in flight
   std::vector<std::uint32_t> free_slots_;
+  struct Bulk {
+    RankId from;
+    RankId to;
+    BulkTag tag;
+    Epoch epoch;
+    std::shared_ptr<const Buffer> bytes;  // until they have left
+    Buffer copy;                          // until they have come
+  };
+  std::vector<Bulk> bulks_;                // all there were
   std::vector<Nanoseconds> link_free_at_;  // by from and to: frames that do not overtake
   Random network_random_;
   std::vector<Nanoseconds> blocked_until_;  // by from and to; empty without partitions
@@ -185,6 +207,7 @@ class World {
   Random failure_random_;
   Random rare_random_;
   Random disk_random_;
+  Random bulk_random_;
   // When who is told at the latest that whom is silent.
   std::map<std::pair<RankId, RankId>, Nanoseconds> doubted_at_;
   std::map<Epoch, Buffer> fences_;  // on the shared file system

@@ -12,6 +12,7 @@
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/rank_set.hpp"
 #include "scheduler/options.hpp"
+#include "tests/sim/bulk_user.hpp"
 #include "tests/sim/pretend_job.hpp"
 #include "tests/sim/random.hpp"
 
@@ -36,6 +37,7 @@ struct Fault {
     kPause,        // it stands still for a while: stopped, swapped out, or starved
     kKillSending,  // it dies when it next sends, and only some of what it sends gets out
     kLoseFrame,    // the next job frame that it sends is lost, which MPI does not do by itself
+    kLoseBulk,     // the next bulk transfer that it sends is stuck, or the last part of it is
     kDoubt,        // others hold it for silent for a while, though it is not
   };
   Kind kind = Kind::kKill;
@@ -92,7 +94,8 @@ struct FailureOptions {
   // Whether it may be gone, or seem so to the others.
   bool hits(RankId rank) const {
     const auto seems_gone = [&](const Fault& fault) {
-      return fault.rank == rank && fault.kind != Fault::Kind::kLoseFrame;
+      return fault.rank == rank && fault.kind != Fault::Kind::kLoseFrame &&
+             fault.kind != Fault::Kind::kLoseBulk;
     };
     return std::ranges::any_of(faults, seems_gone) || is_cut_off(rank);
   }
@@ -113,6 +116,7 @@ struct WorldOptions {
   ScheduleOptions schedule;
   NetworkOptions network;
   JobOptions job;
+  BulkOptions bulk;
   bool vector_clocks = true;
   TreeOptions tree;  // of the agreement on views
 

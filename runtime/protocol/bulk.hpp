@@ -1,0 +1,194 @@
+// Bulk transfers: messages with a large part that goes from memory to memory beside the frames. The
+// sender offers (kBulkOffer), the receiver says under which tag it waits for the bytes
+// (kBulkReady), and once they have left the sender says what they were (kBulkEnd): a transfer whose
+// bytes do not hash to that is dropped whole. The three messages go over the links, so a transfer
+// belongs to one epoch, is under way once at most, and a loss of what is said of it is found as
+// that of any frame. BulkDesk is one rank's part in it: a pure state machine that the Node owns and
+// resets with each view; whoever drives the Node moves the bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/frame.hpp"
+#include "runtime/protocol/ids.hpp"
+
+namespace regroup {
+
+// What a receiver calls a transfer: counted from 1 over its whole life, in every view, so that what
+// is late from an earlier epoch is never taken for part of another transfer.
+using BulkTag = Id<struct BulkTagTag, std::uint64_t>;
+
+// The bytes are hashed, and may travel, in chunks of this size; the last one is what is left.
+inline constexpr std::size_t kBulkChunkBytes = std::size_t{1} << 20;
+
+// Of a transfer's bytes: XXH3 with 128 bits of each chunk, chained.
+struct BulkHash {
+  std::uint64_t low = 0;
+  std::uint64_t high = 0;
+  friend bool operator==(const BulkHash&, const BulkHash&) = default;
+};
+
+class BulkHasher {
+ public:
+  // The next chunk, in order.
+  void add_chunk(std::span<const std::byte> chunk);
+  BulkHash hash() const { return hash_; }
+
+ private:
+  BulkHash hash_;
+};
+
+BulkHash hash_of_bulk(std::span<const std::byte> bytes);
+
+// ---- what a Node asks of who drives it ----
+
+// Bytes that are to leave, to a receiver that waits for them.
+struct BulkSend {
+  RankId to;
+  BulkTag tag;
+  Epoch epoch;
+  std::shared_ptr<const Buffer> bytes;
+};
+// Bytes that are to be awaited. Their memory is the driver's to find (BufferPool::take_large).
+struct BulkReceive {
+  RankId from;
+  BulkTag tag;
+  Epoch epoch;
+  std::size_t size = 0;
+};
+
+// ---- what comes of it ----
+
+// Some more of a transfer has left, or arrived. One that says nothing for long is stuck.
+struct BulkMoved {
+  enum class Way : std::uint8_t { kOut, kIn };
+  Way way{};
+  RankId peer;
+  BulkTag tag;
+};
+// All has left.
+struct BulkSent {
+  RankId to;
+  BulkTag tag;
+  BulkHash hash;
+};
+struct BulkArrived {
+  RankId from;
+  BulkTag tag;
+  BulkHash hash;
+  Buffer* bytes = nullptr;  // may be moved from; borrowed for the step
+};
+using BulkNews = std::variant<BulkMoved, BulkSent, BulkArrived>;
+
+class BulkDesk {
+ public:
+  static constexpr std::size_t kBytesMax = std::size_t{1} << 30;
+  static constexpr std::size_t kHeaderBytesMax = std::size_t{64} << 10;
+  // Transfers to all peers that have not left.
+  static constexpr std::size_t kQueueMax = 64;
+  // Under way to this rank at a time: one from each peer, so many in all, and so many bytes. Offers
+  // beyond that wait for their turn.
+  static constexpr std::size_t kReceivesMax = 4;
+  static constexpr std::size_t kReceiveBytesMax = kBytesMax;
+
+  // To be said over the link to a peer.
+  struct Saying {
+    RankId to;
+    MessageKind kind{};
+    Buffer payload;
+  };
+  struct Wanted {
+    RankId from;
+    BulkTag tag;
+    std::size_t size = 0;
+  };
+  struct Outgoing {
+    RankId to;
+    BulkTag tag;
+    std::shared_ptr<const Buffer> bytes;
+  };
+  struct Delivery {
+    RankId from;
+    MessageKind kind{};
+    Buffer header;
+    Buffer bytes;
+  };
+  struct Output {
+    std::vector<Saying> sayings;
+    std::vector<Outgoing> sends;
+    std::vector<Wanted> receives;
+    std::vector<Delivery> deliveries;
+    std::vector<Delivery> damaged;  // dropped: without bytes
+  };
+
+  // Queues a transfer. False, and nothing has happened, if there is no room.
+  bool post(RankId to, MessageKind kind, std::span<const std::byte> header,
+            std::shared_ptr<const Buffer> bytes, Output& output);
+  // One of the three messages. False if it makes no sense.
+  bool hear(RankId from, MessageKind kind, std::span<const std::byte> payload, Output& output);
+  // Of transfers that are not of this view these say nothing.
+  void moved(const BulkMoved& news);
+  void sent(const BulkSent& news, Output& output);
+  void arrived(const BulkArrived& news, Output& output);
+
+  // Transfers that were dropped since their bytes were not those that had been sent.
+  std::uint64_t damaged() const { return damaged_; }
+  // To be asked at regular intervals: for how many of them, in a row, a transfer has not moved.
+  std::uint32_t count_stall();
+  // Drops all transfers. What has arrived of them goes back to the pool.
+  void reset(BufferPool& pool);
+
+ private:
+  struct Transfer {
+    MessageKind kind{};
+    Buffer header;
+    std::size_t bytes = 0;
+  };
+  struct Posted {
+    MessageKind kind{};
+    Buffer header;
+    std::shared_ptr<const Buffer> bytes;
+  };
+  // To one peer. The first in the queue is the one that is offered or under way.
+  struct Sending {
+    std::deque<Posted> queue;
+    std::optional<BulkTag> under_way;
+    std::uint32_t looks = 0;  // since it moved
+  };
+  // From one peer, under way.
+  struct Receiving {
+    BulkTag tag;
+    Transfer transfer;
+    std::optional<BulkHash> told;
+    std::optional<BulkHash> found;
+    Buffer bytes;  // once they are there
+    std::uint32_t looks = 0;
+  };
+
+  void offer_next(RankId to, Output& output);
+  bool hear_offer(RankId from, std::span<const std::byte> payload, Output& output);
+  bool hear_ready(RankId from, std::span<const std::byte> payload, Output& output);
+  bool hear_end(RankId from, std::span<const std::byte> payload, Output& output);
+  void begin_waiting(Output& output);
+  void begin(RankId from, Transfer transfer, Output& output);
+  void complete(RankId from, Output& output);
+
+  std::map<RankId, Sending> sending_;
+  std::size_t queued_ = 0;  // in all queues
+  std::map<RankId, Receiving> receiving_;
+  std::size_t receiving_bytes_ = 0;
+  std::deque<std::pair<RankId, Transfer>> waiting_;  // offers, oldest first, one of each peer
+  BulkTag last_tag_;
+  std::uint64_t damaged_ = 0;
+};
+
+}  // namespace regroup

@@ -1,0 +1,175 @@
+// Bulk transfers beside bare MPI: ranks in a ring send each other large messages, each to the next,
+// round by round. First with MPI_Isend and MPI_Irecv of whole messages alone, then through Node,
+// HostLoop and MpiTransport, all in memory that is used again. Prints, for each way, the bytes that
+// all ranks together received a second in the median round, and the ratio.
+//
+//     mpirun -n 4 --oversubscribe --mca btl_vader_single_copy_mechanism none bulk_bench [MIB [ROUNDS]]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <sched.h>
+
+#include "runtime/host/host_loop.hpp"
+#include "runtime/host/mpi_session.hpp"
+#include "runtime/host/mpi_transport.hpp"
+#include "runtime/host/mpi_wrapper.hpp"
+#include "runtime/protocol/node.hpp"
+#include "runtime/protocol/wire.hpp"
+
+namespace regroup {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kMiB = std::size_t{1} << 20;
+constexpr std::size_t kWarmUpRounds = 2;
+constexpr auto kKind = MessageKind{100};
+
+struct Shape {
+  std::size_t bytes = 256 * kMiB;
+  std::size_t rounds = 10;
+};
+
+// Of rounds that end when this rank has received, and that begin with the one before.
+class Rounds {
+ public:
+  void mark() { marks_.push_back(Clock::now()); }
+  std::size_t marks() const { return marks_.size(); }
+  double median_seconds() const {
+    std::vector<double> seconds;
+    for (std::size_t i = kWarmUpRounds + 1; i < marks_.size(); ++i) {
+      seconds.push_back(std::chrono::duration<double>(marks_[i] - marks_[i - 1]).count());
+    }
+    std::ranges::nth_element(seconds, seconds.begin() + std::ssize(seconds) / 2);
+    return seconds[seconds.size() / 2];
+  }
+
+ private:
+  std::vector<Clock::time_point> marks_;
+};
+
+double bare_ring(const MpiSession& session, const Shape& shape, const std::byte* out) {
+  const auto ranks = static_cast<int>(session.ranks());
+  const auto self = static_cast<int>(session.rank());
+  const MPI_Comm all = session.handles().all;
+  Buffer in(shape.bytes);
+  Rounds rounds;
+  rounds.mark();
+  for (std::size_t round = 0; round < shape.rounds + kWarmUpRounds; ++round) {
+    MPI_Request requests[2];
+    mpi::check(MPI_Irecv(in.data(), static_cast<int>(shape.bytes), MPI_BYTE,
+                         (self + ranks - 1) % ranks, 1, all, &requests[0]),
+               "MPI_Irecv");
+    mpi::check(MPI_Isend(out, static_cast<int>(shape.bytes), MPI_BYTE, (self + 1) % ranks, 1, all,
+                         &requests[1]),
+               "MPI_Isend");
+    int done = 0;
+    while (mpi::check(MPI_Testall(2, requests, &done, MPI_STATUSES_IGNORE), "MPI_Testall"), !done) {
+      sched_yield();  // ranks may share a core
+    }
+    rounds.mark();
+  }
+  return rounds.median_seconds();
+}
+
+// Sends the same bytes once a round, and begins the next when the last of the neighbour's is there.
+class RingService : public Service {
+ public:
+  RingService(const Shape& shape, std::shared_ptr<const Buffer> out, Rounds& rounds)
+      : shape_(shape), out_(std::move(out)), rounds_(&rounds) {}
+
+  void on_start(Context& context) override {
+    rounds_->mark();
+    send(context);
+  }
+  void on_view(Context& context) override { context.finish({1, "a view ended"}); }
+  void on_left(Context&, RankId) override {}
+  void on_tick(Context&) override {}
+  bool on_message(Context& context, RankId, MessageKind, std::span<const std::byte>) override {
+    if (++done_ == context.ranks()) context.finish({});
+    return true;
+  }
+  void on_bulk(Context& context, RankId, MessageKind, std::span<const std::byte>,
+               Buffer bytes) override {
+    context.give_large(std::move(bytes));
+    rounds_->mark();
+    if (rounds_->marks() < shape_.rounds + kWarmUpRounds + 1) return send(context);
+    for (std::uint32_t rank = 0; rank < context.ranks(); ++rank) {
+      context.begin(RankId{rank}, MessageKind::kGoodbye);
+      context.send();
+    }
+  }
+  void on_work_wanted(Context&) override {}
+  void on_work_finished(Context&, WorkResult&) override {}
+  void on_wish(Context&, Wish, const std::string&) override {}
+
+ private:
+  void send(Context& context) {
+    context.begin(RankId{(context.self().value + 1) % context.ranks()}, kKind);
+    if (!context.send_bulk(out_)) context.finish({1, "there was no room for a transfer"});
+  }
+
+  Shape shape_;
+  std::shared_ptr<const Buffer> out_;
+  Rounds* rounds_;
+  std::uint32_t done_ = 0;
+};
+
+class NoExecutor : public Executor {
+ public:
+  void execute(WorkOrder&, WorkResult&) override {}
+};
+
+double regroup_ring(const MpiSession& session, const Shape& shape,
+                    std::shared_ptr<const Buffer> out) {
+  BufferPool pool;
+  MpiTransport transport(session, pool);
+  Rounds rounds;
+  Node node({.self = RankId{session.rank()}, .ranks = session.ranks()},
+            std::make_unique<RingService>(shape, std::move(out), rounds), pool);
+  NoExecutor executor;
+  const Outcome outcome = HostLoop(node, transport, executor).run();
+  if (outcome.exit_status != 0) {
+    std::fprintf(stderr, "rank %u: %s\n", session.rank(), outcome.message.c_str());
+    std::exit(1);
+  }
+  return rounds.median_seconds();
+}
+
+int run(const Shape& shape) {
+  MpiSession session;
+  auto out = std::make_shared<Buffer>();
+  out->resize(shape.bytes);
+  std::ranges::fill(out->writable(), static_cast<std::byte>(session.rank() + 1));
+  const auto rate = [&](double seconds) {
+    return static_cast<double>(shape.bytes) * session.ranks() / seconds / 1e9;
+  };
+  const double bare = rate(bare_ring(session, shape, out->data()));
+  const double ours = rate(regroup_ring(session, shape, out));
+  if (session.rank() == 0) {
+    std::printf("%u ranks, %zu MiB each: bare MPI %.2f GB/s, Regroup %.2f GB/s, ratio %.2f\n",
+                session.ranks(), shape.bytes / kMiB, bare, ours, ours / bare);
+  }
+  session.finish(0);
+  return 0;
+}
+
+}  // namespace
+}  // namespace regroup
+
+int main(int argc, char** argv) {
+  regroup::Shape shape;
+  if (argc > 1) shape.bytes = std::strtoull(argv[1], nullptr, 10) * regroup::kMiB;
+  if (argc > 2) shape.rounds = std::strtoull(argv[2], nullptr, 10);
+  if (shape.bytes == 0 || shape.rounds == 0) {
+    std::fprintf(stderr, "bulk_bench [MIB [ROUNDS]]\n");
+    return 2;
+  }
+  return regroup::run(shape);
+}
