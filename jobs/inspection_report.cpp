@@ -78,6 +78,10 @@ void add_failures(const RunStatus& status, Lines& lines) {
                             : fmt::format("{} survived", status.failures_survived));
   for (const RecoveryStatus& recovery : status.recoveries)
     lines.add("", fmt::format("{} {}", printable(recovery.detected_utc), recovery_text(recovery)));
+  const std::string restored = restored_text(status.restored_from);
+  if (restored.empty()) return;
+  lines.add(
+      "", fmt::format("{}; {} done again", restored, counted(status.shards_repeated, "map shard")));
 }
 
 // How the interval was chosen, and how the storage does.
@@ -96,6 +100,19 @@ void add_checkpointing(const RunStatus& status, Lines& lines) {
   lines.add("", fmt::format("{} sealed, {} failed in the last launch; its storage's breaker is {}",
                             how.sealed, how.failed, printable(how.storage)));
   if (!how.error.empty()) lines.add("", printable(how.error, kReasonBytesMax));
+}
+
+void add_partner_copies(const RunStatus& status, Lines& lines) {
+  if (!status.partner_copies) return;
+  const PartnerCopiesStatus& how = *status.partner_copies;
+  if (how.rounds == 0) return;
+  std::string text = fmt::format("{} in partners' memory, {}", counted(how.partitions, "partition"),
+                                 bytes_text(how.bytes));
+  if (how.interval_seconds != 0) text += fmt::format(", every {:.1f} s", how.interval_seconds);
+  if (how.cost_seconds != 0) text += fmt::format(", a round takes {:.3f} s", how.cost_seconds);
+  lines.add("copies", text);
+  if (how.refused == 0) return;
+  lines.add("", fmt::format("{} refused, for want of room: see --partner-memory", how.refused));
 }
 
 // ---- Checkpoints ----
@@ -241,6 +258,7 @@ std::string inspection_text(const RunInspection& inspection, const std::string& 
   add_status(inspection, lines);
   add_failures(inspection.status, lines);
   add_checkpointing(inspection.status, lines);
+  add_partner_copies(inspection.status, lines);
   add_checkpoints(inspection.checkpoints, lines);
   lines.add("result", result_text(inspection.result));
   if (const std::string next = next_command(inspection, program); !next.empty())

@@ -70,11 +70,12 @@ void JobExecutor::execute(WorkOrder& order, WorkResult& result) {
         outcome = program_->absorb(order);
         break;
       case WorkKind::kSave:
-        outcome = program_->save_partition(order.stage, partition_of(order),
-                                           result.partitions.emplace_back());
+        result.partitions.push_back(std::move(order.input));
+        outcome =
+            program_->save_partition(order.stage, partition_of(order), result.partitions.back());
         break;
       case WorkKind::kRestore:
-        outcome = program_->restore_partition(order.stage, partition_of(order), order.input.view());
+        outcome = program_->restore_partition(order.stage, partition_of(order), order.saved());
         break;
       case WorkKind::kForget:
         program_->forget_parts();

@@ -77,6 +77,22 @@ CheckpointingStatus checkpointing_status(const CheckpointProgress& progress) {
           .failure_interval_seconds = to_seconds(progress.failure_interval)};
 }
 
+PartnerCopiesStatus copies_status(const CopyProgress& copies) {
+  return {.rounds = copies.rounds,
+          .partitions = copies.partitions,
+          .bytes = copies.bytes,
+          .refused = copies.refused,
+          .cost_seconds = to_seconds(copies.cost),
+          .interval_seconds = to_seconds(copies.interval)};
+}
+
+RestoredFrom restored_from(const RegainedCounts& regained) {
+  const auto count = [&](RegainedFrom from) { return regained[static_cast<std::size_t>(from)]; };
+  return {.memory = count(RegainedFrom::kSnapshot),
+          .partner = count(RegainedFrom::kPartner),
+          .file = count(RegainedFrom::kFile)};
+}
+
 // A launch is told apart by when it was, in seconds, and by the process id of its first rank.
 constexpr int kPidBits = 32;
 constexpr std::uint64_t kPidMask = 0xffff'ffff;
@@ -210,6 +226,7 @@ class RankRun {
   void look(HostLoop& loop);
   void note_recoveries(HostLoop& loop);
   void note_checkpoints();
+  void note_copies();
   void print_stamps(HostLoop& loop) const;
   RunStatus status(RunState state) const;
   bool write_status(const RunStatus& status);
@@ -249,6 +266,8 @@ class RankRun {
   Clock::time_point status_written_;
   std::string checkpoint_error_;  // as last told
   std::uint64_t checkpoint_told_ = 0;
+  bool refusal_told_ = false;
+  RestoredFrom restored_told_;
   std::uint64_t launch_ = 0;
   double earlier_seconds_ = 0;  // of the launches before this one
   std::mutex look_mutex_;       // of the above: whoever looks
@@ -501,6 +520,7 @@ std::unique_ptr<Service> RankRun::make_service() {
   }
   ScheduleOptions schedule = request_.schedule;
   schedule.launch = launch_;
+  if (heartbeats_) schedule.hosts = heartbeats_->hosts;
   return std::make_unique<Scheduler>(schedule, sink_, std::move(description));
 }
 
@@ -536,6 +556,7 @@ void RankRun::look(HostLoop& loop) {
   begin_watching();
   note_recoveries(loop);
   note_checkpoints();
+  note_copies();
   display_->show(progress_, seconds());
   if (Clock::now() - status_written_ < kStatusPeriod) return;
   status_written_ = Clock::now();
@@ -588,6 +609,22 @@ void RankRun::note_checkpoints() {
   checkpoint_told_ = now.newest;
 }
 
+// What the copies were good for, and once that there is no room for them.
+void RankRun::note_copies() {
+  if (progress_.copies.refused != 0 && !std::exchange(refusal_told_, true)) {
+    display_->finish();
+    std::fprintf(stderr,
+                 "regroup: partners have no room for copies of %llu partitions, which only "
+                 "checkpoints keep: --partner-memory gives more\n",
+                 static_cast<unsigned long long>(progress_.copies.refused));
+  }
+  const RestoredFrom restored = restored_from(progress_.regained);
+  if (request_.options.progress == "plain" && restored != restored_told_) {
+    std::fprintf(stderr, "regroup: %s\n", restored_text(restored).c_str());
+  }
+  restored_told_ = restored;
+}
+
 void RankRun::print_stamps(HostLoop& loop) const {
   if (std::getenv(kStampsVariable) == nullptr) return;
   for (const Recovery& recovery : loop.recoveries()) {
@@ -605,7 +642,10 @@ RunStatus RankRun::status(RunState state) const {
   status.shards_done = progress_.done;
   status.shards_total = progress_.shards;
   status.quarantined = progress_.quarantined;
+  status.shards_repeated = progress_.repeated;
+  status.restored_from = restored_from(progress_.regained);
   status.checkpointing = checkpointing_status(progress_.checkpoints);
+  status.partner_copies = copies_status(progress_.copies);
   status.seconds = earlier_seconds_ + seconds();
   status.regroup_version = kVersion;
   status.started_utc = started_utc_;
@@ -649,6 +689,8 @@ void RankRun::conclude(const Outcome& outcome) {
   summary_.ranks = transport_->ranks();
   summary_.failures_survived = failures_;
   summary_.recoveries = recoveries_;
+  summary_.restored_from = last.restored_from;
+  summary_.shards_repeated = last.shards_repeated;
   summary_.epoch = last.epoch;
   summary_.seconds = last.seconds;
   summary_.run_seconds = to_seconds(progress_.run_time);

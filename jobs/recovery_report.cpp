@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "jobs/text_fields.hpp"
+
 namespace regroup {
 namespace {
 
@@ -66,6 +68,14 @@ std::string recovery_stamps(const Recovery& recovery, RankId self) {
       self.value, recovery.epoch.value, name_of(recovery.evidence), recovery.detected,
       recovery.revoked, recovery.entered,
       recovery.resumed ? fmt::format("{}", *recovery.resumed) : "-");
+}
+
+std::string restored_text(const RestoredFrom& restored) {
+  const std::uint64_t all = restored.memory + restored.partner + restored.file;
+  if (all == 0) return "";
+  return fmt::format(
+      "{} came back: {} from the owner's own memory, {} from a partner's, {} from a file",
+      counted(all, "partition"), restored.memory, restored.partner, restored.file);
 }
 
 }  // namespace regroup

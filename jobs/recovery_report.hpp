@@ -22,4 +22,7 @@ std::string recovery_text(const RecoveryStatus& recovery);
 // CLOCK_MONOTONIC, "-" for what was not, for measurements.
 std::string recovery_stamps(const Recovery& recovery, RankId self);
 
+// Where lost partitions came back from, on one line; empty: none did.
+std::string restored_text(const RestoredFrom& restored);
+
 }  // namespace regroup

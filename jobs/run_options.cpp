@@ -13,27 +13,33 @@ constexpr double kHeartbeatMsMax = 60'000;
 constexpr double kSuspectAfterMsMax = 3'600'000;
 constexpr double kWedgeTimeoutSecondsMax = 86'400;
 constexpr double kKeepMax = 10'000;
+constexpr double kPartnerMemoryMibMax = 1 << 24;
 constexpr double kGraceSecondsMax = 86'400;
 constexpr double kMtbfSecondsMax = 1e9;
 constexpr double kCheckpointSecondsMin = 0.01;
 constexpr double kCheckpointSecondsMax = 1e9;
 
-std::expected<CheckpointOptions, std::string> parse_interval(const std::string& text) {
-  CheckpointOptions options;
-  if (text == "auto") return options;
-  options.every = CheckpointOptions::Every::kOff;
-  if (text == "off") return options;
+struct Interval {
+  CheckpointOptions::Every every = CheckpointOptions::Every::kAuto;
+  Nanoseconds period = 0;
+};
+
+std::expected<Interval, std::string> parse_interval(const std::string& option,
+                                                    const std::string& text) {
+  Interval interval;
+  if (text == "auto") return interval;
+  interval.every = CheckpointOptions::Every::kOff;
+  if (text == "off") return interval;
   double seconds = 0;
   const char* const end = text.data() + text.size();
   const auto parsed = std::from_chars(text.data(), end, seconds);
   const bool fits = seconds >= kCheckpointSecondsMin && seconds <= kCheckpointSecondsMax;
   if (parsed.ec != std::errc() || parsed.ptr != end || !fits) {
-    return std::unexpected("--checkpoint-every takes auto, off or seconds from 0.01 on, not '" +
-                           text + "'");
+    return std::unexpected(option + " takes auto, off or seconds from 0.01 on, not '" + text + "'");
   }
-  options.every = CheckpointOptions::Every::kPeriod;
-  options.period = static_cast<Nanoseconds>(seconds * static_cast<double>(kSecond));
-  return options;
+  interval.every = CheckpointOptions::Every::kPeriod;
+  interval.period = static_cast<Nanoseconds>(seconds * static_cast<double>(kSecond));
+  return interval;
 }
 }  // namespace
 
@@ -65,6 +71,14 @@ void RunOptions::declare(OptionSet& set) {
          "seconds between checkpoints; auto: as their cost and the rate of failures say; off: only "
          "when a signal asks for one")
       .value_name("WHEN");
+  set.add("partner-copies", partner_copies,
+          "seconds between copies of what ranks own to the memory of others, which need no files; "
+          "auto: as their cost and the rate of failures say; off: none")
+      .value_name("WHEN");
+  set.add("partner-memory", partner_memory_mib,
+          "MiB of such copies that a rank keeps for others; more are refused")
+      .at_most(kPartnerMemoryMibMax)
+      .value_name("MIB");
   set.add("keep", keep, "sealed checkpoints that are kept")
       .at_least(2)
       .at_most(kKeepMax)
@@ -74,9 +88,9 @@ void RunOptions::declare(OptionSet& set) {
       .at_least(1)
       .at_most(kGraceSecondsMax)
       .value_name("SECONDS");
-  set.add(
-         "mtbf", mtbf_seconds,
-         "mean time between failures, in seconds, before any was seen: for --checkpoint-every auto")
+  set.add("mtbf", mtbf_seconds,
+          "mean time between failures, in seconds, before any was seen: for --checkpoint-every and "
+          "--partner-copies auto")
       .at_least(1)
       .at_most(kMtbfSecondsMax)
       .value_name("SECONDS");
@@ -120,9 +134,15 @@ std::expected<ScheduleOptions, std::string> RunOptions::schedule_options() const
   options.coordinator_computes = coordinator == "computes";
   options.attempts_max = attempts_max;
   options.standbys = standbys;
-  auto checkpoints = parse_interval(checkpoint_every);
+  const auto checkpoints = parse_interval("--checkpoint-every", checkpoint_every);
   if (!checkpoints) return std::unexpected(checkpoints.error());
-  options.checkpoints = *checkpoints;
+  options.checkpoints.every = checkpoints->every;
+  options.checkpoints.period = checkpoints->period;
+  const auto copies = parse_interval("--partner-copies", partner_copies);
+  if (!copies) return std::unexpected(copies.error());
+  options.copies.every = copies->every;
+  options.copies.period = copies->period;
+  options.copies.bytes_for_others_max = std::uint64_t{partner_memory_mib} << 20;
   options.checkpoints.grace = grace_seconds * kSecond;
   options.checkpoints.failure_interval = mtbf_seconds * kSecond;
   return options;

@@ -28,6 +28,8 @@ struct RunOptions {
   std::uint32_t attempts_max = 3;
   std::uint32_t standbys = 2;
   std::string checkpoint_every = "auto";
+  std::string partner_copies = "auto";
+  std::uint32_t partner_memory_mib = 1024;
   std::uint32_t keep = 2;
   std::uint32_t grace_seconds = 20;
   std::uint32_t mtbf_seconds = 86'400;

@@ -94,6 +94,8 @@ std::string summary_json(const RunSummary& summary) {
                        {"epoch", summary.epoch},
                        {"failures_survived", summary.failures_survived},
                        {"recoveries", recoveries},
+                       {"restored_from", to_json(summary.restored_from)},
+                       {"shards_repeated", summary.shards_repeated},
                        {"exit", summary.exit_status},
                        {"message", summary.message},
                        {"result", result_json(summary)}};

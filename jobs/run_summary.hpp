@@ -23,6 +23,8 @@ struct RunSummary {
   std::uint64_t epoch = 1;
   std::uint64_t failures_survived = 0;
   std::vector<RecoveryStatus> recoveries;
+  RestoredFrom restored_from;
+  std::uint64_t shards_repeated = 0;
   double seconds = 0;      // from the start of this process
   double run_seconds = 0;  // from the first lease to the last commit
   // The result as far as it is shown: named values, and the first rows of the table.

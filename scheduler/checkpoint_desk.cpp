@@ -18,6 +18,10 @@ Nanoseconds daly_interval(Nanoseconds cost, Nanoseconds failure_interval) {
   return static_cast<Nanoseconds>(interval);
 }
 
+Nanoseconds checkpoint_interval(Nanoseconds cost, Nanoseconds failure_interval) {
+  return std::max(daly_interval(cost, failure_interval), kCheckpointCostShare * cost);
+}
+
 std::string partition_dataset(StageId stage, std::uint32_t partition) {
   return "partitions/stage_" + std::to_string(stage.value) + "/" + std::to_string(partition);
 }
@@ -52,8 +56,7 @@ Nanoseconds CheckpointDesk::interval(Nanoseconds now, std::size_t state_bytes,
   if (options_.every == CheckpointOptions::Every::kPeriod) return options_.period;
   const Nanoseconds guess = kCostGuess + kCostGuessPerByte * static_cast<Nanoseconds>(state_bytes);
   const Nanoseconds cost = progress_.cost != 0 ? progress_.cost : guess;
-  return std::max(
-      {daly_interval(cost, progress_.failure_interval), kCostShare * cost, kIntervalMin});
+  return std::max(checkpoint_interval(cost, progress_.failure_interval), kIntervalMin);
 }
 
 bool CheckpointDesk::due(Nanoseconds now, std::size_t state_bytes, std::uint64_t failures) {

@@ -85,6 +85,8 @@ bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Re
       return on_announce(context, from, reader);
     case MessageKind::kHoldings:
       return on_holdings(context, from, reader);
+    case MessageKind::kCopiesMade:
+      return on_copies_made(from, reader);
     case MessageKind::kSnapshotTaken:
       return on_snapshot_taken(context, from, reader);
     case MessageKind::kGoodbye:
@@ -164,6 +166,8 @@ void Coordinator::begin_stage(Context& context) {
     table_ = std::make_unique<TaskTable>(stages_[stage_.value].shards);
   }
   if (stages_[stage_.value].kind == StageKind::kMap) owners_.clear();
+  dealing_ = false;
+  holders_.clear();
   deal_partitions();
   lay_out_stage(context);
 }
@@ -214,6 +218,7 @@ void Coordinator::on_view(Context& context) {
     if (!stays) peers_[i] = {};
     peers_[i].announced = false;
     peers_[i].outstanding = 0;
+    peers_[i].offers.clear();
   }
   all_ready_ = std::ranges::all_of(workers_, [&](RankId rank) { return peers_[rank.value].ready; });
   checkpoints_.begin_view(context.now());
@@ -234,129 +239,15 @@ void Coordinator::on_view(Context& context) {
     table_->release(run, Charge::kNone);
     context.event(EventKind::kReturn, context.self(), stage_, run.first.value, run.count);
   }
-  if (lost_parts(lost) || !asked_.empty()) return begin_round(context);
+  if (lost_parts(lost) || dealing_ || !asked_.empty()) return begin_round(context);
   lay_out_stage(context);
-}
-
-// Any rank that computes may own partitions.
-bool Coordinator::lost_parts(const RankSet& lost) const {
-  return !lost.empty() && stages_[stage_.value].kind != StageKind::kBag;
-}
-
-// What was lost with its owners is made again by the map shards that made it; what the sink was
-// given stays given. Owners say which shards need not run again: who takes over may know an older
-// state, and who was given up and came back has discarded what it held.
-void Coordinator::begin_round(Context& context) {
-  round_ = static_cast<std::uint32_t>(context.view().epoch.value);
-  ledger_.want_state();
-  std::unique_ptr<TaskTable> held = std::move(table_);
-  if (stages_[stage_.value].kind == StageKind::kReduce) {
-    settled_before_ -= stages_[stage_.value - 1u].shards;
-    given_.insert_or_assign(stage_, std::move(held));
-    --stage_.value;
-    held = std::move(given_[stage_]);
-  } else if (given_[stage_]) {
-    held = std::move(given_[stage_]);
-  }
-  table_ = std::make_unique<TaskTable>(stages_[stage_.value].shards);
-  if (held) {
-    for (ShardRange run = held->next_run(ShardState::kQuarantined, ShardId{0}, held->shards());
-         run.count != 0;
-         run = held->next_run(ShardState::kQuarantined, run.end(), held->shards())) {
-      for (ShardId shard = run.first; shard < run.end(); ++shard.value) table_->quarantine(shard);
-    }
-  }
-  given_[stage_] = std::move(held);
-  deal_partitions();
-  held_.emplace(table_->shards());
-  if (const TaskTable* given = given_[stage_].get()) {
-    for (ShardRange run = given->next_run(ShardState::kDone, ShardId{0}, given->shards());
-         run.count != 0; run = given->next_run(ShardState::kDone, run.end(), given->shards())) {
-      held_->insert(run);
-    }
-  }
-  RankSet in_need(owners_in_need());
-  in_need.erase(kNobody);
-  asked_ = held_->empty() ? RankSet() : std::move(in_need);
-  context.event(EventKind::kRound, context.self(), stage_, round_, 0);
-  lay_out_stage(context);
-}
-
-// ---- who owns which partition ----
-
-std::uint64_t Coordinator::partitions_of(StageId stage) const {
-  const StagePlan& plan = stages_[stage.value];
-  if (plan.kind == StageKind::kBag) return 0;
-  return plan.kind == StageKind::kMap ? stages_[stage.value + 1u].shards : plan.shards;
-}
-
-// Those without an owner among the ranks of now go where the ring has them.
-void Coordinator::deal_partitions() {
-  const std::uint64_t partitions = partitions_of(stage_);
-  if (partitions == 0) return owners_.clear();
-  const auto dealt = partition_owners(workers_, partitions);
-  if (owners_.size() != dealt.size()) owners_.assign(dealt.size(), kNobody);
-  for (std::size_t p = 0; p < dealt.size(); ++p) {
-    if (!std::ranges::binary_search(workers_, owners_[p])) owners_[p] = dealt[p];
-  }
-}
-
-// A partition that is reduced needs no parts.
-std::vector<RankId> Coordinator::owners_in_need() const {
-  std::vector<RankId> owners = owners_;
-  const TaskTable* reduced = table_.get();
-  if (stages_[stage_.value].kind == StageKind::kMap) {
-    const auto given = given_.find(StageId{static_cast<std::uint16_t>(stage_.value + 1u)});
-    reduced = given == given_.end() ? nullptr : given->second.get();
-  }
-  for (std::size_t p = 0; reduced != nullptr && p < owners.size(); ++p) {
-    if (reduced->state(ShardId{p}) == ShardState::kDone) owners[p] = kNobody;
-  }
-  return owners;
-}
-
-void Coordinator::send_owners(Context& context, RankId rank) {
-  peers_[rank.value].knows_owners = true;
-  const std::vector<RankId> owners = owners_in_need();
-  Writer writer = context.begin(rank, MessageKind::kOwners);
-  writer.put(stage_);
-  writer.put(round_);
-  writer.put(static_cast<std::uint8_t>(asked_.contains(rank)));
-  writer.put(checkpoints_.newest());
-  writer.put(static_cast<std::uint32_t>(owners.size()));
-  for (const RankId owner : owners) writer.put(owner);
-  context.send();
-}
-
-// A shard that all owners hold is done; no other is, whoever thought so before.
-bool Coordinator::on_holdings(Context& context, RankId from, Reader& reader) {
-  const auto stage = reader.get<StageId>();
-  const auto round = reader.get<std::uint32_t>();
-  if (reader.failed() || stage.value >= stages_.size() || round > round_) return false;
-  const auto bits = ShardBits::load(reader, stages_[stage.value].shards);
-  if (!bits || !reader.complete()) return false;
-  if (!in_stage(stage) || round != round_ || !asked_.erase(from)) return true;
-  if (!planted(PlantedBug::kCountLost)) held_->intersect(*bits);
-  if (asked_.empty()) keep_held(context);
-  return true;
-}
-
-void Coordinator::keep_held(Context& context) {
-  for (ShardRange run = held_->next_run(ShardId{0}); run.count != 0;
-       run = held_->next_run(run.end())) {
-    newly_done_.clear();
-    (void)table_->commit(run, Attempt{1}, newly_done_);
-    context.event(EventKind::kKeep, context.self(), stage_, run.first.value, run.count);
-  }
-  ledger_.want_state();
-  top_up_all(context);
-  end_stage_if_settled(context);
 }
 
 bool Coordinator::on_announce(Context& context, RankId from, Reader& reader) {
   const auto stage = reader.get<StageId>();
   const ShardRange running = reader.get_range();
   const auto attempt = reader.get<Attempt>();
+  auto offers = read_offers(reader);
   if (!reader.complete()) return false;
   Peer& peer = peers_[from.value];
   if (running.count != 0) {
@@ -378,6 +269,8 @@ bool Coordinator::on_announce(Context& context, RankId from, Reader& reader) {
     }
   }
   peer.announced = true;
+  peer.offers = std::move(offers);
+  if (dealing_) deal_lost_when_known(context);
   if (state_ == RunPhase::kRunning) {
     top_up(context, from);
     end_stage_if_settled(context);
@@ -633,7 +526,7 @@ void Coordinator::top_up(Context& context, RankId rank) {
   if (!std::ranges::binary_search(workers_, rank)) return;  // it only coordinates
   // A part of a partition needs an owner that has opened the job.
   if (stages_[stage_.value].kind == StageKind::kMap) {
-    if (!all_ready_) return;
+    if (!all_ready_ || dealing_) return;
     if (!peer.knows_owners) send_owners(context, rank);
     if (!asked_.empty()) return;
   }
@@ -851,6 +744,8 @@ RunProgress Coordinator::progress() const {
                        .retries = retry_count_,
                        .duplicates = duplicates_,
                        .repeated = repeated_,
+                       .regained = regained_,
+                       .copies = copies_made(),
                        .run_time = run_time_,
                        .checkpoints = checkpoints_.progress()};
   for (const StagePlan& stage : stages_) progress.shards += stage.shards;

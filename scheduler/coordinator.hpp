@@ -9,6 +9,7 @@
 //   any state --stop, or a failure the run cannot survive--> closing
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <expected>
@@ -23,6 +24,7 @@
 #include "runtime/protocol/node.hpp"
 #include "scheduler/checkpoint_desk.hpp"
 #include "scheduler/options.hpp"
+#include "scheduler/partition_copies.hpp"
 #include "scheduler/registry.hpp"
 #include "scheduler/shard_bits.hpp"
 #include "scheduler/shard_source.hpp"
@@ -33,6 +35,19 @@
 namespace regroup {
 
 enum class RunPhase : std::uint8_t { kOpening, kRunning, kFinalizing, kClosing, kOver };
+
+// Partitions that came back after their owners were lost, by RegainedFrom.
+using RegainedCounts = std::array<std::uint64_t, kRegainedFrom>;
+
+// What ranks have in the memory of their partners now, and what that costs.
+struct CopyProgress {
+  std::uint64_t rounds = 0;      // of all ranks, told to this coordinator
+  std::uint64_t partitions = 0;  // of which there is a copy
+  std::uint64_t bytes = 0;       // of those
+  std::uint64_t refused = 0;     // copies, by the latest round of each rank
+  Nanoseconds cost = 0;          // of the latest round, of the rank that took longest
+  Nanoseconds interval = 0;      // between rounds, the longest
+};
 
 // A picture of the run, for progress displays and status files.
 struct RunProgress {
@@ -47,7 +62,9 @@ struct RunProgress {
   std::uint64_t retries = 0;
   std::uint64_t duplicates = 0;  // results that had been committed before
   std::uint64_t repeated = 0;    // map shards done again, for partitions that were lost
-  Nanoseconds run_time = 0;      // from the first lease to the last commit; 0 before that
+  RegainedCounts regained{};
+  CopyProgress copies;
+  Nanoseconds run_time = 0;  // from the first lease to the last commit; 0 before that
   CheckpointProgress checkpoints;
 };
 
@@ -122,6 +139,8 @@ class Coordinator {
     std::uint64_t acknowledged = 0;  // of those, as the rank was told
     bool knows_stage = false;        // a rank without a share must know where to steal
     bool knows_owners = false;       // of the map stage's partitions
+    std::vector<CopyOffer> offers;   // of partitions, in this view
+    CopyProgress copies;             // as it last told
 
     void take_report(std::uint64_t nanoseconds);  // of what a shard costs it
   };
@@ -156,7 +175,13 @@ class Coordinator {
   void send_finish(Context& context, RankId rank);
   bool lost_parts(const RankSet& members) const;
   void begin_round(Context& context);
+  void deal_lost_when_known(Context& context);
+  void find_holders();
+  void deal_to_holders();
   void deal_partitions();
+  static std::vector<CopyOffer> read_offers(Reader& reader);
+  bool on_copies_made(RankId from, Reader& reader);
+  CopyProgress copies_made() const;
   std::vector<RankId> owners_in_need() const;
   void send_owners(Context& context, RankId rank);
   bool on_holdings(Context& context, RankId from, Reader& reader);
@@ -257,6 +282,8 @@ class Coordinator {
   // By partition of the map or reduce stage that runs. Dealt when the map stage begins; afterwards
   // only those whose owner is gone are dealt anew, so that the others keep what they hold.
   std::vector<RankId> owners_;
+  bool dealing_ = false;           // partitions were lost; ranks are yet to say what they keep
+  std::vector<RankId> holders_;    // by partition: who has the best copy; empty: not known
   RankSet asked_;                  // owners that are yet to say what they hold
   std::optional<ShardBits> held_;  // map shards done before that all who answered hold
   // Of a stage that is run again: what the sink was given before.
@@ -270,6 +297,8 @@ class Coordinator {
   std::uint64_t retry_count_ = 0;
   std::uint64_t duplicates_ = 0;
   std::uint64_t repeated_ = 0;
+  RegainedCounts regained_{};
+  std::uint64_t copy_rounds_ = 0;
   Outcome outcome_;
   bool finish_sent_ = false;
   LedgerPosition closed_at_ = 0;  // the entry that must be safe before anyone is told

@@ -86,7 +86,8 @@ void Coordinator::begin_checkpoint(Context& context) {
   if (state_ != RunPhase::kRunning || !context.stable()) return;
   const bool has_owners = std::ranges::any_of(
       stages_, [](const StagePlan& stage) { return stage.kind == StageKind::kMap; });
-  if (has_owners && !(all_ready_ && asked_.empty())) return;  // a map stage may begin any time
+  if (has_owners && !(all_ready_ && !dealing_ && asked_.empty()))
+    return;  // a map stage may begin any time
   const std::uint64_t failures = context.view().epoch.value - 1;
   if (!checkpoints_.due(context.now(), state_bytes(), failures)) return;
   checkpoints_.begin(context.now());

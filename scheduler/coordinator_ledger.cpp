@@ -237,6 +237,7 @@ void Coordinator::save_state(Writer& writer) {
   writer.put(duplicates_);
   writer.put(checkpoints_.newest());
   writer.put(options_.launch);
+  for (const std::uint64_t partitions : regained_) writer.put(partitions);
   table_->save(writer);
   const auto kept =
       std::ranges::count_if(given_, [](const auto& one) { return one.second != nullptr; });
@@ -270,6 +271,7 @@ std::expected<void, std::string> Coordinator::load_state(Reader& reader) {
   duplicates_ = reader.get<std::uint64_t>();
   checkpoints_.know(std::max(reader.get<CheckpointNumber>(), restored_from_));
   const bool of_others = reader.get<std::uint64_t>() != options_.launch;
+  for (std::uint64_t& partitions : regained_) partitions = reader.get<std::uint64_t>();
   if (reader.failed() || stage_.value >= stages_.size()) {
     return std::unexpected("it names a stage that the job does not have");
   }

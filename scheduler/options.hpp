@@ -5,6 +5,7 @@
 #include <expected>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "runtime/protocol/disk.hpp"
 #include "runtime/protocol/ids.hpp"
@@ -41,6 +42,17 @@ struct CheckpointOptions {
   Nanoseconds failure_interval = 24 * 3600 * kSecond;
 };
 
+// Copies of the partitions that a rank owns, in the memory of another one, its partner.
+struct CopyOptions {
+  using Every = CheckpointOptions::Every;  // kOff: never
+  Every every = Every::kAuto;
+  Nanoseconds period = 0;
+  // What a rank keeps for others, at most; copies beyond that are refused.
+  std::uint64_t bytes_for_others_max = std::uint64_t{1} << 30;
+  // Smaller copies go in frames, which is sooner for what fits into one.
+  std::uint64_t bulk_bytes_min = std::uint64_t{64} << 10;
+};
+
 struct ScheduleOptions {
   Policy policy = Policy::kDynamic;
   // Most shards in one lease and in one message of results. 0: adapt to the cost of a shard.
@@ -57,6 +69,9 @@ struct ScheduleOptions {
   // How long ranks may take to open the job.
   Nanoseconds open_timeout = 60 * kSecond;
   CheckpointOptions checkpoints;
+  CopyOptions copies;
+  // By rank, which host it is on, numbered in any way; ranks beyond the end are on host 0.
+  std::vector<std::uint32_t> hosts;
   // Tells this launch of the run's ranks from others that went before or come after; the same on
   // every rank.
   std::uint64_t launch = 0;

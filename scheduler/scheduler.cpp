@@ -101,6 +101,7 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kAnnounce:
     case MessageKind::kHoldings:
     case MessageKind::kSnapshotTaken:
+    case MessageKind::kCopiesMade:
     case MessageKind::kLedgerHeld:
     case MessageKind::kRegistryRequest:
     case MessageKind::kGoodbye:
@@ -128,6 +129,16 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     default:
       return worker_.on_message(context, from, kind, reader);
   }
+}
+
+void Scheduler::on_bulk(Context& context, RankId from, MessageKind kind,
+                        std::span<const std::byte> header, Buffer bytes) {
+  worker_.on_bulk(context, from, kind, Reader(header), std::move(bytes));
+}
+
+void Scheduler::on_bulk_damaged(Context& context, RankId from, MessageKind kind,
+                                std::span<const std::byte> header) {
+  worker_.on_bulk(context, from, kind, Reader(header), {});
 }
 
 // The registry's calls go where the worker's reports go, and when.

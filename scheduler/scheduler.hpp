@@ -32,6 +32,10 @@ class Scheduler : public Service {
   void on_tick(Context& context) override;
   bool on_message(Context& context, RankId from, MessageKind kind,
                   std::span<const std::byte> payload) override;
+  void on_bulk(Context& context, RankId from, MessageKind kind, std::span<const std::byte> header,
+               Buffer bytes) override;
+  void on_bulk_damaged(Context& context, RankId from, MessageKind kind,
+                       std::span<const std::byte> header) override;
   void on_work_wanted(Context& context) override { worker_.on_work_wanted(context); }
   void on_work_finished(Context& context, WorkResult& result) override;
   void on_wish(Context& context, Wish wish, const std::string& reason) override;

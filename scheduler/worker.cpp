@@ -66,6 +66,14 @@ bool Worker::on_message(Context& context, RankId from, MessageKind kind, Reader&
       return on_partitions(context, from, reader);
     case MessageKind::kPartitionsTaken:
       return on_partitions_taken(context, from, reader);
+    case MessageKind::kCopy:
+      return on_copy(context, from, reader);
+    case MessageKind::kCopyKept:
+      return on_copy_kept(context, from, reader);
+    case MessageKind::kCopyWanted:
+      return on_copy_wanted(context, from, reader);
+    case MessageKind::kCopyBack:
+      return on_copy_back(context, reader);
     case MessageKind::kAcknowledge:
       return on_acknowledge(reader);
     case MessageKind::kFinish:
@@ -173,6 +181,8 @@ bool Worker::on_owners(Context& context, Reader& reader) {
   const auto checkpoint = reader.get<CheckpointNumber>();
   std::vector<RankId> owners(reader.get_count(sizeof(RankId::rep)));
   for (RankId& owner : owners) owner = reader.get<RankId>();
+  std::vector<RankId> holders(asked ? owners.size() : 0);
+  for (RankId& holder : holders) holder = reader.get<RankId>();
   if (!reader.complete() || stage.value >= stages_.size() || finished_ || round < round_) {
     return false;
   }
@@ -183,9 +193,10 @@ bool Worker::on_owners(Context& context, Reader& reader) {
     if (owner != kNobody && !context.view().members.contains(owner)) return false;
   }
   enter_round(round);
+  if (stage != owners_stage_) forget_copies_before(stage);
   owners_ = std::move(owners);
   owners_stage_ = stage;
-  if (asked) load_missing(context, checkpoint);
+  if (asked) regain_missing(context, checkpoint, std::move(holders));
   return true;
 }
 
@@ -267,6 +278,7 @@ void Worker::tell_holdings(Context& context) {
   Writer writer = context.begin(context.view().coordinator, MessageKind::kHoldings);
   writer.put(owners_stage_);
   writer.put(round_);
+  for (std::uint32_t& partitions : regained_) writer.put(std::exchange(partitions, 0));
   held_.in_all(owners_stage_, own, stages_[owners_stage_.value].shards).save(writer);
   context.send();
 }
@@ -314,6 +326,7 @@ bool Worker::on_finish(Context& context, Reader& reader) {
   control_orders_.clear();
   absorb_orders_.clear();
   drop_checkpoint_work();
+  copies_.clear();
   context.begin(context.view().coordinator, MessageKind::kGoodbye);
   context.send();
   if (!context.is_coordinator()) context.finish({exit_status, std::string(message)});
@@ -380,6 +393,7 @@ void Worker::announce(Context& context) {
   writer.put(goes_on ? running_->stage : StageId{});
   writer.put(goes_on ? running_->shards : ShardRange{});
   writer.put(goes_on ? running_->attempt : Attempt{});
+  put_offers(writer);
   context.send();
   unsafe_reports_.for_each([&](const ResultReport& report) { send_report(context, report); });
   if (result_shards_ != 0) send_results(context);
@@ -478,6 +492,7 @@ void Worker::on_tick(Context& context) {
   if (result_shards_ != 0 && context.now() - results_sent_at_ >= kResultDelayMax) {
     send_results(context);
   }
+  tend_copies(context);
 }
 
 std::uint64_t Worker::order_shards_max() const {
@@ -525,8 +540,7 @@ bool Worker::prepare(Context& context, WorkOrder& order) {
                              "");
       return false;
     case WorkKind::kSave:
-      saving_ = {part_->number,
-                 *held_.of(order.stage, static_cast<std::uint32_t>(order.shards.first.value))};
+      begin_saving(order);
       return true;
     case WorkKind::kRestore:
       return begin_restoring(context, order);

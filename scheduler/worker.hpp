@@ -1,11 +1,14 @@
 // The part of the scheduler that every rank has: it keeps the shards leased to this rank, hands
 // them to the computing part in slices, sends results back in batches that never hold up a slow
-// shard, takes in the parts of partitions it owns, and steals from peers when the policy says so.
+// shard, takes in the parts of partitions it owns, keeps copies of other ranks' partitions, and
+// steals from peers when the policy says so.
 // Pure, not thread-safe.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -13,9 +16,12 @@
 #include <vector>
 
 #include "runtime/protocol/node.hpp"
+#include "scheduler/copy_desk.hpp"
 #include "scheduler/held_parts.hpp"
 #include "scheduler/options.hpp"
+#include "scheduler/partition_copies.hpp"
 #include "scheduler/report_log.hpp"
+#include "scheduler/shard_source.hpp"
 
 namespace regroup {
 
@@ -46,10 +52,17 @@ class Worker {
   // part in a hundred of computing. They are computed again should they be lost, which takes no
   // longer than they took to become safe.
   static constexpr Nanoseconds kWorkPerByteKept = 50;
+  // Copies that are on their way to the partner: no more than so many, nor than so many bytes,
+  // unless one alone is larger.
+  static constexpr std::size_t kCopiesInFlightMax = 16;
+  static constexpr std::size_t kCopyBytesInFlightMax = std::size_t{64} << 20;
 
-  Worker(const ScheduleOptions& options) : options_(options) {}
+  Worker(const ScheduleOptions& options)
+      : options_(options), copy_desk_(options.copies, options.checkpoints.failure_interval) {}
 
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
+  // A copy of a partition whose bytes came beside the frames; without them, they came damaged.
+  void on_bulk(Context& context, RankId from, MessageKind kind, Reader header, Buffer bytes);
   // Tells the coordinator of the new view what this rank has done and is doing: at once if it is
   // the one of before, else when it has taken over and asks.
   void on_view(Context& context);
@@ -99,18 +112,47 @@ class Worker {
     std::size_t partitions_left = 0;
     std::vector<StatePiece> pieces;
   };
-  // A partition that is being written down, with what it holds meanwhile.
+  // A partition that is being written down, and for what.
   struct Saving {
-    CheckpointNumber number;
-    ShardBits held;
+    CheckpointNumber number;       // 0: for no checkpoint
+    std::uint64_t copy_round = 0;  // 0: for no round of copies
+    std::uint64_t held = 0;        // map shards in it
+    std::shared_ptr<Buffer> bytes;
   };
-  // Partitions that are coming back from a checkpoint.
-  struct Loading {
-    bool waits_for_disk = true;
-    std::size_t left = 0;
+  // Copies of this rank's partitions are on their way to its partner, one after the other.
+  struct CopyRound {
+    std::uint64_t number = 0;
+    std::size_t saves_left = 0;
+    std::deque<std::uint32_t> to_send;
+    std::map<std::uint32_t, std::size_t> under_way;  // by partition: bytes
+    std::size_t bytes_under_way = 0;
+    std::uint64_t refused = 0;
+  };
+  // Where a partition that is missing is looked for, nearest first.
+  enum class Place : std::uint8_t { kPeer, kHere, kDisk, kNowhere };
+  static Place place_after(Place place) {
+    return static_cast<Place>(static_cast<std::uint8_t>(place) + 1);
+  }
+  struct Sought {
+    Place place = Place::kPeer;
+    RegainedFrom from = RegainedFrom::kPartner;
+    PartitionCopy copy;  // once it is found
+  };
+  // Partitions that are coming back.
+  struct Regaining {
+    CheckpointNumber checkpoint;
+    std::vector<RankId> holders;           // by partition: who has the best copy
+    std::map<std::uint32_t, Sought> left;  // by partition
+    std::vector<std::uint32_t> for_disk;   // to be asked for
+    std::vector<std::uint32_t> asked_of_disk;
+  };
+  struct Copied {
+    std::uint64_t held = 0;  // map shards
+    std::uint64_t bytes = 0;
   };
   struct Restoring {
     std::uint32_t round = 0;
+    RegainedFrom from = RegainedFrom::kFile;
     ShardBits held;
   };
 
@@ -122,6 +164,10 @@ class Worker {
   bool on_owners(Context& context, Reader& reader);
   bool on_partitions(Context& context, RankId from, Reader& reader);
   bool on_snapshot(Context& context, Reader& reader);
+  bool on_copy(Context& context, RankId from, Reader& reader, Buffer* bytes = nullptr);
+  bool on_copy_kept(Context& context, RankId from, Reader& reader);
+  bool on_copy_wanted(Context& context, RankId from, Reader& reader);
+  bool on_copy_back(Context& context, Reader& reader, Buffer* bulk = nullptr);
   bool on_partitions_taken(Context& context, RankId from, Reader& reader);
   bool on_acknowledge(Reader& reader);
   bool on_finish(Context& context, Reader& reader);
@@ -150,15 +196,38 @@ class Worker {
   bool prepare(Context& context, WorkOrder& order);
 
   // ---- checkpoints (worker_checkpoint.cpp) ----
-  void load_missing(Context& context, CheckpointNumber checkpoint);
-  void on_loaded(Context& context, DiskAnswer& answer);
-  bool begin_restoring(Context& context, WorkOrder& order);
-  void restored(Context& context, const WorkResult& result);
-  void one_loaded(Context& context);
+  void begin_saving(WorkOrder& order);
   void saved(Context& context, WorkResult& result);
   void write_part(Context& context);
   void tell_part(Context& context, std::string_view error, std::string_view part);
   void drop_checkpoint_work();
+
+  // ---- copies in memory, and partitions that come back (worker_copies.cpp) ----
+  bool keeps_snapshots() const { return copy_desk_.on() && partner_ != kNobody; }
+  void find_partner(Context& context);
+  void put_offers(Writer& writer) const;
+  void forget_copies_before(StageId stage);
+  void tend_copies(Context& context);
+  void begin_copies(Context& context);
+  void open_copy_round(std::size_t saves);
+  void drop_copies();
+  void keep_snapshot(Context& context, PartitionId partition, const Saving& saving);
+  void send_next_copy(Context& context);
+  void send_copy(Context& context, RankId to, MessageKind kind, PartitionId partition,
+                 std::uint64_t tag, const PartitionCopy& copy);
+  void end_copies(Context& context);
+  CopyVerdict take_copy(Context& context, RankId from, PartitionId partition, std::uint64_t hash,
+                        std::shared_ptr<Buffer> bytes);
+  std::shared_ptr<Buffer> kept_bytes(std::span<const std::byte> bytes);
+  bool may_send_another(const PartitionCopy& copy) const;
+  void regain_missing(Context& context, CheckpointNumber checkpoint, std::vector<RankId> holders);
+  void look_for(Context& context, std::uint32_t partition, Place place);
+  bool find_here(Context& context, std::uint32_t partition);
+  void found(std::uint32_t partition, Place place, RegainedFrom from, PartitionCopy copy);
+  void go_on_regaining(Context& context);
+  void on_loaded(Context& context, DiskAnswer& answer);
+  bool begin_restoring(Context& context, WorkOrder& order);
+  void restored(Context& context, const WorkResult& result);
 
   void absorbed(Context& context, const WorkResult& result);
   void acknowledge_partitions(Context& context, RankId to, StageId stage, ShardId shard,
@@ -220,8 +289,17 @@ class Worker {
   std::vector<StatePiece> own_pieces_;
   std::optional<Part> part_;
   std::optional<Saving> saving_;
-  std::optional<Loading> loading_;
+  std::optional<Regaining> regaining_;
   std::optional<Restoring> restoring_;
+  std::array<std::uint32_t, kRegainedFrom> regained_{};  // partitions, as yet untold
+
+  PartitionCopies copies_;
+  CopyDesk copy_desk_;
+  RankId partner_ = kNobody;
+  Epoch partner_since_;                     // the view in which it was looked for
+  std::map<std::uint32_t, Copied> copied_;  // by partition: what the partner has of it
+  std::optional<CopyRound> copying_;
+  std::uint64_t copy_rounds_ = 0;
 
   bool peers_steal_ = false;
   bool steal_waiting_ = false;

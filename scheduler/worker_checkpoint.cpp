@@ -1,7 +1,6 @@
 // A worker's part in checkpoints: the partitions that it owns are written down, each with the set
-// of map shards that it has taken in, and come back to whoever owns them after a loss or a restart.
-// Partitions need not be of one moment, since each says what it holds. Restored is only a partition
-// that holds nothing.
+// of map shards that it has taken in. Partitions need not be of one moment, since each says what it
+// holds. What is written down for a file stays in memory as well, and goes to the partner.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -19,72 +18,6 @@ std::uint32_t partition_of(ShardRange shards) {
 
 }  // namespace
 
-// ---- what comes back ----
-
-// Partitions that were others' begin with what the checkpoint has of them, if there is one.
-void Worker::load_missing(Context& context, CheckpointNumber checkpoint) {
-  DiskRequest request{
-      .task = DiskTask::kLoadPieces, .checkpoint = checkpoint, .epoch = context.view().epoch};
-  for (std::uint32_t p = 0; p < owners_.size(); ++p) {
-    const bool missing = owners_[p] == context.self() && held_.of(owners_stage_, p) == nullptr;
-    if (missing) request.pieces.push_back({partition_dataset(owners_stage_, p), 0, {}});
-  }
-  loading_.reset();
-  if (checkpoint.value == 0 || request.pieces.empty()) return tell_holdings(context);
-  loading_.emplace();
-  context.ask_disk(std::move(request));
-}
-
-// What cannot be read begins empty: its map shards run again.
-void Worker::on_loaded(Context& context, DiskAnswer& answer) {
-  if (!loading_ || !loading_->waits_for_disk) return;
-  loading_->waits_for_disk = false;
-  for (std::uint32_t p = 0; p < owners_.size(); ++p) {
-    if (owners_[p] != context.self()) continue;
-    const auto piece =
-        std::ranges::find(answer.pieces, partition_dataset(owners_stage_, p), &StatePiece::dataset);
-    if (piece == answer.pieces.end() || piece->bytes.empty()) continue;
-    WorkOrder order{.kind = WorkKind::kRestore, .stage = owners_stage_, .shards = {ShardId{p}, 1}};
-    order.input = std::move(piece->bytes);
-    absorb_orders_.push_back(std::move(order));
-    ++loading_->left;
-  }
-  if (loading_->left != 0) return;
-  loading_.reset();
-  tell_holdings(context);
-}
-
-bool Worker::begin_restoring(Context& context, WorkOrder& order) {
-  Reader reader(order.input.view());
-  auto held = ShardBits::load(reader, stages_[order.stage.value].shards);
-  const bool holds_something = held_.of(order.stage, partition_of(order.shards)) != nullptr;
-  if (!held || holds_something) {
-    one_loaded(context);
-    return false;
-  }
-  restoring_ = {round_, std::move(*held)};
-  order.input =
-      Buffer(planted(PlantedBug::kLoseRestored) ? std::span<const std::byte>() : reader.rest());
-  return true;
-}
-
-void Worker::restored(Context& context, const WorkResult& result) {
-  auto restoring = std::exchange(restoring_, {});
-  if (!restoring) return;  // it is to be forgotten
-  if (result.error.empty()) {
-    held_.restore(result.stage, partition_of(result.shards), std::move(restoring->held));
-  }
-  if (restoring->round == round_) one_loaded(context);
-}
-
-void Worker::one_loaded(Context& context) {
-  if (!loading_ || loading_->waits_for_disk || --loading_->left != 0) return;
-  loading_.reset();
-  tell_holdings(context);
-}
-
-// ---- what is written ----
-
 bool Worker::on_snapshot(Context& context, Reader& reader) {
   const auto number = reader.get<CheckpointNumber>();
   const auto stage = reader.get<StageId>();
@@ -97,6 +30,7 @@ bool Worker::on_snapshot(Context& context, Reader& reader) {
     if (partition >= stages_[stage.value + 1u].shards) return false;
   }
   drop_checkpoint_work();
+  find_partner(context);
   part_ = Part{number, 0, std::exchange(own_pieces_, {})};
   for (const std::uint32_t partition : partitions) {
     if (held_.of(stage, partition) == nullptr) continue;
@@ -104,31 +38,61 @@ bool Worker::on_snapshot(Context& context, Reader& reader) {
         {.kind = WorkKind::kSave, .stage = stage, .shards = {ShardId{partition}, 1}});
     ++part_->partitions_left;
   }
+  const bool copies = keeps_snapshots() && owners_stage_ == stage && !owners_.empty();
+  if (copies && part_->partitions_left != 0) open_copy_round(part_->partitions_left);
   if (part_->partitions_left == 0) write_part(context);
   return true;
 }
 
+// The set goes before the content, into memory that was used before if there is some.
+void Worker::begin_saving(WorkOrder& order) {
+  ShardBits held = *held_.of(order.stage, partition_of(order.shards));
+  if (planted(PlantedBug::kClaimMore) && !part_ && !held.contains(ShardId{0})) {
+    held.insert(ShardId{0});
+  }
+  saving_ = Saving{.held = held.count(), .bytes = copies_.spare()};
+  if (part_) saving_->number = part_->number;
+  if (copying_) saving_->copy_round = copying_->number;
+  Writer writer(*saving_->bytes);
+  held.save(writer);
+  order.input = std::move(*saving_->bytes);
+}
+
 void Worker::saved(Context& context, WorkResult& result) {
   const auto saving = std::exchange(saving_, {});
-  if (!saving || !part_ || part_->number != saving->number) return;  // nobody waits for it
-  if (!result.error.empty()) return tell_part(context, result.error, "");
-  StatePiece piece{partition_dataset(result.stage, partition_of(result.shards)), 0, {}};
-  Writer writer(piece.bytes);
-  saving->held.save(writer);
-  for (const Buffer& content : result.partitions) writer.put_raw(content.view());
-  part_->pieces.push_back(std::move(piece));
-  if (--part_->partitions_left == 0) write_part(context);
+  if (!saving) return;
+  const bool for_part = part_ && part_->number == saving->number;
+  const bool for_copy = copying_ && copying_->number == saving->copy_round;
+  if (for_copy) --copying_->saves_left;
+  if (result.error.empty()) {
+    const std::uint32_t partition = partition_of(result.shards);
+    *saving->bytes = std::move(result.partitions.front());
+    if (keeps_snapshots()) keep_snapshot(context, {result.stage, partition}, *saving);
+    if (for_copy) {
+      copy_desk_.saved(result.elapsed);
+      copying_->to_send.push_back(partition);
+    }
+    if (for_part) {
+      part_->pieces.push_back({partition_dataset(result.stage, partition), 0, {}, saving->bytes});
+      if (--part_->partitions_left == 0) write_part(context);
+    }
+  } else if (for_part) {
+    tell_part(context, result.error, "");
+  }
+  send_next_copy(context);
 }
 
 void Worker::write_part(Context& context) {
   DiskRequest request{
       .task = DiskTask::kWritePart, .checkpoint = part_->number, .epoch = context.view().epoch};
   request.pieces = std::move(part_->pieces);
+  copies_.lent_to_disk();
   context.ask_disk(std::move(request));
 }
 
 void Worker::on_disk(Context& context, DiskAnswer& answer) {
   if (answer.task == DiskTask::kLoadPieces) return on_loaded(context, answer);
+  copies_.back_from_disk();
   if (part_ && part_->number == answer.checkpoint) tell_part(context, answer.error, answer.part);
 }
 
@@ -138,13 +102,17 @@ void Worker::tell_part(Context& context, std::string_view error, std::string_vie
   writer.put_string(error);
   writer.put_string(part);
   context.send();
-  drop_checkpoint_work();
+  part_.reset();
+  const auto unsaved = std::erase_if(
+      absorb_orders_, [](const WorkOrder& order) { return order.kind == WorkKind::kSave; });
+  if (unsaved != 0) drop_copies();
 }
 
 // Of a view before, or a checkpoint that has failed.
 void Worker::drop_checkpoint_work() {
   part_.reset();
-  loading_.reset();
+  regaining_.reset();
+  drop_copies();
   std::erase_if(absorb_orders_, [](const WorkOrder& order) {
     return order.kind == WorkKind::kSave || order.kind == WorkKind::kRestore;
   });

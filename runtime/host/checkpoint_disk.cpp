@@ -143,7 +143,7 @@ std::expected<void, std::string> CheckpointDisk::write_part(const DiskRequest& r
     part.pieces.push_back({.dataset = piece.dataset,
                            .type = hdf5::ElementType::kUint8,
                            .first_row = piece.first_row,
-                           .bytes = piece.bytes.view()});
+                           .bytes = piece.view()});
   }
   link_unchanged(part);
   auto written = store_.write_part(part);

@@ -113,6 +113,12 @@ std::vector<std::uint32_t> ranks_on_host_of(const std::vector<RankNetworks>& ran
   return on_host_of(hosts, self);
 }
 
+std::vector<std::uint32_t> numbered_hosts(const std::vector<RankNetworks>& ranks) {
+  std::vector<HostIdentity> hosts;
+  for (const RankNetworks& rank : ranks) hosts.push_back(rank.host);
+  return first_on_host(hosts);
+}
+
 std::vector<Opening> gather_openings(MpiSession& session, const Opening& own) {
   std::vector<Opening> openings;
   for (const auto& bytes : session.gather(encode(own).view())) {
@@ -164,7 +170,8 @@ std::expected<HeartbeatStart, std::string> start_heartbeats(MpiSession& session,
   RunSecret secret{};
   if (session.rank() == 0) secret = make_run_secret();
   session.broadcast(secret);
-  return HeartbeatStart{std::move(*socket), std::move(peers), here, secret, std::move(notices)};
+  return HeartbeatStart{std::move(*socket),    std::move(peers), here,
+                        numbered_hosts(ranks), secret,           std::move(notices)};
 }
 
 }  // namespace regroup

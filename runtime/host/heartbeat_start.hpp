@@ -18,9 +18,10 @@
 namespace regroup {
 
 struct HeartbeatStart {
-  HeartbeatSocket socket;           // this rank's, bound
-  std::vector<PeerAddress> peers;   // by rank, this one included
-  std::vector<std::uint32_t> here;  // the ranks of this rank's host, ascending
+  HeartbeatSocket socket;            // this rank's, bound
+  std::vector<PeerAddress> peers;    // by rank, this one included
+  std::vector<std::uint32_t> here;   // the ranks of this rank's host, ascending
+  std::vector<std::uint32_t> hosts;  // by rank: the first rank on its host
   RunSecret secret;
   std::expected<NoticeBoard, std::string> notices;  // of this rank's host, or why there are none
 };

@@ -42,6 +42,14 @@ std::vector<std::uint32_t> on_host_of(const std::vector<HostIdentity>& hosts, st
   return numbers;
 }
 
+std::vector<std::uint32_t> first_on_host(const std::vector<HostIdentity>& hosts) {
+  std::vector<std::uint32_t> numbers;
+  for (const HostIdentity& host : hosts) {
+    numbers.push_back(static_cast<std::uint32_t>(std::ranges::find(hosts, host) - hosts.begin()));
+  }
+  return numbers;
+}
+
 std::uint64_t own_network_namespace() {
   return inode("/proc/self/ns/net");
 }

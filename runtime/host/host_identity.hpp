@@ -23,6 +23,9 @@ HostIdentity own_host();
 // The numbers of those that are on the same host as number `self`, that one included, ascending.
 std::vector<std::uint32_t> on_host_of(const std::vector<HostIdentity>& hosts, std::size_t self);
 
+// For each the number of the first one on the same host.
+std::vector<std::uint32_t> first_on_host(const std::vector<HostIdentity>& hosts);
+
 // The inode of this process's network namespace, within which loopback reaches; 0: not known.
 std::uint64_t own_network_namespace();
 

@@ -385,6 +385,44 @@ nlohmann::ordered_json to_json(const CheckpointingStatus& status) {
           {"failure_interval_seconds", status.failure_interval_seconds}};
 }
 
+const json* member_object(const json& object, const char* name, std::string& problem) {
+  const auto member = object.find(name);
+  if (member == object.end() || member->is_null() || !problem.empty()) return nullptr;
+  if (member->is_object()) return &*member;
+  problem = fmt::format("member '{}' is no object", name);
+  return nullptr;
+}
+
+void take_partner_copies(const json& object, std::optional<PartnerCopiesStatus>& out,
+                         std::string& problem) {
+  const json* const member = member_object(object, "partner_copies", problem);
+  if (member == nullptr) return;
+  PartnerCopiesStatus& status = out.emplace();
+  take(*member, "rounds", status.rounds, problem);
+  take(*member, "partitions", status.partitions, problem);
+  take(*member, "bytes", status.bytes, problem);
+  take(*member, "refused", status.refused, problem);
+  take(*member, "cost_seconds", status.cost_seconds, problem);
+  take(*member, "interval_seconds", status.interval_seconds, problem);
+}
+
+nlohmann::ordered_json to_json(const PartnerCopiesStatus& status) {
+  return {{"rounds", status.rounds},
+          {"partitions", status.partitions},
+          {"bytes", status.bytes},
+          {"refused", status.refused},
+          {"cost_seconds", status.cost_seconds},
+          {"interval_seconds", status.interval_seconds}};
+}
+
+void take_restored_from(const json& object, RestoredFrom& out, std::string& problem) {
+  const json* const member = member_object(object, "restored_from", problem);
+  if (member == nullptr) return;
+  take(*member, "memory", out.memory, problem);
+  take(*member, "partner", out.partner, problem);
+  take(*member, "file", out.file, problem);
+}
+
 void take_result(const json& object, std::optional<FileDigest>& out, std::string& problem) {
   const auto result = object.find("result");
   if (result == object.end() || result->is_null() || !problem.empty()) return;
@@ -418,6 +456,10 @@ nlohmann::ordered_json to_json(const RecoveryStatus& recovery) {
   return object;
 }
 
+nlohmann::ordered_json to_json(const RestoredFrom& restored) {
+  return {{"memory", restored.memory}, {"partner", restored.partner}, {"file", restored.file}};
+}
+
 std::string to_json(const RunStatus& status) {
   nlohmann::ordered_json object;
   object["job"] = status.job;
@@ -435,8 +477,12 @@ std::string to_json(const RunStatus& status) {
   object["failures_survived"] = status.failures_survived;
   object["recoveries"] = nlohmann::ordered_json::array();
   for (const auto& recovery : status.recoveries) object["recoveries"].push_back(to_json(recovery));
+  object["shards_repeated"] = status.shards_repeated;
+  object["restored_from"] = to_json(status.restored_from);
   object["checkpointing"] = nullptr;
   if (status.checkpointing) object["checkpointing"] = to_json(*status.checkpointing);
+  object["partner_copies"] = nullptr;
+  if (status.partner_copies) object["partner_copies"] = to_json(*status.partner_copies);
   object["seconds"] = status.seconds;
   object["result"] = nullptr;
   if (status.result)
@@ -484,7 +530,10 @@ std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
   take(object, "quarantined", status.quarantined, problem);
   take(object, "failures_survived", status.failures_survived, problem);
   take_recoveries(object, status.recoveries, problem);
+  take(object, "shards_repeated", status.shards_repeated, problem);
+  take_restored_from(object, status.restored_from, problem);
   take_checkpointing(object, status.checkpointing, problem);
+  take_partner_copies(object, status.partner_copies, problem);
   take(object, "seconds", status.seconds, problem);
   take_result(object, status.result, problem);
   take(object, "message", status.message, problem);

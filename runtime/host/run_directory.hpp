@@ -62,6 +62,27 @@ struct CheckpointingStatus {
   friend bool operator==(const CheckpointingStatus&, const CheckpointingStatus&) = default;
 };
 
+// What ranks have of their partitions in the memory of others, as the coordinator sees it.
+struct PartnerCopiesStatus {
+  std::uint64_t rounds = 0;      // of all ranks, told to the coordinator of now
+  std::uint64_t partitions = 0;  // of which there is a copy
+  std::uint64_t bytes = 0;       // of those
+  std::uint64_t refused = 0;     // for want of room, in the latest rounds
+  double cost_seconds = 0;       // of the latest round, of the rank that took longest
+  double interval_seconds = 0;   // between rounds, the longest; 0: there are none by themselves
+
+  friend bool operator==(const PartnerCopiesStatus&, const PartnerCopiesStatus&) = default;
+};
+
+// How many partitions came back from where, after their owners were lost.
+struct RestoredFrom {
+  std::uint64_t memory = 0;   // of the rank that owns it now: a snapshot that it had taken itself
+  std::uint64_t partner = 0;  // a copy that was kept for the owner
+  std::uint64_t file = 0;     // a checkpoint
+
+  friend bool operator==(const RestoredFrom&, const RestoredFrom&) = default;
+};
+
 // What DIR/status.json holds, one member each, by these names.
 struct RunStatus {
   std::string job;
@@ -76,7 +97,10 @@ struct RunStatus {
   std::uint64_t quarantined = 0;
   std::uint64_t failures_survived = 0;
   std::vector<RecoveryStatus> recoveries;  // oldest first
+  std::uint64_t shards_repeated = 0;       // map shards done again, for partitions that were lost
+  RestoredFrom restored_from;
   std::optional<CheckpointingStatus> checkpointing;
+  std::optional<PartnerCopiesStatus> partner_copies;
   double seconds =
       0;  // of work so far, over all launches; a number that is not finite reads back as 0
   std::optional<FileDigest> result;  // of result.h5, once it is written
@@ -91,6 +115,7 @@ struct RunStatus {
 };
 
 nlohmann::ordered_json to_json(const RecoveryStatus& recovery);
+nlohmann::ordered_json to_json(const RestoredFrom& restored);
 // One JSON object over several lines. Bytes of texts that are not UTF-8 become U+FFFD. Its last
 // member, "xxh3_128", is the hash of all that stands before the hash's digits.
 std::string to_json(const RunStatus& status);

@@ -173,6 +173,8 @@ void BulkDesk::complete(RankId from, Output& output) {
                                  std::move(receiving.transfer.header), std::move(receiving.bytes)});
   } else {
     ++damaged_;
+    output.damaged.push_back(
+        {from, receiving.transfer.kind, std::move(receiving.transfer.header), {}});
   }
   receiving_.erase(found);
   begin_waiting(output);

@@ -127,6 +127,7 @@ class BulkDesk {
     std::vector<Outgoing> sends;
     std::vector<Wanted> receives;
     std::vector<Delivery> deliveries;
+    std::vector<Delivery> damaged;  // dropped: without bytes
   };
 
   // Queues a transfer. False, and nothing has happened, if there is no room.

@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,6 +31,10 @@ struct StatePiece {
   std::string dataset;
   std::uint64_t first_row = 0;
   Buffer bytes;
+  // Instead of them: what stays with whoever asks, and is only read.
+  std::shared_ptr<const Buffer> shared = {};
+
+  std::span<const std::byte> view() const { return shared ? shared->view() : bytes.view(); }
 };
 
 struct DiskRequest {

@@ -57,6 +57,7 @@ enum class MessageKind : std::uint8_t {
   kWish = 52,
   kHoldings = 53,
   kSnapshotTaken = 55,
+  kCopiesMade = 59,
   // scheduler: a coordinator that takes over, to who has the longest ledger, and back
   kLedgerWanted = 56,
   kLedgerCopy = 57,
@@ -65,6 +66,10 @@ enum class MessageKind : std::uint8_t {
   kStealReply = 49,
   kPartitions = 50,
   kPartitionsTaken = 51,
+  kCopy = 60,
+  kCopyKept = 61,
+  kCopyWanted = 62,
+  kCopyBack = 63,
   // node: bulk transfers between any two ranks
   kBulkOffer = 64,
   kBulkReady = 65,

@@ -400,6 +400,9 @@ void Node::carry_out_bulk() {
     service_->on_bulk(context_, delivery.from, delivery.kind, delivery.header.view(),
                       std::move(delivery.bytes));
   }
+  for (const BulkDesk::Delivery& damaged : todo.damaged) {
+    service_->on_bulk_damaged(context_, damaged.from, damaged.kind, damaged.header.view());
+  }
 }
 
 bool Node::send_begun_bulk(std::shared_ptr<const Buffer> bytes) {

@@ -84,6 +84,7 @@ enum class EventKind : std::uint8_t {
   kElect,    // a rank goes on in the place of the coordinator that was lost
   kRestore,  // the run goes on from a checkpoint
   kSeal,     // a checkpoint is sealed, and whoever may take over knows
+  kRegain,   // a rank has got back a partition that was lost with its owner
 };
 
 // Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
@@ -95,7 +96,7 @@ struct Event {
   StageId stage;  // of what the scheduler does
   // Send, receive: sender's stamp, message kind; revoke, view: epoch, members; round: its number;
   // elect: position in the ledger; restore, seal: number of the checkpoint; retry, quarantine:
-  // shard, attempt; else first shard, shard count.
+  // shard, attempt; regain: partition, RegainedFrom; else first shard, shard count.
   std::uint64_t a = 0;
   std::uint64_t b = 0;
 };
@@ -218,6 +219,8 @@ class Service {
   // call; the bytes are the service's, who gives them back (Context::give_large) when done.
   virtual void on_bulk(Context& context, RankId from, MessageKind kind,
                        std::span<const std::byte> header, Buffer bytes);
+  // One that was dropped, since what arrived is not what was sent. Its sender is not told.
+  virtual void on_bulk_damaged(Context&, RankId, MessageKind, std::span<const std::byte>) {}
   virtual void on_work_wanted(Context& context) = 0;
   virtual void on_work_finished(Context& context, WorkResult& result) = 0;
   virtual void on_wish(Context& context, Wish wish, const std::string& reason) = 0;

@@ -61,9 +61,12 @@ enum class PlantedBug : std::uint8_t {
   kSealUntold,     // a checkpoint counts before a majority knows of it
   kLoseRestored,   // a partition is said to hold what did not come back
   kKeepOldWrites,  // the writes of ranks that are gone count as those of the ranks of now
+  // copies in memory
+  kKeepHalfCopy,  // a partner keeps half of a copy, as if it were the whole
+  kClaimMore,     // a copy says that it has a map shard more than it has
 };
 
-inline constexpr std::array<std::string_view, 40> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 42> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -104,8 +107,10 @@ inline constexpr std::array<std::string_view, 40> kPlantedBugNames{
     "seal-untold",
     "lose-restored",
     "keep-old-writes",
+    "keep-half-copy",
+    "claim-more",
 };
-static_assert(kPlantedBugNames.size() == static_cast<std::size_t>(PlantedBug::kKeepOldWrites) + 1);
+static_assert(kPlantedBugNames.size() == static_cast<std::size_t>(PlantedBug::kClaimMore) + 1);
 
 #ifdef REGROUP_PLANTED_BUGS
 inline constexpr bool kBugsArePlanted = true;

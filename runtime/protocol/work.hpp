@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,8 +32,8 @@ enum class WorkKind : std::uint8_t {
   kOpen,      // read the job's description (input) and say what its stages are
   kRun,       // compute the shards
   kAbsorb,    // take in the parts (input) that map shard `shards.first` made for this rank
-  kSave,      // say what partition `shards.first` of the map stage holds (partitions[0])
-  kRestore,   // have that partition, which holds nothing, hold what was said (input)
+  kSave,  // add to `input`, and make it partitions[0], what that partition of the map stage holds
+  kRestore,   // have that partition, which holds nothing, hold what was said (saved())
   kForget,    // drop all parts that were taken in: this rank was given up by the others
   kFinalize,  // coordinator: every shard has settled; write the result
 };
@@ -43,7 +44,14 @@ struct WorkOrder {
   ShardRange shards;
   Attempt attempt;
   RankId from;   // kAbsorb: who ran the map shard
-  Buffer input;  // kOpen, kAbsorb, kRestore
+  Buffer input;  // kOpen, kAbsorb, kSave, kRestore
+  // kRestore: instead of the input these bytes, from `shared_begin` on, which others read as well.
+  std::shared_ptr<const Buffer> shared = {};
+  std::size_t shared_begin = 0;
+
+  std::span<const std::byte> saved() const {
+    return shared ? shared->view().subspan(shared_begin) : input.view();
+  }
 };
 
 // Values of consecutive shards, all of one size.

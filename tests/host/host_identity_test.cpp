@@ -30,6 +30,7 @@ TEST(HostIdentity, NumbersOfOneHostAreFound) {
   EXPECT_THAT(on_host_of(hosts, 2), ::testing::ElementsAre(0, 2));
   EXPECT_THAT(on_host_of(hosts, 1), ::testing::ElementsAre(1, 4));
   EXPECT_THAT(on_host_of(hosts, 3), ::testing::ElementsAre(3));
+  EXPECT_THAT(first_on_host(hosts), ::testing::ElementsAre(0, 1, 0, 3, 1));
 }
 
 TEST(HostIdentity, AProcessStartsOnceWhateverItIsCalled) {

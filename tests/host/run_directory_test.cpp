@@ -48,6 +48,14 @@ RunStatus sample_status() {
                           .cost_seconds = 0.5,
                           .interval_seconds = 60,
                           .failure_interval_seconds = 3600};
+  status.shards_repeated = 9;
+  status.restored_from = {.memory = 1, .partner = 2, .file = 3};
+  status.partner_copies = {.rounds = 5,
+                           .partitions = 6,
+                           .bytes = 1 << 22,
+                           .refused = 7,
+                           .cost_seconds = 0.125,
+                           .interval_seconds = 30};
   status.recoveries = {{2, {1}, {}, std::string(kEvidenceDead), utc_text(7), 0.5, 1.25, 1.5},
                        {3, {2}, {1}, std::string(kEvidenceTold), utc_text(8), 1.5, 2.25, {}}};
   status.seconds = 1.5;
@@ -459,6 +467,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadStatus{R"({"job":"pi","state":"done","recoveries":3})", "'recoveries'"},
         BadStatus{R"({"job":"pi","state":"done","checkpointing":3})", "'checkpointing'"},
         BadStatus{R"({"job":"pi","state":"done","checkpointing":{"newest":-1}})", "'newest'"},
+        BadStatus{R"({"job":"pi","state":"done","partner_copies":3})", "'partner_copies'"},
+        BadStatus{R"({"job":"pi","state":"done","partner_copies":{"bytes":-1}})", "'bytes'"},
+        BadStatus{R"({"job":"pi","state":"done","restored_from":[]})", "'restored_from'"},
+        BadStatus{R"({"job":"pi","state":"done","restored_from":{"file":-1}})", "'file'"},
         BadStatus{R"({"job":"pi","state":"done","recoveries":[3]})", "'recoveries'"},
         BadStatus{R"({"job":"pi","state":"done","recoveries":[{"lost":[-1]}]})", "'lost'"},
         BadStatus{R"({"job":"pi","state":"done","seconds":"1"})", "'seconds'"},

@@ -153,6 +153,30 @@ TEST(InspectionText, ShowsWhatTheStatusSaysOfCheckpointing) {
                     HasSubstr("no space left\n")));
 }
 
+TEST(InspectionText, ShowsCopiesAndWhatTheyWereGoodFor) {
+  RunInspection inspection = an_inspection();
+  inspection.status.partner_copies.emplace();
+  EXPECT_THAT(inspection_text(inspection, "regroup", 200),
+              AllOf(Not(HasSubstr("copies")), Not(HasSubstr("came back"))));
+
+  inspection.status.partner_copies = {.rounds = 3,
+                                      .partitions = 64,
+                                      .bytes = 2 << 20,
+                                      .refused = 5,
+                                      .cost_seconds = 0.0125,
+                                      .interval_seconds = 20};
+  inspection.status.restored_from = {.memory = 1, .partner = 31, .file = 2};
+  inspection.status.shards_repeated = 6;
+
+  EXPECT_THAT(
+      inspection_text(inspection, "regroup", 200),
+      AllOf(HasSubstr("copies         64 partitions in partners' memory, 2.0 MiB, every 20.0 s, "
+                      "a round takes 0.013 s\n"),
+            HasSubstr("5 refused, for want of room: see --partner-memory\n"),
+            HasSubstr("34 partitions came back: 1 from the owner's own memory, 31 from a "
+                      "partner's, 2 from a file; 6 map shards done again\n")));
+}
+
 TEST(InspectionText, SaysWhoHoldsTheDirectory) {
   RunInspection inspection = an_inspection();
   inspection.in_use = true;

@@ -81,14 +81,72 @@ class Partitions(Resuming):
         for name in self.JOBS:
             with self.subTest(name):
                 dir = name + "-lost"
-                faults = ["--checkpoint-every", 0.1, "--inject", "kill:rank=2,after-shards=40"]
+                faults = ["--checkpoint-every", 0.1, "--partner-copies", "off",
+                          "--inject", "kill:rank=2,after-shards=40"]
                 words = [*self.job(name, dir + "-log"), "--dir", dir, "-n", 4, *faults]
                 ended = self.start([cli.FLAKY_JOB, "run", *words]).end(END_SECONDS_MAX)
                 self.assertEqual(ended.status, cli.EXIT_DONE, ended)
                 self.assertEqual(self.status_of(dir)["failures_survived"], 1)
                 self.assertEqual(self.result(dir), self.undisturbed_result(name))
+                memory, partner, file = self.restored_from(dir)
+                self.assertEqual((memory, partner), (0, 0), ended)
+                self.assertGreater(file, 0, ended)
                 # About 160 were done when the rank was lost, and all had parts for it.
                 self.assertLess(self.times_run(dir + "-log"), self.SHARDS + 100, ended)
+
+    COPIES = ["--checkpoint-every", "off", "--partner-copies", 0.1]
+
+    def lose_an_owner(self, name, dir, *settings):
+        kill = ["--inject", "kill:rank=2,after-shards=40"]
+        words = [*self.job(name, dir + "-log"), "--dir", dir, "-n", 4, "--progress", "plain", *settings, *kill]
+        ended = self.start([cli.FLAKY_JOB, "run", *words]).end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertEqual(self.status_of(dir)["failures_survived"], 1, ended)
+        return ended
+
+    def restored_from(self, dir):
+        restored = self.status_of(dir)["restored_from"]
+        return restored["memory"], restored["partner"], restored["file"]
+
+    def test_a_lost_owner_comes_back_from_its_partner(self):
+        for name in self.JOBS:
+            with self.subTest(name):
+                dir = name + "-copied"
+                ended = self.lose_an_owner(name, dir, *self.COPIES)
+                self.assertEqual(self.result(dir), self.undisturbed_result(name))
+                self.assertFalse((self.folder / dir / "checkpoints").exists(), "no file was written")
+                memory, partner, file = self.restored_from(dir)
+                self.assertEqual((memory, file), (0, 0), ended)
+                self.assertGreaterEqual(partner, 20, "all of its partitions, of 128 on 4 ranks")
+                # About 160 were done when the rank was lost, and all had parts for it.
+                self.assertLess(self.times_run(dir + "-log"), self.SHARDS + 100, ended)
+                self.assertLess(self.status_of(dir)["shards_repeated"], 100, ended)
+                self.assertGreater(self.status_of(dir)["partner_copies"]["rounds"], 0)
+                self.assertIn(f"{partner} partitions came back", ended.err.decode())
+
+    # Checkpoints are due and fail: copies in memory go on.
+    def test_storage_that_fails_does_not_matter(self):
+        settings = ["--checkpoint-every", 0.1, "--partner-copies", 0.1, "--inject", "disk-full:after=1"]
+        ended = self.lose_an_owner("logged-counts", "full", *settings)
+        self.assertEqual(self.result("full"), self.undisturbed_result("logged-counts"))
+        status = self.status_of("full")
+        self.assertGreater(status["checkpointing"]["failed"], 0, ended)
+        memory, partner, file = self.restored_from("full")
+        self.assertEqual((memory, file), (0, 0), ended)
+        self.assertGreaterEqual(partner, 20, ended)
+        self.assertLess(status["shards_repeated"], 100, ended)
+
+    def test_copies_that_are_off_or_have_no_room(self):
+        for settings, rounds in ((["off"], False), ([0.1, "--partner-memory", 0], True)):
+            with self.subTest(settings):
+                dir = f"none-{rounds}"
+                ended = self.lose_an_owner("logged-counts", dir, "--checkpoint-every", "off", "--partner-copies",
+                                           *settings)
+                self.assertEqual(self.restored_from(dir), (0, 0, 0), ended)
+                self.assertGreater(self.times_run(dir + "-log"), self.SHARDS + 100, "all of it runs again")
+                copies = self.status_of(dir)["partner_copies"]
+                self.assertEqual((copies["rounds"] > 0, copies["refused"] > 0), (rounds, rounds), ended)
+                self.assertEqual("--partner-memory gives more" in ended.err.decode(), rounds, ended)
 
     def test_another_rank_count(self):
         for name in self.JOBS:
@@ -324,7 +382,7 @@ class Refused(Resuming):
 
     def test_settings(self):
         for words in (["--checkpoint-every", "soon"], ["--checkpoint-every", "-1"], ["--keep", 1],
-                      ["--grace", 0], ["--mtbf", 0]):
+                      ["--partner-copies", "never"], ["--grace", 0], ["--mtbf", 0]):
             with self.subTest(words=words):
                 self.refused(["run", "montecarlo", "--dir", "none", *words], words[0])
                 self.assertFalse((self.folder / "none").exists())

@@ -68,7 +68,7 @@ TEST(CheckpointDesk, AnAutomaticIntervalGrowsWithTheCostAndShrinksWithFailures) 
   const Nanoseconds calm = interval(kSecond, 0, hour);
   EXPECT_GT(interval(4 * kSecond, 0, hour), calm);
   EXPECT_LT(interval(kSecond, 9, hour), calm);
-  EXPECT_GE(interval(kSecond, 1'000'000, hour), CheckpointDesk::kCostShare * kSecond)
+  EXPECT_GE(interval(kSecond, 1'000'000, hour), kCheckpointCostShare * kSecond)
       << "no more than one part in a hundred goes into checkpoints";
   EXPECT_GE(interval(1, 1'000'000, hour), CheckpointDesk::kIntervalMin);
 }

@@ -833,6 +833,10 @@ std::map<std::uint32_t, std::vector<std::uint32_t>> owners_told(LoneRank& run) {
   return told;
 }
 
+bool before_was_lost(const std::vector<std::uint32_t>& owners, std::size_t partition) {
+  return owners[partition] == 3;
+}
+
 // Three ranks that compute; one of them is lost when two of four map shards are done.
 class LostOwner : public OpenedRun {
  public:
@@ -874,6 +878,81 @@ TEST(CoordinatorViews, OnlyPartitionsOfLostOwnersAreDealtAnew) {  // I9
       EXPECT_EQ(after[1][p], before[p]);
     }
   }
+}
+
+// Rank 1 has copies of all that rank 3 had, rank 2 better ones of some.
+class LostOwnerWithCopies : public OpenedRun {
+ public:
+  LostOwnerWithCopies()
+      : OpenedRun(4, {map_stage(kMapShards), reduce_stage(kReduced)}, in_one_lease()) {
+    have_holdings();
+    results(1, {{{0, 2}}});
+    before = owners_told(*this)[1];
+    sent();
+    enter_view({kZero, kOne, kTwo});
+  }
+  void offer(std::uint32_t rank, std::uint64_t held, std::uint32_t first_partition = 0) {
+    std::vector<OfferEntry> copies{{9, 0, 1000}, {0, 1u << 30, 1000}};  // of what is not
+    for (std::uint32_t p = first_partition; p < kReduced; ++p) copies.emplace_back(0, p, held);
+    receive(rank, MessageKind::kAnnounce, announce_message(0, {{0, 0}, 0}, copies));
+  }
+  std::vector<std::uint32_t> before;
+};
+
+TEST(CoordinatorViews, LostPartitionsAreDealtOnceAllHaveSaidWhatTheyKeep) {
+  LostOwnerWithCopies run;
+  run.offer(1, 2);
+  EXPECT_THAT(run.owners(), IsEmpty());
+  run.offer(2, 1);
+  EXPECT_FALSE(run.owners().empty());
+  EXPECT_EQ(run.refused(), 0u);
+}
+
+TEST(CoordinatorViews, ALostPartitionGoesToWhoHasTheBestCopyAndRoom) {
+  LostOwnerWithCopies run;
+  run.offer(1, 1);
+  run.offer(2, 2, kReduced / 2);
+  const auto messages = run.owners();
+  ASSERT_FALSE(messages.empty());
+  Reader reader(messages.front().payload.view());
+  reader.get_raw(2 + 4 + 1 + 8);
+  std::vector<std::uint32_t> owners(reader.get<std::uint32_t>());
+  for (std::uint32_t& owner : owners) owner = reader.get<std::uint32_t>();
+  std::vector<std::uint32_t> load(4, 0);
+  for (const std::uint32_t owner : owners) ++load[owner];
+  const std::uint64_t most = (kReduced + kReduced / 4 + 1) / 2;
+  for (std::uint32_t p = 0; p < kReduced; ++p) {
+    const auto holder = reader.get<std::uint32_t>();
+    EXPECT_EQ(holder, p < kReduced / 2 ? 1u : 2u);
+    if (before_was_lost(run.before, p) && owners[p] != holder) {
+      EXPECT_GE(load[holder], most) << "partition " << p;
+    }
+  }
+  EXPECT_TRUE(reader.complete());
+}
+
+TEST(CoordinatorViews, WhatCameBackFromWhereIsCounted) {
+  LostOwnerWithCopies run;
+  run.offer(1, 1);
+  run.offer(2, 1);
+  run.receive(1, MessageKind::kHoldings, holdings_message(0, 2, {0, 4}, {1, 2, 0}));
+  run.receive(2, MessageKind::kHoldings, holdings_message(0, 2, {0, 4}, {0, 3, 5}));
+  EXPECT_THAT(run.progress().regained, ElementsAre(1, 5, 5));
+}
+
+TEST(CoordinatorViews, CopiesThatRanksHaveMadeAreAddedUp) {
+  LostOwnerWithCopies run;
+  run.offer(1, 1);
+  run.offer(2, 1);
+  run.receive(1, MessageKind::kCopiesMade, copies_made_message(3, 100, 1, 7, 70));
+  run.receive(2, MessageKind::kCopiesMade, copies_made_message(4, 200, 0, 9, 60));
+  const CopyProgress copies = run.progress().copies;
+  EXPECT_EQ(copies.rounds, 2u);
+  EXPECT_EQ(copies.partitions, 7u);
+  EXPECT_EQ(copies.bytes, 300u);
+  EXPECT_EQ(copies.refused, 1u);
+  EXPECT_EQ(copies.cost, 9);
+  EXPECT_EQ(copies.interval, 70);
 }
 
 TEST(CoordinatorViews, AMapShardIsDoneIfEveryOwnerHoldsIt) {

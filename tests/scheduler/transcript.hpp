@@ -3,11 +3,16 @@
 // a change of the code's layout must show in a test.
 #pragma once
 
+#include <array>
 #include <initializer_list>
+#include <optional>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
+
+#include <xxhash.h>
 
 #include "runtime/protocol/frame.hpp"
 #include "runtime/protocol/wire.hpp"
@@ -148,20 +153,31 @@ inline Buffer failures_message(std::uint16_t stage, const std::vector<FailureEnt
 }
 
 // What is running; nothing if it is no shards.
-inline Buffer announce_message(std::uint16_t stage = 0, const LeaseEntry& running = {{0, 0}, 0}) {
+// A copy of a partition: of which map stage, which one, how many map shards it knows.
+using OfferEntry = std::tuple<std::uint16_t, std::uint32_t, std::uint64_t>;
+
+inline Buffer announce_message(std::uint16_t stage = 0, const LeaseEntry& running = {{0, 0}, 0},
+                               const std::vector<OfferEntry>& copies = {}) {
   Buffer payload;
   Writer writer(payload);
   writer.put(stage);
   writer.put(running.shards.first);
   writer.put(running.shards.second);
   writer.put(running.attempt);
+  writer.put(static_cast<std::uint32_t>(copies.size()));
+  for (const auto& [map, partition, held] : copies) {
+    writer.put(map);
+    writer.put(partition);
+    writer.put(held);
+  }
   return payload;
 }
 
 // Where the partitions of a map stage are; `asks`: what those of the receiver hold.
 inline Buffer owners_message(std::uint16_t stage, const std::vector<std::uint32_t>& owners,
                              std::uint32_t round = 0, bool asks = false,
-                             std::uint64_t checkpoint = 0) {
+                             std::uint64_t checkpoint = 0,
+                             std::vector<std::uint32_t> holders = {}) {
   Buffer payload;
   Writer writer(payload);
   writer.put(stage);
@@ -170,6 +186,57 @@ inline Buffer owners_message(std::uint16_t stage, const std::vector<std::uint32_
   writer.put(checkpoint);
   writer.put(static_cast<std::uint32_t>(owners.size()));
   for (const std::uint32_t owner : owners) writer.put(owner);
+  if (asks) holders.resize(owners.size(), ~0u);
+  for (const std::uint32_t holder : holders) writer.put(holder);
+  return payload;
+}
+
+// A copy, or without bytes that there is none: of which stage, which partition; map shards that it
+// knows, or the round that asks for it.
+inline Buffer copy_message(std::uint16_t stage, std::uint32_t partition, std::uint64_t tag,
+                           std::span<const std::byte> bytes,
+                           std::optional<std::uint64_t> hash = {}) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(partition);
+  writer.put(tag);
+  writer.put(hash.value_or(XXH3_64bits(bytes.data(), bytes.size())));
+  writer.put_raw(bytes);
+  return payload;
+}
+
+inline Buffer copy_kept_message(std::uint16_t stage, std::uint32_t partition, std::uint64_t held,
+                                std::uint8_t verdict = 0) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(partition);
+  writer.put(held);
+  writer.put(verdict);
+  return payload;
+}
+
+inline Buffer copy_wanted_message(std::uint16_t stage, std::uint32_t partition,
+                                  std::uint32_t round) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(stage);
+  writer.put(partition);
+  writer.put(round);
+  return payload;
+}
+
+inline Buffer copies_made_message(std::uint32_t partitions, std::uint64_t bytes,
+                                  std::uint32_t refused, std::uint64_t cost,
+                                  std::uint64_t interval) {
+  Buffer payload;
+  Writer writer(payload);
+  writer.put(partitions);
+  writer.put(bytes);
+  writer.put(refused);
+  writer.put(cost);
+  writer.put(interval);
   return payload;
 }
 
@@ -186,11 +253,13 @@ inline Buffer snapshot_message(std::uint64_t number, std::uint16_t stage,
 
 // `runs`: how many shards are not held, then how many are, and so on in turns.
 inline Buffer holdings_message(std::uint16_t stage, std::uint32_t round,
-                               const std::vector<std::uint64_t>& runs) {
+                               const std::vector<std::uint64_t>& runs,
+                               const std::array<std::uint32_t, 3>& regained = {}) {
   Buffer payload;
   Writer writer(payload);
   writer.put(stage);
   writer.put(round);
+  for (const std::uint32_t partitions : regained) writer.put(partitions);
   for (const std::uint64_t run : runs) writer.put_varint(run);
   return payload;
 }
@@ -252,7 +321,8 @@ inline void put_saved_head(Writer& writer, const SavedHead& head) {
   writer.put(head.retries);
   writer.put(head.duplicates);
   writer.put(head.checkpoint);
-  writer.put(std::uint64_t{0});  // launch
+  writer.put(std::uint64_t{0});                                       // launch
+  for (int from = 0; from < 3; ++from) writer.put(std::uint64_t{0});  // partitions that came back
 }
 
 // Shards in runs of one state each, all at their first attempt.
@@ -438,6 +508,11 @@ inline std::string show(MessageKind kind, std::span<const std::byte> payload) {
       const auto running_stage = stage();
       const ShardRange running = reader.get_range();
       const auto attempt = reader.get<std::uint32_t>();
+      for (auto left = reader.get<std::uint32_t>(); left != 0; --left) {
+        const auto copy_of = stage();
+        out << " has " << copy_of << '/' << reader.get<std::uint32_t>();
+        out << '*' << reader.get<std::uint64_t>();
+      }
       if (running.count == 0) break;
       out << " running " << running_stage << ": " << running.first.value << '+' << running.count;
       if (attempt != 1) out << '#' << attempt;
@@ -448,9 +523,42 @@ inline std::string show(MessageKind kind, std::span<const std::byte> payload) {
       if (const auto error = reader.get_string(); !error.empty()) out << " error: " << error;
       if (const auto part = reader.get_string(); !part.empty()) out << ' ' << part;
       break;
+    case MessageKind::kCopy:
+      out << "copy " << stage() << '/' << reader.get<std::uint32_t>();
+      out << '*' << reader.get<std::uint64_t>();
+      reader.get<std::uint64_t>();  // hash
+      out << ' ' << reader.get_raw(reader.rest().size()).size() << " bytes";
+      break;
+    case MessageKind::kCopyKept: {
+      out << "copy " << stage() << '/' << reader.get<std::uint32_t>();
+      out << '*' << reader.get<std::uint64_t>();
+      constexpr const char* kVerdicts[] = {" kept", " no room", " damaged", " not now"};
+      out << kVerdicts[reader.get<std::uint8_t>() % 4];
+      break;
+    }
+    case MessageKind::kCopyWanted:
+      out << "copy " << stage() << '/' << reader.get<std::uint32_t>() << " wanted";
+      show_round(out, reader);
+      break;
+    case MessageKind::kCopyBack:
+      out << "copy " << stage() << '/' << reader.get<std::uint32_t>() << " back";
+      out << " round " << reader.get<std::uint64_t>();
+      reader.get<std::uint64_t>();  // hash
+      out << ' ' << reader.get_raw(reader.rest().size()).size() << " bytes";
+      break;
+    case MessageKind::kCopiesMade:
+      out << "copies made: " << reader.get<std::uint32_t>();
+      out << ' ' << reader.get<std::uint64_t>() << " bytes";
+      if (const auto refused = reader.get<std::uint32_t>()) out << " refused " << refused;
+      reader.get<std::uint64_t>();  // cost
+      reader.get<std::uint64_t>();  // interval
+      break;
     case MessageKind::kHoldings:
       out << "holdings " << stage() << ':';
       show_round(out, reader);
+      for (const char* from : {" snapshot*", " partner*", " file*"}) {
+        if (const auto partitions = reader.get<std::uint32_t>()) out << from << partitions;
+      }
       while (!reader.rest().empty()) out << ' ' << reader.get_varint();
       break;
     case MessageKind::kGoodbye:

@@ -902,12 +902,13 @@ class Owning : public MapReduce {
   }
   // The job says what a partition holds.
   void save_next(std::uint32_t partition, std::string_view content, std::string error = "") {
-    const auto order = want();
+    auto order = want();
     ASSERT_TRUE(order && order->kind == WorkKind::kSave);
     EXPECT_EQ(order->shards, (ShardRange{ShardId{partition}, 1}));
     WorkResult result;
     result.restart(*order);
-    result.partitions.emplace_back(text(content));
+    result.partitions.push_back(std::move(order->input));
+    result.partitions.back().append(text(content));
     result.error = std::move(error);
     finish(result);
   }
@@ -926,13 +927,15 @@ TEST(WorkerCheckpoints, APartHasEachPartitionWithItsShards) {
   ASSERT_THAT(requests[0].pieces, SizeIs(2)) << "of one that holds nothing there is nothing";
   EXPECT_EQ(requests[0].pieces[0].dataset, "partitions/stage_0/3");
   EXPECT_EQ(requests[0].pieces[1].dataset, "partitions/stage_0/4");
-  Reader piece(requests[0].pieces[0].bytes.view());
+  Reader piece(requests[0].pieces[0].view());
   for (const std::uint64_t run : {9u, 2u, 39u}) EXPECT_EQ(piece.get_varint(), run);
   EXPECT_EQ(piece.rest().size(), 5u);
 
   worker.answer_disk(
       {.task = DiskTask::kWritePart, .checkpoint = CheckpointNumber{7}, .part = "p"});
-  EXPECT_THAT(worker.sent(), ElementsAre("0 snapshot 7 taken p"));
+  EXPECT_THAT(worker.sent(),
+              ElementsAre("2 copy 0/3*2 8 bytes", "2 copy 0/4*1 7 bytes", "0 snapshot 7 taken p"))
+      << "what was written down goes to the partner";
 }
 
 TEST(WorkerCheckpoints, APartThatCannotBeMadeIsSaid) {
@@ -977,12 +980,12 @@ TEST(WorkerCheckpoints, WhatAnOwnerLacksComesBackBeforeItAnswers) {
   for (const std::string content : {"five", "six"}) {
     const auto order = worker.want();
     ASSERT_TRUE(order && order->kind == WorkKind::kRestore);
-    EXPECT_TRUE(std::ranges::equal(order->input.view(), LoneRank::text(content)));
+    EXPECT_TRUE(std::ranges::equal(order->saved(), LoneRank::text(content)));
     WorkResult result;
     result.restart(*order);
     worker.finish(result);
   }
-  EXPECT_THAT(worker.sent(), ElementsAre("0 holdings 0: round 1 9 1 40"))
+  EXPECT_THAT(worker.sent(), ElementsAre("0 holdings 0: round 1 file*2 9 1 40"))
       << "shard 9, in all three";
 }
 

@@ -123,6 +123,7 @@ void Checkers::after_step(const Node& node, const Output& output) {
         if (of_the_coordinator(event)) take_fates_of(event.rank);
         break;
       case EventKind::kSeal:
+      case EventKind::kRegain:
       case EventKind::kRevoke:
       case EventKind::kView:
         break;
@@ -634,8 +635,11 @@ void Checkers::derive_time_bound() {
                    failures.suspect_after + 2 * Membership::kPatience;
   }
   for (const Partition& partition : failures.partitions) {
-    // What is said of a link comes once in kStallTimeout, and is to be said for as long.
-    const Nanoseconds noticed = partition.for_good ? 4 * Node::kStallTimeout : partition.duration;
+    // What is said of a link comes once in kStallTimeout, and is to be said for as long. Those that
+    // do not hear may be left out and come back in turns.
+    const auto deaf = static_cast<Nanoseconds>(partition.to.size());
+    const Nanoseconds noticed =
+        partition.for_good ? 4 * Node::kStallTimeout * deaf : partition.duration;
     time_bound_ += partition.at + noticed + undisturbed * options_.ranks + failures.suspect_after +
                    2 * Membership::kPatience;
   }

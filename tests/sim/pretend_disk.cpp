@@ -82,7 +82,7 @@ void PretendDisk::write(RankId rank, const DiskRequest& request, DiskAnswer& ans
   }
   std::vector<Piece>& pieces = stored.parts[rank];
   for (const StatePiece& piece : request.pieces) {
-    const auto bytes = piece.bytes.view();
+    const auto bytes = piece.view();
     pieces.push_back({piece.dataset, piece.first_row, {bytes.begin(), bytes.end()}});
   }
   answer.part = std::to_string(rank.value);

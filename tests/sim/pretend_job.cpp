@@ -213,9 +213,9 @@ void PretendExecutor::absorb(const WorkOrder& order, WorkResult& result) {
   if (reader.failed()) result.error = "a part that does not decode";
 }
 
-void PretendExecutor::save(const WorkOrder& order, WorkResult& result) {
+void PretendExecutor::save(WorkOrder& order, WorkResult& result) {
   result.elapsed = kAbsorbTime * slowness_;
-  Writer writer(result.partitions.emplace_back());
+  Writer writer(result.partitions.emplace_back(std::move(order.input)));
   for (const auto& [shard, bytes] : parts_[order.stage][order.shards.first.value]) {
     writer.put(shard);
     writer.put_bytes(bytes);
@@ -226,7 +226,7 @@ void PretendExecutor::restore(const WorkOrder& order, WorkResult& result) {
   result.elapsed = kAbsorbTime * slowness_;
   auto& parts = parts_[order.stage][order.shards.first.value];
   if (!parts.empty()) result.error = "a partition that holds something is restored";
-  for (Reader reader(order.input.view()); !reader.rest().empty();) {
+  for (Reader reader(order.saved()); !reader.rest().empty();) {
     const auto shard = reader.get<ShardId>();
     const auto bytes = reader.get_bytes();
     parts.emplace(shard, Bytes(bytes.begin(), bytes.end()));

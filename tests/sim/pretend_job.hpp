@@ -103,7 +103,7 @@ class PretendExecutor : public Executor {
   void open(WorkResult& result);
   void run_shard(StageId stage, ShardId shard, WorkResult& result);
   void absorb(const WorkOrder& order, WorkResult& result);
-  void save(const WorkOrder& order, WorkResult& result);
+  void save(WorkOrder& order, WorkResult& result);
   void restore(const WorkOrder& order, WorkResult& result);
   Bytes reduce(StageId stage, ShardId partition) const;
 

@@ -16,9 +16,10 @@ namespace {
 constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStream = 13,
                         kJobStream = 14, kUpsetStream = 15, kFailuresStream = 16, kStormStream = 17,
                         kRareStream = 18, kTreeStream = 19, kDeafStream = 20,
-                        kRegistryFaultsStream = 21, kDeadLinkStream = 23;
-// Chosen so that seeds which were kept before these came neither ask nor take checkpoints.
-constexpr std::uint64_t kRegistryStream = 381, kCheckpointStream = 15324, kBulkStream = 2468;
+                        kRegistryFaultsStream = 21, kDeadLinkStream = 23, kCopyFaultsStream = 24;
+// Chosen so that seeds which were kept before these came are what they were.
+constexpr std::uint64_t kRegistryStream = 381, kCheckpointStream = 15324, kBulkStream = 2468,
+                        kCopiesStream = 437838;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
@@ -372,6 +373,70 @@ void draw_checkpoints(Random random, WorldOptions& options) {
   options.failures.faults.push_back({.kind = Fault::Kind::kKill, .rank = RankId{0}, .at = at});
 }
 
+// Ranks lie on a few hosts. In most runs with partitions they are copied often, in some beyond what
+// a partner has room for, in some not at all.
+void draw_copies(Random random, WorldOptions& options) {
+  CopyOptions& copies = options.schedule.copies;
+  copies.every = CopyOptions::Every::kOff;
+  if (!random.chance(0.5)) return;
+  for (std::uint32_t rank = 0; rank < options.ranks; ++rank) {
+    options.schedule.hosts.push_back(static_cast<std::uint32_t>(random.below(3)));
+  }
+  if (random.chance(0.2)) {
+    copies.every = CopyOptions::Every::kAuto;
+  } else {
+    copies.every = CopyOptions::Every::kPeriod;
+    copies.period = static_cast<Nanoseconds>(random.log_uniform(300e3, 30e6));
+  }
+  if (random.chance(0.1)) copies.bytes_for_others_max = random.below(4096);
+  copies.bulk_bytes_min = random.pick({1u, 100u, 1u << 16});
+}
+
+// An owner dies in the middle of a map stage, or while copies are on their way; or it stands still
+// until the others have gone on, and comes back. Often another dies soon after, its partner, too.
+void draw_copy_faults(Random random, WorldOptions& options) {
+  using Kind = Fault::Kind;
+  const bool has_partitions =
+      options.job.kind == JobKind::kMapReduce || options.job.kind == JobKind::kChain;
+  const bool copies = options.schedule.copies.every == CopyOptions::Every::kPeriod;
+  const bool few = options.ranks > 2 && options.ranks <= kRanksOfStormMax;
+  if (!has_partitions || !copies || !few || options.upset != Upset::kNone) return;
+  if (!random.chance(0.6)) return;
+  options.power_off_at.reset();
+  options.job.shards = std::max<std::uint64_t>(options.job.shards, 10 * options.ranks);
+  options.job.cost = std::clamp(options.job.cost, 300 * kMicrosecond, kMillisecond);
+  options.schedule.copies.period = std::min(options.schedule.copies.period, 2 * kMillisecond);
+  FailureOptions& failures = options.failures;
+  const Kind first = random.pick({Kind::kKill, Kind::kKill, Kind::kKillSending, Kind::kPause});
+  if (first == Kind::kPause) {
+    options.job.shards = std::max<std::uint64_t>(options.job.shards, 80 * options.ranks);
+  }
+  const Nanoseconds begins = options.start_spread + options.open_time_max / 2;
+  const double takes = static_cast<double>(options.job.cost) *
+                       static_cast<double>(options.job.shards) / options.ranks;
+  Fault fault{.kind = first};
+  fault.rank = RankId{static_cast<std::uint32_t>(random.below(options.ranks))};
+  fault.at = begins + static_cast<Nanoseconds>(random.unit() * takes);
+  if (fault.kind == Kind::kPause) {
+    fault.at = begins + static_cast<Nanoseconds>(random.unit() * takes / 2);
+    failures.suspect_after = 2 * kMillisecond;
+    fault.duration = static_cast<Nanoseconds>(random.log_uniform(3e6, 30e6));
+    if (random.chance(0.7)) options.schedule.copies.bytes_for_others_max = 0;
+  }
+  if (fault.kind == Kind::kKillSending) {
+    fault.sending = random.pick({MessageKind::kCopy, MessageKind::kCopyKept,
+                                 MessageKind::kCopyWanted, MessageKind::kCopyBack});
+  }
+  failures.faults.push_back(fault);
+  const bool paused = fault.kind == Kind::kPause;
+  if (!paused && !random.chance(0.6)) return;
+  fault.kind = random.pick({Kind::kKill, Kind::kKillSending});
+  fault.rank.value = (fault.rank.value + 1) % options.ranks;
+  fault.at += paused ? fault.duration + static_cast<Nanoseconds>(random.log_uniform(3e6, 30e6))
+                     : static_cast<Nanoseconds>(random.log_uniform(10e3, 10e6));
+  failures.faults.push_back(fault);
+}
+
 // ---- a last word when a check inside the protocol aborts ----
 
 char last_words[256];
@@ -418,6 +483,8 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
     draw_more_failures(seed, options);
   }
   draw_checkpoints(Random(seed, kCheckpointStream), options);
+  draw_copies(Random(seed, kCopiesStream), options);
+  draw_copy_faults(Random(seed, kCopyFaultsStream), options);
   draw_bulk(Random(seed, kBulkStream), options);
   if (overrides.deaths_in_tree && options.ranks > 1) {
     options.upset = Upset::kNone;

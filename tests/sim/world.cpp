@@ -885,12 +885,58 @@ void World::observe_sent(RankId to, const Frame& frame) {
     case MessageKind::kAcknowledge:
       probes.hit(Probe::kReportsAcknowledged);
       return;
+    case MessageKind::kCopyKept:
+      observe_verdict(reader);
+      return;
+    case MessageKind::kCopyBack:
+      observe_copy_back(to, frame);
+      return;
     case MessageKind::kAnnounce:
       reader.get<StageId>();
       if (reader.get_range().count != 0) probes.hit(Probe::kRunningAnnounced);
       return;
     default:
       return;
+  }
+}
+
+void World::observe_verdict(Reader reader) {
+  reader.get<StageId>();
+  reader.get<std::uint32_t>();
+  reader.get<std::uint64_t>();
+  switch (reader.get<CopyVerdict>()) {
+    case CopyVerdict::kKept:
+      return report_.probes.hit(Probe::kCopyKept);
+    case CopyVerdict::kNoRoom:
+      return report_.probes.hit(Probe::kCopyNoRoom);
+    case CopyVerdict::kDamaged:
+      if (options_.network.damage == 0) {
+        checkers_.violated("I6 delivery", "a copy came damaged to a partner");
+      }
+      return report_.probes.hit(Probe::kCopyDamaged);
+    case CopyVerdict::kNotNow:
+      return report_.probes.hit(Probe::kCopyNotNow);
+  }
+}
+
+// An answer without a copy counts as well, which the simulator never saw.
+void World::observe_copy_back(RankId to, const Frame& frame) {
+  Reader reader(frame.body);
+  const auto stage = reader.get<StageId>();
+  ranks_[to.value].copies_from_others.insert({stage, reader.get<std::uint32_t>()});
+}
+
+void World::observe_regained(const Event& event) {
+  const bool by_message = ranks_[event.rank.value].copies_from_others.erase(
+                              {event.stage, static_cast<std::uint32_t>(event.a)}) != 0;
+  switch (static_cast<RegainedFrom>(event.b)) {
+    case RegainedFrom::kSnapshot:
+      return report_.probes.hit(Probe::kRegainedSnapshot);
+    case RegainedFrom::kPartner:
+      return report_.probes.hit(by_message ? Probe::kRegainedCopyElsewhere
+                                           : Probe::kRegainedCopyHere);
+    case RegainedFrom::kFile:
+      return report_.probes.hit(Probe::kRegainedFile);
   }
 }
 
@@ -972,6 +1018,7 @@ void World::observe_events() {
                    static_cast<double>(now_) / 1e6, event.rank.value, event.stage.value, event.a);
       }
     }
+    if (event.kind == EventKind::kRegain) observe_regained(event);
     if (event.kind == EventKind::kRound) report_.probes.hit(Probe::kRoundBegun);
     if (event.kind == EventKind::kKeep) report_.probes.hit(Probe::kShardsKept, event.b);
     if (event.kind == EventKind::kRetry) report_.probes.hit(Probe::kRetry);

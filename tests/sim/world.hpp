@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -114,6 +115,7 @@ class World {
     std::uint64_t damaged_frames = 0;
     bool asks_for_another = false;  // has passed a ballot on, and not yet answered
     StageId asked_in_stage;         // its latest steal request
+    std::set<std::pair<StageId, std::uint32_t>> copies_from_others;  // that came back by message
     std::vector<Happening> before_start;
     std::unique_ptr<PretendExecutor> executor;
     std::unique_ptr<RegistryUser> user;
@@ -171,6 +173,9 @@ class World {
   void observe_options();
   void observe_sent(RankId to, const Frame& frame);
   void observe_agreement(const Frame& frame);
+  void observe_verdict(Reader reader);
+  void observe_copy_back(RankId to, const Frame& frame);
+  void observe_regained(const Event& event);
   void count_control(RankId rank, const Frame& frame, std::uint64_t ControlTraffic::*way);
   void observe_events();
   void trace(const Happening& happening);
