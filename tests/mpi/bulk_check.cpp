@@ -42,6 +42,7 @@ constexpr auto kDeadline = std::chrono::seconds(60);
 constexpr std::size_t kMiB = std::size_t{1} << 20;
 constexpr auto kKind = MessageKind{100};
 constexpr std::size_t kFramesAtOnce = 64;
+constexpr auto kLook = std::chrono::milliseconds(10);
 
 bool complain(std::uint32_t rank, const std::string& what) {
   std::fprintf(stderr, "rank %u: %s\n", rank, what.c_str());
@@ -294,6 +295,14 @@ class DeathWatch {
   std::jthread thread_;
 };
 
+std::uint32_t count_good(const std::filesystem::path& folder) {
+  std::uint32_t good = 0;
+  for (std::uint32_t rank = 0; rank < kRanks; ++rank) {
+    good += std::filesystem::exists(folder / ("good" + std::to_string(rank))) ? 1 : 0;
+  }
+  return good;
+}
+
 // bulk_check FOLDER DIES_AFTER RECOVERY, as one of the ranks.
 int be_a_rank(const std::filesystem::path& folder, std::size_t dies_after,
               const std::string& recovery) {
@@ -315,6 +324,11 @@ int be_a_rank(const std::filesystem::path& folder, std::size_t dies_after,
   if (outcome.exit_status == 0 && node.drops().bulks == 0) {
     std::ofstream(folder / ("good" + std::to_string(self.value))) << "here\n";
   }
+  // Whoever ends before the others have had enough would be one more death to them.
+  const auto until = Clock::now() + kDeadline;
+  while (outcome.exit_status == 0 && count_good(folder) < kRanks - 1 && Clock::now() < until) {
+    std::this_thread::sleep_for(kLook);
+  }
   _exit(0);  // MPI_Finalize would wait for the dead
 }
 
@@ -327,19 +341,14 @@ bool survive(const std::filesystem::path& folder, const std::string& dies_after,
                                       {own_program(), folder.string(), dies_after, recovery});
   if (!command) return complain(0, command.error());
   const auto until = Clock::now() + kDeadline;
-  const auto count = [&] {
-    std::uint32_t good = 0;
-    for (std::uint32_t rank = 0; rank < kRanks; ++rank) {
-      good += std::filesystem::exists(folder / ("good" + std::to_string(rank))) ? 1 : 0;
-    }
-    return good;
-  };
-  const Watch watch{.is_over = [&] { return count() == kRanks - 1 || Clock::now() > until; },
-                    .leave = std::chrono::milliseconds(2000),
-                    .on_terminate = {},
-                    .on_error_output = {}};
+  const Watch watch{
+      .is_over = [&] { return count_good(folder) == kRanks - 1 || Clock::now() > until; },
+      .leave = std::chrono::milliseconds(2000),
+      .on_terminate = {},
+      .on_error_output = {}};
   if (!run_in_foreground(*command, {}, watch)) return complain(0, "mpirun was not started");
-  return count() == kRanks - 1 || complain(0, "not all others went on, after " + dies_after);
+  return count_good(folder) == kRanks - 1 ||
+         complain(0, "not all others went on, after " + dies_after);
 }
 
 }  // namespace
