@@ -188,7 +188,9 @@ class FaultyTransport : public Transport {
   void send_bulk(BulkSend send) override { inner_->send_bulk(std::move(send)); }
   void receive_bulk(const BulkReceive& receive) override { inner_->receive_bulk(receive); }
   bool poll_bulk(const BulkHandler& handler) override { return inner_->poll_bulk(handler); }
+  void drop_bulk() override { inner_->drop_bulk(); }
   bool has_bulk() const override { return inner_->has_bulk(); }
+  RankSet bulk_peers() const override { return inner_->bulk_peers(); }
   void abandon(RankId rank) override { inner_->abandon(rank); }
   std::optional<RankId> take_death() override { return inner_->take_death(); }
   void enter(const View& view) override { inner_->enter(view); }

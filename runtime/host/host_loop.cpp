@@ -68,9 +68,11 @@ Outcome HostLoop::run() {
   std::unique_lock lock(mutex_);
   while (!outcome_) {
     const bool heard = make_progress();
+    push_bulk();
     if (outcome_) break;
     time_ = node_->now();
     const bool worked = work(result, lock);
+    has_work_.store(worked, std::memory_order_relaxed);
     if (heard || worked) busy_again();
     if (worked) continue;
     lock.unlock();
@@ -92,6 +94,7 @@ bool HostLoop::work(WorkResult& result, std::unique_lock<std::mutex>& lock) {
   bool worked = false;
   while (!outcome_ && time_ < until && time_aside() == 0 && take_order()) {
     lock.unlock();
+    has_work_.store(true, std::memory_order_relaxed);
     if (!worked) hold_companion_off();
     compute(result);
     stand_aside();
@@ -177,6 +180,34 @@ bool HostLoop::poll_bulk() {
   return moved;
 }
 
+// Without work the leader has nothing better to do than to look, and does.
+void HostLoop::push_bulk() {
+  if (!has_work_.load(std::memory_order_relaxed)) return;
+  if (!has_bulk_.load(std::memory_order_relaxed)) return;
+  const Nanoseconds until = node_->now() + kBulkSlice;
+  Nanoseconds moved_at = node_->now();
+  while (!outcome_ && node_->now() < until && node_->now() - moved_at < kBulkWait) {
+    if (make_progress()) {
+      moved_at = node_->now();
+    } else {
+      sched_yield();
+    }
+    if (!has_bulk_.load(std::memory_order_relaxed)) return;
+  }
+}
+
+void HostLoop::drop_bulk() {
+  const WatchedCall call(transport_calls_);
+  transport_->drop_bulk();
+}
+
+// Bytes move as fast as the slower end looks for them: those who compute are to look as well.
+void HostLoop::ring_bulk_peers() {
+  if (hooks_.bell == nullptr || !has_work_.load(std::memory_order_relaxed)) return;
+  if (!has_bulk_.load(std::memory_order_relaxed)) return;
+  for (const RankId peer : transport_->bulk_peers()) hooks_.bell->ring(peer);
+}
+
 void HostLoop::flush() {
   const WatchedCall call(transport_calls_);
   transport_->flush();
@@ -231,6 +262,7 @@ void HostLoop::follow_view() {
   const bool stable = node_->stable();
   if (was_stable_ && !stable) {
     revoked_at_ = monotonic();
+    drop_bulk();
     if (hooks_.on_revoked) hooks_.on_revoked(view_);
     begin_recovery();
     wake_companion(kRecoveryPeriod, kRecoveryPeriod);
@@ -375,12 +407,13 @@ void HostLoop::take_wishes() {
   }
 }
 
-// What is of an earlier view than the transport's is not begun any more; none is of a later one.
+// What is of a view that has ended, or does, is not begun any more; nothing is of a later one than
+// the transport's.
 void HostLoop::drain() {
   if (node_->view().epoch != view_.epoch) follow_view();
   for (const BulkReceive& receive : output_.bulk_receives) {
     const WatchedCall call(transport_calls_);
-    if (receive.epoch == view_.epoch) transport_->receive_bulk(receive);
+    if (was_stable_ && receive.epoch == view_.epoch) transport_->receive_bulk(receive);
   }
   for (OutgoingFrame& frame : output_.frames) {
     if (frame.urgent && hooks_.bell != nullptr) to_ring_.insert(frame.to);
@@ -389,7 +422,7 @@ void HostLoop::drain() {
   }
   for (BulkSend& send : output_.bulk_sends) {
     const WatchedCall call(transport_calls_);
-    if (send.epoch == view_.epoch) transport_->send_bulk(std::move(send));
+    if (was_stable_ && send.epoch == view_.epoch) transport_->send_bulk(std::move(send));
   }
   for (WorkOrder& order : output_.orders) {
     REGROUP_CHECK(!order_, "an order before the last one was taken");
@@ -492,6 +525,8 @@ void HostLoop::companion() {
     std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) continue;
     make_progress();
+    push_bulk();
+    ring_bulk_peers();
     if (!outcome_) continue;
     if (ended_at == 0) ended_at = now();
     if (now() - ended_at < kLeaveTimeout) continue;

@@ -65,6 +65,10 @@ class HostLoop {
   static constexpr Nanoseconds kPauseMax = kMillisecond;
   // With a bulk transfer under way it yields that long, for the next chunk is never far.
   static constexpr Nanoseconds kBulkPatience = 2 * kMillisecond;
+  // A rank that computes goes on with bulk transfers for so long at a time, as long as something
+  // moves or did so a moment ago: both ends must be at it at the same time.
+  static constexpr Nanoseconds kBulkSlice = kMillisecond;
+  static constexpr Nanoseconds kBulkWait = 200 * kMicrosecond;
   // How often the companion makes progress while an order holds up the leader, which pushes the
   // companion's timer ahead for as long as it is not held up: further where orders are short, since
   // then it is held up only by another rank on its core, which the companion would disturb.
@@ -144,6 +148,9 @@ class HostLoop {
   bool make_progress();
   std::size_t poll();
   bool poll_bulk();
+  void push_bulk();
+  void drop_bulk();
+  void ring_bulk_peers();
   void flush();
   void drain();
   void ring();
@@ -206,6 +213,7 @@ class HostLoop {
   RankSet left_;                    // have said their last word
   std::atomic<bool> has_news_ = false;
   std::atomic<bool> has_bulk_ = false;
+  std::atomic<bool> has_work_ = false;  // there was an order when the leader last asked
   std::atomic<bool> recovering_ = false;
   std::atomic<Nanoseconds> aside_until_ = 0;  // by the monotonic clock; 0: not aside
   std::mutex aside_mutex_;                    // of its shortening

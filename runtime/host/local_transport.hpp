@@ -18,7 +18,9 @@ class LocalTransport : public Transport {
     REGROUP_CHECK(false, "a lone rank hears from nobody");
   }
   bool poll_bulk(const BulkHandler&) override { return false; }
+  void drop_bulk() override {}
   bool has_bulk() const override { return false; }
+  RankSet bulk_peers() const override { return {}; }
   std::size_t backlog_bytes() const override { return 0; }
 };
 

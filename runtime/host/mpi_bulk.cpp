@@ -203,6 +203,12 @@ void MpiBulk::report(Transfer& transfer, const Transport::BulkHandler& handler) 
   }
 }
 
+RankSet MpiBulk::peers() const {
+  RankSet peers;
+  for (const Transfer& transfer : transfers_) peers.insert(transfer.peer);
+  return peers;
+}
+
 // ---- what is not to be ----
 
 void MpiBulk::end_view() {

@@ -13,6 +13,7 @@
 #include "runtime/host/mpi_wrapper.hpp"
 #include "runtime/host/transport.hpp"
 #include "runtime/protocol/bulk.hpp"
+#include "runtime/protocol/rank_set.hpp"
 
 namespace regroup {
 
@@ -43,6 +44,7 @@ class MpiBulk {
   // Moves transfers along. Whether one has moved.
   bool poll(const Transport::BulkHandler& handler);
   bool is_busy() const { return !transfers_.empty(); }
+  RankSet peers() const;
   // Nothing more is said of what is under way.
   void end_view();
   // The rank is dead.

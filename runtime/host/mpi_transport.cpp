@@ -105,7 +105,9 @@ class MpiTransport::Implementation {
     if (!gone_[receive.from.value]) bulk_.receive(receive);
   }
   bool poll_bulk(const BulkHandler& handler) { return bulk_.poll(handler); }
+  void drop_bulk() { bulk_.end_view(); }
   bool has_bulk() const { return bulk_.is_busy(); }
+  RankSet bulk_peers() const { return bulk_.peers(); }
 
   void abandon(RankId rank) {
     if (gone_[rank.value]) return;
@@ -121,7 +123,7 @@ class MpiTransport::Implementation {
 
   // What the communicator before the current one still carries is of an older view.
   void enter(const View& view) {
-    bulk_.end_view();
+    drop_bulk();
     if (!recovery_) return;
     recovery_->enter(view);
     if (!before_) return;
@@ -218,8 +220,14 @@ void MpiTransport::receive_bulk(const BulkReceive& receive) {
 bool MpiTransport::poll_bulk(const BulkHandler& handler) {
   return implementation_->poll_bulk(handler);
 }
+void MpiTransport::drop_bulk() {
+  implementation_->drop_bulk();
+}
 bool MpiTransport::has_bulk() const {
   return implementation_->has_bulk();
+}
+RankSet MpiTransport::bulk_peers() const {
+  return implementation_->bulk_peers();
 }
 void MpiTransport::abandon(RankId rank) {
   implementation_->abandon(rank);

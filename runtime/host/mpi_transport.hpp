@@ -38,7 +38,9 @@ class MpiTransport : public Transport {
   void send_bulk(BulkSend send) override;
   void receive_bulk(const BulkReceive& receive) override;
   bool poll_bulk(const BulkHandler& handler) override;
+  void drop_bulk() override;
   bool has_bulk() const override;
+  RankSet bulk_peers() const override;
   // Their buffers are kept to the end, since MPI may still read them.
   void abandon(RankId rank) override;
   std::optional<RankId> take_death() override;

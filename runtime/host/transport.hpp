@@ -12,6 +12,7 @@
 #include "runtime/protocol/buffer.hpp"
 #include "runtime/protocol/bulk.hpp"
 #include "runtime/protocol/ids.hpp"
+#include "runtime/protocol/rank_set.hpp"
 #include "runtime/protocol/view.hpp"
 
 namespace regroup {
@@ -41,6 +42,11 @@ class Transport {
   virtual bool poll_bulk(const BulkHandler& handler) = 0;
   // Whether one is under way, so that another look soon is worth while.
   virtual bool has_bulk() const = 0;
+  // With whom.
+  virtual RankSet bulk_peers() const = 0;
+  // The view comes to its end: nothing more is said of the transfers under way, and they are to end
+  // soon.
+  virtual void drop_bulk() = 0;
   // The rank is gone: what is under way to it will never leave, and counts no more.
   virtual void abandon(RankId) {}
   // A rank that the transport itself has found dead, for certain, since it was asked last.

@@ -1,9 +1,11 @@
 // Bulk transfers beside bare MPI: ranks in a ring send each other large messages, each to the next,
 // round by round. First with MPI_Isend and MPI_Irecv of whole messages alone, then through Node,
-// HostLoop and MpiTransport, all in memory that is used again. Prints, for each way, the bytes that
-// all ranks together received a second in the median round, and the ratio.
+// HostLoop and MpiTransport, and so once more while every rank computes orders of so many
+// microseconds; all in memory that is used again. Prints for each the bytes that all ranks together
+// received a second in the median round, and the ratio to the first.
 //
-//     mpirun -n 4 --oversubscribe --mca btl_vader_single_copy_mechanism none bulk_bench [MIB [ROUNDS]]
+//     mpirun -n 4 --oversubscribe --bind-to none --mca btl_vader_single_copy_mechanism none
+//         bulk_bench [MIB [ROUNDS [MICROSECONDS]]]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -14,11 +16,14 @@
 #include <vector>
 
 #include <sched.h>
+#include <unistd.h>
 
+#include "runtime/host/doorbell.hpp"
 #include "runtime/host/host_loop.hpp"
 #include "runtime/host/mpi_session.hpp"
 #include "runtime/host/mpi_transport.hpp"
 #include "runtime/host/mpi_wrapper.hpp"
+#include "runtime/host/thread_slice.hpp"
 #include "runtime/protocol/node.hpp"
 #include "runtime/protocol/wire.hpp"
 
@@ -34,6 +39,7 @@ constexpr auto kKind = MessageKind{100};
 struct Shape {
   std::size_t bytes = 256 * kMiB;
   std::size_t rounds = 10;
+  std::uint64_t order_us = 5000;
 };
 
 // Of rounds that end when this rank has received, and that begin with the one before.
@@ -78,14 +84,18 @@ double bare_ring(const MpiSession& session, const Shape& shape, const std::byte*
   return rounds.median_seconds();
 }
 
-// Sends the same bytes once a round, and begins the next when the last of the neighbour's is there.
+// Sends the same bytes once a round, and begins the next when those of the neighbour are there.
+// After the rounds that are for moving alone come as many beside orders.
 class RingService : public Service {
  public:
-  RingService(const Shape& shape, std::shared_ptr<const Buffer> out, Rounds& rounds)
-      : shape_(shape), out_(std::move(out)), rounds_(&rounds) {}
+  RingService(const Shape& shape, std::shared_ptr<const Buffer> out, Rounds& alone, Rounds& beside)
+      : rounds_(shape.rounds + kWarmUpRounds),
+        out_(std::move(out)),
+        alone_(&alone),
+        beside_(&beside) {}
 
   void on_start(Context& context) override {
-    rounds_->mark();
+    alone_->mark();
     send(context);
   }
   void on_view(Context& context) override { context.finish({1, "a view ended"}); }
@@ -98,14 +108,20 @@ class RingService : public Service {
   void on_bulk(Context& context, RankId, MessageKind, std::span<const std::byte>,
                Buffer bytes) override {
     context.give_large(std::move(bytes));
-    rounds_->mark();
-    if (rounds_->marks() < shape_.rounds + kWarmUpRounds + 1) return send(context);
+    if (alone_->marks() <= rounds_)
+      alone_->mark();
+    else
+      beside_->mark();
+    if (alone_->marks() > rounds_ && beside_->marks() == 0) beside_->mark();
+    if (beside_->marks() <= rounds_) return send(context);
     for (std::uint32_t rank = 0; rank < context.ranks(); ++rank) {
       context.begin(RankId{rank}, MessageKind::kGoodbye);
       context.send();
     }
   }
-  void on_work_wanted(Context&) override {}
+  void on_work_wanted(Context& context) override {
+    if (alone_->marks() > rounds_) context.order({});
+  }
   void on_work_finished(Context&, WorkResult&) override {}
   void on_wish(Context&, Wish, const std::string&) override {}
 
@@ -115,31 +131,55 @@ class RingService : public Service {
     if (!context.send_bulk(out_)) context.finish({1, "there was no room for a transfer"});
   }
 
-  Shape shape_;
+  std::size_t rounds_;
   std::shared_ptr<const Buffer> out_;
-  Rounds* rounds_;
+  Rounds* alone_;
+  Rounds* beside_;
   std::uint32_t done_ = 0;
 };
 
-class NoExecutor : public Executor {
+class BusyExecutor : public Executor {
  public:
-  void execute(WorkOrder&, WorkResult&) override {}
+  explicit BusyExecutor(std::uint64_t order_us) : order_us_(order_us) {}
+  void execute(WorkOrder&, WorkResult&) override {
+    const auto until = Clock::now() + std::chrono::microseconds(order_us_);
+    while (Clock::now() < until) continue;
+  }
+
+ private:
+  std::uint64_t order_us_;
 };
 
-double regroup_ring(const MpiSession& session, const Shape& shape,
-                    std::shared_ptr<const Buffer> out) {
+struct RingSeconds {
+  double alone = 0;
+  double beside = 0;  // orders
+};
+
+RingSeconds regroup_ring(const MpiSession& session, const Shape& shape, const Doorbell& bell,
+                         std::shared_ptr<const Buffer> out) {
   BufferPool pool;
   MpiTransport transport(session, pool);
-  Rounds rounds;
+  Rounds alone, beside;
   Node node({.self = RankId{session.rank()}, .ranks = session.ranks()},
-            std::make_unique<RingService>(shape, std::move(out), rounds), pool);
-  NoExecutor executor;
-  const Outcome outcome = HostLoop(node, transport, executor).run();
+            std::make_unique<RingService>(shape, std::move(out), alone, beside), pool);
+  BusyExecutor executor(shape.order_us);
+  HostHooks hooks;
+  hooks.bell = &bell;
+  hooks.on_thread = ask_for_short_slices;
+  const Outcome outcome = HostLoop(node, transport, executor, std::move(hooks)).run();
   if (outcome.exit_status != 0) {
     std::fprintf(stderr, "rank %u: %s\n", session.rank(), outcome.message.c_str());
     std::exit(1);
   }
-  return rounds.median_seconds();
+  return {alone.median_seconds(), beside.median_seconds()};
+}
+
+std::expected<Doorbell, std::string> open_bell(MpiSession& session) {
+  auto run = static_cast<std::uint64_t>(getpid());
+  session.broadcast(std::as_writable_bytes(std::span(&run, 1)));
+  std::vector<std::uint32_t> near;
+  for (std::uint32_t rank = 0; rank < session.ranks(); ++rank) near.push_back(rank);
+  return Doorbell::open(run, RankId{session.rank()}, near);
 }
 
 int run(const Shape& shape) {
@@ -151,10 +191,20 @@ int run(const Shape& shape) {
     return static_cast<double>(shape.bytes) * session.ranks() / seconds / 1e9;
   };
   const double bare = rate(bare_ring(session, shape, out->data()));
-  const double ours = rate(regroup_ring(session, shape, out));
+  const auto bell = open_bell(session);
+  if (!bell) {
+    std::fprintf(stderr, "no doorbell: %s\n", bell.error().c_str());
+    return 1;
+  }
+  const RingSeconds seconds = regroup_ring(session, shape, *bell, out);
+  const double ours = rate(seconds.alone);
+  const double beside = rate(seconds.beside);
   if (session.rank() == 0) {
-    std::printf("%u ranks, %zu MiB each: bare MPI %.2f GB/s, Regroup %.2f GB/s, ratio %.2f\n",
-                session.ranks(), shape.bytes / kMiB, bare, ours, ours / bare);
+    std::printf(
+        "%u ranks, %zu MiB each: bare MPI %.2f GB/s, Regroup %.2f (ratio %.2f), "
+        "beside orders of %ju us %.2f (ratio %.2f)\n",
+        session.ranks(), shape.bytes / kMiB, bare, ours, ours / bare,
+        static_cast<std::uintmax_t>(shape.order_us), beside, beside / bare);
   }
   session.finish(0);
   return 0;
@@ -167,8 +217,9 @@ int main(int argc, char** argv) {
   regroup::Shape shape;
   if (argc > 1) shape.bytes = std::strtoull(argv[1], nullptr, 10) * regroup::kMiB;
   if (argc > 2) shape.rounds = std::strtoull(argv[2], nullptr, 10);
+  if (argc > 3) shape.order_us = std::strtoull(argv[3], nullptr, 10);
   if (shape.bytes == 0 || shape.rounds == 0) {
-    std::fprintf(stderr, "bulk_bench [MIB [ROUNDS]]\n");
+    std::fprintf(stderr, "bulk_bench [MIB [ROUNDS [MICROSECONDS]]]\n");
     return 2;
   }
   return regroup::run(shape);

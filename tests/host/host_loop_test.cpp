@@ -38,6 +38,7 @@ struct Script {
   std::function<void(Context&)> on_view;
   std::function<void(Context&)> on_tick;
   std::function<void(Context&, RankId, MessageKind)> on_message;
+  std::function<void(Context&, RankId, std::span<const std::byte>&, Buffer&)> on_bulk;
   std::function<void(Context&)> on_work_wanted;
   std::function<void(Context&, WorkResult&)> on_work_finished;
   std::function<void(Context&, RegistryCall&)> on_registry_call;
@@ -56,6 +57,10 @@ class ScriptedService : public Service {
                   std::span<const std::byte>) override {
     call(script_->on_message, context, from, kind);
     return true;
+  }
+  void on_bulk(Context& context, RankId from, MessageKind, std::span<const std::byte> header,
+               Buffer bytes) override {
+    call(script_->on_bulk, context, from, header, bytes);
   }
   void on_work_wanted(Context& context) override { call(script_->on_work_wanted, context); }
   void on_work_finished(Context& context, WorkResult& result) override {
@@ -231,6 +236,80 @@ TEST(HostLoop, CompanionAnswersWhileAnOrderKeepsTheLeaderBusy) {
   EXPECT_EQ(answers, kAnswersWanted);
 }
 
+constexpr std::size_t kBulkBytes = 3'000'000;
+
+void send_bulk(Context& context, RankId to) {
+  auto bytes = std::make_shared<Buffer>();
+  bytes->resize(kBulkBytes);
+  std::ranges::fill(bytes->writable(), std::byte{7});
+  context.begin(to, MessageKind::kPartitions).put(std::uint64_t{5});
+  EXPECT_TRUE(context.send_bulk(std::move(bytes)));
+}
+
+TEST(HostLoop, BulkTransfersPassBetweenRanks) {
+  MemoryNetwork network(2);
+  Rank first(network, kFirst,
+             {.on_start = [](Context& context) { send_bulk(context, kSecond); },
+              .on_message =
+                  [](Context& context, RankId, MessageKind) {
+                    context.finish({0, "told"});
+                  }});
+  Rank second(network, kSecond,
+              {.on_bulk = [](Context& context, RankId from, std::span<const std::byte>& header,
+                             Buffer& bytes) {
+                EXPECT_EQ(from, kFirst);
+                EXPECT_EQ(header.size(), sizeof(std::uint64_t));
+                ASSERT_EQ(bytes.size(), kBulkBytes);
+                EXPECT_TRUE(std::ranges::all_of(
+                    bytes.view(), [](std::byte byte) { return byte == std::byte{7}; }));
+                send(context, from, MessageKind::kReady);
+                context.finish({0, "received"});
+              }});
+
+  auto told = std::async(std::launch::async, [&] { return first.loop.run(); });
+
+  EXPECT_EQ(second.loop.run().message, "received");
+  EXPECT_EQ(told.get().message, "told");
+}
+
+TEST(HostLoop, CompanionMovesBulkTransfersWhileAnOrderKeepsTheLeaderBusy) {
+  constexpr int kTransfers = 20;
+  MemoryNetwork network(2);
+  std::promise<void> order_began;
+  std::promise<void> all_came;
+  int came = 0;
+  Rank busy(network, kFirst,
+            {.on_bulk =
+                 [&](Context& context, RankId from, std::span<const std::byte>&, Buffer&) {
+                   if (++came == kTransfers) return all_came.set_value();
+                   send(context, from, MessageKind::kReady);
+                 },
+             .on_work_wanted = one_order(),
+             .on_work_finished =
+                 [](Context& context, WorkResult&) {
+                   send(context, kSecond, MessageKind::kFinish);
+                   context.finish({0, "computed"});
+                 },
+             .execute =
+                 [&](WorkOrder&) {
+                   order_began.set_value();
+                   wait_for(all_came.get_future());
+                 }});
+  Rank sending(network, kSecond, {.on_message = [](Context& context, RankId, MessageKind kind) {
+                 if (kind == MessageKind::kFinish) return context.finish({0, "told"});
+                 send_bulk(context, kFirst);
+               }});
+  sending.script.on_start = [&](Context& context) {
+    wait_for(order_began.get_future());
+    send_bulk(context, kFirst);
+  };
+
+  auto told = std::async(std::launch::async, [&] { return sending.loop.run(); });
+
+  EXPECT_EQ(busy.loop.run().message, "computed");
+  EXPECT_EQ(told.get().message, "told");
+}
+
 // Grants every token: there is nobody else.
 FenceAnswer grant(const FenceRequest& request) {
   return {.epoch = request.epoch, .content = Buffer(request.content.view())};
@@ -247,6 +326,7 @@ TEST(HostLoop, ADeathThatTheTransportFindsLeadsToAView) {
   rank.transport.pretend_death(kSecond);
 
   EXPECT_EQ(rank.loop.run().message, "went on");
+  EXPECT_GE(rank.transport.bulk_drops(), 2u) << "as the view ends, and with the next";
   ASSERT_TRUE(rank.transport.entered());
   EXPECT_EQ(rank.transport.entered()->members, RankSet{kFirst});
 }

@@ -116,7 +116,18 @@ class MemoryTransport : public Transport {
     }
     return !sent.empty() || !arrivals.empty();
   }
+  void drop_bulk() override {
+    ++bulk_drops_;
+    sent_.clear();
+    network_->forget_bulk(self_);
+  }
+  std::size_t bulk_drops() const { return bulk_drops_; }
   bool has_bulk() const override { return !sent_.empty(); }
+  RankSet bulk_peers() const override {
+    RankSet peers;
+    for (const BulkSent& sent : sent_) peers.insert(sent.to);
+    return peers;
+  }
   std::size_t backlog_bytes() const override { return backlog_bytes_; }
 
   // Pretends that so much waits to be sent, until poll() was called so often in all.
@@ -133,8 +144,7 @@ class MemoryTransport : public Transport {
   std::optional<RankId> take_death() override { return std::exchange(death_, std::nullopt); }
   void enter(const View& view) override {
     entered_ = view;
-    sent_.clear();
-    network_->forget_bulk(self_);
+    drop_bulk();
   }
   const std::optional<View>& entered() const { return entered_; }
 
@@ -143,6 +153,7 @@ class MemoryTransport : public Transport {
   RankId self_;
   std::size_t backlog_bytes_ = 0;
   std::vector<BulkSent> sent_;
+  std::size_t bulk_drops_ = 0;
   std::optional<RankId> death_;
   std::optional<View> entered_;
   std::uint64_t polls_ = 0;
