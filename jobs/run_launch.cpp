@@ -166,7 +166,11 @@ int RunLaunch::supervise() {
   Watch watch;
   watch.stop_signal = SIGUSR1;  // mpirun passes it on, and kills nobody
   watch.stop_within = std::chrono::seconds(options_.grace_seconds) + kStopSlack;
-  watch.is_over = [&] { return is_over(before); };
+  watch.is_over = [&] {
+    std::error_code ignored;
+    directory_seen_ = directory_seen_ || std::filesystem::exists(options_.dir, ignored);
+    return is_over(before);
+  };
   watch.on_terminate = [&] { output.hide_messages(); };
   watch.on_error_output = [&](std::string_view bytes) {
     pass_on(bytes.empty() ? output.release() : output.take(bytes));
@@ -211,7 +215,7 @@ void RunLaunch::clear_bar() const {
 // Where there is no status.json, or only that of an earlier run.
 std::string RunLaunch::how_nothing_is_known(int signal, const std::string& cause) const {
   std::error_code ignored;
-  if (!std::filesystem::exists(options_.dir, ignored)) {
+  if (directory_seen_ && !std::filesystem::exists(options_.dir, ignored)) {
     return fmt::format("{} is gone, and with it how the run ended ({})", options_.dir, cause);
   }
   if (signal != 0) return stopped_text(signal) + " before the run began";

@@ -66,6 +66,7 @@ class RunLaunch {
   ScheduleOptions schedule_;
   BindingOptions binding_;
   FaultPlan faults_;
+  bool directory_seen_ = false;  // while the ranks ran
   std::optional<LaunchedRank> launched_ = launched_rank();
 };
 

@@ -208,13 +208,15 @@ void BulkDesk::moved(const BulkMoved& news) {
 
 // An offer that is not answered waits for its turn at a receiver that looks after it in the same
 // way; what is said over a link is found missing by the link.
-std::uint32_t BulkDesk::count_stall() {
-  std::uint32_t longest = 0;
+RankSet BulkDesk::count_stalls(std::uint32_t looks) {
+  RankSet stuck;
   for (auto& [to, sending] : sending_) {
-    if (sending.under_way) longest = std::max(longest, ++sending.looks);
+    if (sending.under_way && ++sending.looks >= looks) stuck.insert(to);
   }
-  for (auto& [from, receiving] : receiving_) longest = std::max(longest, ++receiving.looks);
-  return longest;
+  for (auto& [from, receiving] : receiving_) {
+    if (++receiving.looks >= looks) stuck.insert(from);
+  }
+  return stuck;
 }
 
 void BulkDesk::reset(BufferPool& pool) {

@@ -20,6 +20,7 @@
 #include "runtime/protocol/buffer.hpp"
 #include "runtime/protocol/frame.hpp"
 #include "runtime/protocol/ids.hpp"
+#include "runtime/protocol/rank_set.hpp"
 
 namespace regroup {
 
@@ -142,8 +143,9 @@ class BulkDesk {
 
   // Transfers that were dropped since their bytes were not those that had been sent.
   std::uint64_t damaged() const { return damaged_; }
-  // To be asked at regular intervals: for how many of them, in a row, a transfer has not moved.
-  std::uint32_t count_stall();
+  // To be asked at regular intervals: the peers with whom a transfer has not moved for so many of
+  // them in a row.
+  RankSet count_stalls(std::uint32_t looks);
   // Drops all transfers. What has arrived of them goes back to the pool.
   void reset(BufferPool& pool);
 

@@ -117,28 +117,26 @@ void Node::look_for_stalls() {
     const bool silent = senders_[rank.value].count_silence() >= kSilentLooks;
     if (silent && !planted(PlantedBug::kIgnoreDeafness)) deaf.insert(rank);
   }
-  end_epoch_for(unheard, deaf);
-  const bool bulk_stuck = bulk_.count_stall() >= kStallLooks;
-  if (bulk_stuck && !planted(PlantedBug::kIgnoreBulkStalls)) {
-    change_membership([&](auto& out) { membership_.request_new_view(out); });
-  }
+  RankSet unmoved = bulk_.count_stalls(kStallLooks);
+  if (planted(PlantedBug::kIgnoreBulkStalls)) unmoved.clear();
+  end_epoch_for(unheard, deaf, unmoved);
 }
 
 // The next epoch begins with empty links, which mends one that has lost a frame. One on which
 // nothing has come through since an epoch was ended for it will not be mended so; then all of
 // which that is so are told, or where there are many each would cost an epoch of its own.
-void Node::end_epoch_for(const RankSet& unheard, const RankSet& deaf) {
-  if (!stable() || (unheard.empty() && deaf.empty())) return;
+void Node::end_epoch_for(const RankSet& unheard, const RankSet& deaf, const RankSet& unmoved) {
+  if (!stable() || (unheard.empty() && deaf.empty() && unmoved.empty())) return;
   const auto again = [](const RankSet& now, const RankSet& before) {
     return std::ranges::any_of(now, [&](RankId rank) { return before.contains(rank); });
   };
   RankSet unreachable;
-  if (again(unheard, unheard_) || again(deaf, deaf_)) {
-    unreachable = unheard_;
-    unreachable.insert_all(deaf_);
+  if (again(unheard, unheard_) || again(deaf, deaf_) || again(unmoved, unmoved_)) {
+    for (const RankSet* before : {&unheard_, &deaf_, &unmoved_}) unreachable.insert_all(*before);
   }
   unheard_.insert_all(unheard);
   deaf_.insert_all(deaf);
+  unmoved_.insert_all(unmoved);
   change_membership([&](auto& out) { membership_.request_new_view(out, unreachable); });
 }
 
@@ -170,7 +168,7 @@ bool Node::hear_of_link(RankId from, const LinkStatus& status) {
   if (status.heard != 0) deaf_.erase(from);
   const Nanoseconds missing = sender.acknowledge(status.heard, now_);
   if (missing >= kStallTimeout && !planted(PlantedBug::kIgnoreDeafness)) {
-    end_epoch_for({}, {from});
+    end_epoch_for({}, {from}, {});
   }
   return true;
 }
@@ -375,11 +373,16 @@ void Node::hand_over(RankId from, MessageKind kind, std::span<const std::byte> p
 // Nothing of a revoked epoch is delivered (I6).
 void Node::take_bulk_news(const BulkNews& news) {
   if (!stable()) return;
-  std::visit(
-      Overloaded{[this](const BulkMoved& moved) { bulk_.moved(moved); },
-                 [this](const BulkSent& sent) { bulk_.sent(sent, bulk_output_); },
-                 [this](const BulkArrived& arrived) { bulk_.arrived(arrived, bulk_output_); }},
-      news);
+  std::visit(Overloaded{[this](const BulkMoved& moved) {
+                          unmoved_.erase(moved.peer);
+                          bulk_.moved(moved);
+                        },
+                        [this](const BulkSent& sent) { bulk_.sent(sent, bulk_output_); },
+                        [this](const BulkArrived& arrived) {
+                          unmoved_.erase(arrived.from);
+                          bulk_.arrived(arrived, bulk_output_);
+                        }},
+             news);
   carry_out_bulk();
 }
 

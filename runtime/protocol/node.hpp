@@ -298,7 +298,7 @@ class Node {
   void tick(const Tick& tick);
   void learn(const PeerEvidence& evidence);
   void look_for_stalls();
-  void end_epoch_for(const RankSet& unheard, const RankSet& deaf);
+  void end_epoch_for(const RankSet& unheard, const RankSet& deaf, const RankSet& unmoved);
   void report_links();
   bool hear_of_link(RankId from, const LinkStatus& status);
   void receive(const FrameArrived& arrived);
@@ -334,10 +334,11 @@ class Node {
   std::vector<LinkReceiver> receivers_;  // by rank
   std::vector<LinkSender> senders_;      // by rank
   std::vector<LinkStatus> told_;         // by rank: the last one sent
-  // On whose account an epoch was ended since a frame of theirs was last taken in, and since they
-  // last said that they had taken in one of this rank's.
+  // On whose account an epoch was ended since a frame of theirs was last taken in, since they last
+  // said that they had taken in one of this rank's, and since a bulk transfer with them last moved.
   RankSet unheard_;
   RankSet deaf_;
+  RankSet unmoved_;
   BulkDesk bulk_;
   BulkDesk::Output bulk_output_;
   std::vector<std::pair<RankId, Buffer>> future_frames_;

@@ -368,6 +368,7 @@ class FuzzedRank {
     if (order.kind == WorkKind::kOpen) result.stages = stages_;
     if (order.kind == WorkKind::kDescribe) Writer(result.description).put_string("fuzzed");
     if (order.kind == WorkKind::kRun) run(order, fails, result);
+    if (order.kind == WorkKind::kSave) result.partitions.push_back(std::move(order.input));
     step(WorkFinished{&result}, order.input.size() + result.results.bytes.size());
   }
 

@@ -756,7 +756,7 @@ LedgerPosition ledger_told(LoneRank& rank, std::uint32_t from) {
   Writer writer(prepare);
   writer.put(rank.node().view().epoch);
   writer.put(std::uint64_t{1} << 32 | from);
-  for (int knowledge = 0; knowledge < 3; ++knowledge) writer.put(std::uint32_t{0});
+  for (int knowledge = 0; knowledge < 4; ++knowledge) writer.put(std::uint32_t{0});
   rank.messages();
   rank.controls();
   rank.receive(from, MessageKind::kPrepare, prepare);
@@ -766,6 +766,7 @@ LedgerPosition ledger_told(LoneRank& rank, std::uint32_t from) {
     Reader reader(message.payload.view());
     reader.get_raw(8 + 8);  // epoch, ballot
     for (int knowledge = 0; knowledge < 3; ++knowledge) (void)get_ranks(reader, rank.ranks());
+    (void)DeadLinks::get(reader, rank.ranks());
     return reader.get<LedgerPosition>();
   }
   ADD_FAILURE() << "it promises nothing";
