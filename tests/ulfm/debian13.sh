@@ -16,7 +16,7 @@ readonly packages=(
   libcli11-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libxxhash-dev libsodium-dev zlib1g-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
-readonly targets=(regroup_cli flaky_job survivors_check ulfm_check)
+readonly targets=(regroup_cli flaky_job survivors_check ulfm_check bulk_check)
 
 skip() {
   printf 'skipped: %s\n' "$*"
