@@ -45,12 +45,6 @@ std::uint64_t bytes_of(const std::vector<Candidate>& candidates) {
   return bytes;
 }
 
-std::string hash_of(std::span<const std::byte> bytes) {
-  ContentHasher hasher;
-  hasher.update(bytes);
-  return hasher.hex();
-}
-
 }  // namespace
 
 DiskAnswer CheckpointDisk::carry_out(DiskRequest& request) const {
@@ -165,7 +159,7 @@ void CheckpointDisk::link_unchanged(PartRequest& part) const {
     auto pieces = pieces_as_long(part, file);
     if (too_old || !enough(bytes_of(pieces))) continue;
     std::erase_if(pieces, [](const Candidate& candidate) {
-      return hash_of(candidate.piece->bytes) != candidate.stored->hash;
+      return content_hash(candidate.piece->bytes) != candidate.stored->hash;
     });
     if (!enough(bytes_of(pieces))) continue;
     for (const Candidate& candidate : pieces) {

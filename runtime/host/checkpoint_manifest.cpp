@@ -35,12 +35,6 @@ constexpr std::array<std::string_view, 4> kTypeNames = {"uint8", "int64", "uint6
 // By the alternative of a ResultValue.
 constexpr std::array<std::string_view, 4> kValueTypeNames = {"text", "int64", "uint64", "float64"};
 
-std::string hash_of_text(std::string_view text) {
-  ContentHasher hasher;
-  hasher.update(std::as_bytes(std::span(text)));
-  return hasher.hex();
-}
-
 // ---- Writing ----
 
 // A text that JSON can hold as it is, else an object with its bytes.
@@ -320,7 +314,7 @@ std::expected<json, std::string> open_text(std::string_view text) {
   if (text.size() < tail || !text.ends_with(kAfterHash))
     return std::unexpected("it is cut short or damaged: it does not end with a hash");
   const auto content = text.substr(0, text.size() - tail);
-  if (hash_of_text(content) != text.substr(content.size(), kHashDigits))
+  if (content_hash(content) != text.substr(content.size(), kHashDigits))
     return std::unexpected("it is damaged: its hash is not that of its text");
   if (nests_too_deep(text)) return std::unexpected("it is no manifest: it nests too deep");
   json object = json::parse(text, nullptr, false);
@@ -504,7 +498,7 @@ std::string to_text(const CheckpointManifest& manifest) {
     text += (i == 0 ? "\n" : ",\n") + to_json(manifest.files[i]).dump();
   text += "]";
   text += kBeforeHash;
-  return text + hash_of_text(text) + std::string(kAfterHash);
+  return text + content_hash(text) + std::string(kAfterHash);
 }
 
 std::expected<CheckpointManifest, std::string> parse_manifest(std::string_view text) {

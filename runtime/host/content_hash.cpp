@@ -32,4 +32,14 @@ std::string ContentHasher::hex() const {
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
+std::string content_hash(std::span<const std::byte> bytes) {
+  ContentHasher hasher;
+  hasher.update(bytes);
+  return hasher.hex();
+}
+
+std::string content_hash(std::string_view text) {
+  return content_hash(std::as_bytes(std::span(text)));
+}
+
 }  // namespace regroup

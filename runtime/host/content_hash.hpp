@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace regroup {
 
@@ -25,5 +26,9 @@ class ContentHasher {
   };
   std::unique_ptr<void, FreeState> state_;
 };
+
+// Of bytes that are all there.
+std::string content_hash(std::span<const std::byte> bytes);
+std::string content_hash(std::string_view text);
 
 }  // namespace regroup

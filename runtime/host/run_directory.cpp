@@ -256,12 +256,6 @@ std::string run_in(const std::filesystem::path& path) {
   return status ? status->run : "";
 }
 
-std::string hash_of(std::string_view text) {
-  ContentHasher hasher;
-  hasher.update(std::as_bytes(std::span(text)));
-  return hasher.hex();
-}
-
 template <class T>
 void take(const json& object, const char* name, T& out, std::string& problem) {
   const auto member = object.find(name);
@@ -353,14 +347,18 @@ void take_recoveries(const json& object, std::vector<RecoveryStatus>& out, std::
   }
 }
 
+const json* member_object(const json& object, const char* name, std::string& problem) {
+  const auto member = object.find(name);
+  if (member == object.end() || member->is_null() || !problem.empty()) return nullptr;
+  if (member->is_object()) return &*member;
+  problem = fmt::format("member '{}' is no object", name);
+  return nullptr;
+}
+
 void take_checkpointing(const json& object, std::optional<CheckpointingStatus>& out,
                         std::string& problem) {
-  const auto member = object.find("checkpointing");
-  if (member == object.end() || member->is_null() || !problem.empty()) return;
-  if (!member->is_object()) {
-    problem = "member 'checkpointing' is no object";
-    return;
-  }
+  const json* const member = member_object(object, "checkpointing", problem);
+  if (member == nullptr) return;
   CheckpointingStatus& status = out.emplace();
   take(*member, "newest", status.newest, problem);
   take(*member, "sealed", status.sealed, problem);
@@ -383,14 +381,6 @@ nlohmann::ordered_json to_json(const CheckpointingStatus& status) {
           {"cost_seconds", status.cost_seconds},
           {"interval_seconds", status.interval_seconds},
           {"failure_interval_seconds", status.failure_interval_seconds}};
-}
-
-const json* member_object(const json& object, const char* name, std::string& problem) {
-  const auto member = object.find(name);
-  if (member == object.end() || member->is_null() || !problem.empty()) return nullptr;
-  if (member->is_object()) return &*member;
-  problem = fmt::format("member '{}' is no object", name);
-  return nullptr;
 }
 
 void take_partner_copies(const json& object, std::optional<PartnerCopiesStatus>& out,
@@ -496,7 +486,7 @@ std::string to_json(const RunStatus& status) {
   std::string text = object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   text.resize(text.size() - kObjectEnd.size());
   text += kBeforeHash;
-  return text + hash_of(text) + std::string(kAfterHash);
+  return text + content_hash(text) + std::string(kAfterHash);
 }
 
 std::optional<bool> status_hash_holds(std::string_view text) {
@@ -505,7 +495,7 @@ std::optional<bool> status_hash_holds(std::string_view text) {
   const auto before = text.substr(0, text.size() - end_bytes);
   const auto end = text.substr(before.size());
   if (!before.ends_with(kBeforeHash) || !end.ends_with(kAfterHash)) return std::nullopt;
-  return end.substr(0, kHashDigits) == hash_of(before);
+  return end.substr(0, kHashDigits) == content_hash(before);
 }
 
 std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {

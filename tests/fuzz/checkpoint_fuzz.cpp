@@ -67,12 +67,6 @@ class MemoryFileSystem : public FileSystem {
   std::vector<std::pair<std::string, std::string>> contents_;
 };
 
-std::string hash_of(std::string_view text) {
-  ContentHasher hasher;
-  hasher.update(std::as_bytes(std::span(text)));
-  return hasher.hex();
-}
-
 // As large as it should be, if that is not too much; its bytes are those of the input.
 std::string file_of(std::uint64_t bytes, std::string_view input) {
   std::string file(std::min<std::uint64_t>(bytes, kFileBytesMax), '\0');
@@ -120,7 +114,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   const std::size_t before = live_bytes;
   peak_bytes = live_bytes;
-  std::string text = std::string(input) + regroup::fuzzing::hash_of(input) + "\"\n}\n";
+  std::string text = std::string(input) + regroup::content_hash(input) + "\"\n}\n";
   const auto manifest = parse_manifest(text);
   REGROUP_CHECK(peak_bytes - before <= kMemoryBytes + kBytesPerByte * size,
                 "parsing took more memory than the text is worth");

@@ -31,9 +31,7 @@ std::string rewritten(std::string text, const std::string& from, const std::stri
   if (at == text.npos) return text;
   text.replace(at, from.size(), to);
   text.resize(text.size() - 36);
-  ContentHasher hasher;
-  hasher.update(std::as_bytes(std::span(text)));
-  return text + hasher.hex() + "\"\n}\n";
+  return text + content_hash(text) + "\"\n}\n";
 }
 
 std::string reason_of(const TestRun& run, std::uint64_t checkpoint = 2) {

@@ -20,6 +20,11 @@ TEST(ContentHash, IsWhatXxh128sumPrints) {
   EXPECT_EQ(hasher.hex(), "c1059ed68e29d2a7b6183a5f3277c794");
 }
 
+TEST(ContentHash, OfWhatIsAllThereIsTheSame) {
+  EXPECT_EQ(content_hash("regroup"), "c1059ed68e29d2a7b6183a5f3277c794");
+  EXPECT_EQ(content_hash(bytes("regroup")), "c1059ed68e29d2a7b6183a5f3277c794");
+}
+
 TEST(ContentHash, DoesNotDependOnThePieces) {
   ContentHasher whole;
   whole.update(bytes("one two three"));
