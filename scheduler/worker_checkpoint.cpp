@@ -47,9 +47,8 @@ bool Worker::on_snapshot(Context& context, Reader& reader) {
 // The set goes before the content, into memory that was used before if there is some.
 void Worker::begin_saving(WorkOrder& order) {
   ShardBits held = *held_.of(order.stage, partition_of(order.shards));
-  if (planted(PlantedBug::kClaimMore) && !part_ && !held.contains(ShardId{0})) {
-    held.insert(ShardId{0});
-  }
+  const ShardId last{stages_[order.stage.value].shards - 1};
+  if (planted(PlantedBug::kClaimMore) && !part_ && !held.contains(last)) held.insert(last);
   saving_ = Saving{.held = held.count(), .bytes = copies_.spare()};
   if (part_) saving_->number = part_->number;
   if (copying_) saving_->copy_round = copying_->number;
