@@ -174,8 +174,10 @@ class World {
   void observe_sent(RankId to, const Frame& frame);
   void observe_agreement(const Frame& frame);
   void observe_verdict(Reader reader);
+  void observe_verdict_of(CopyVerdict verdict);
   void observe_copy_back(RankId to, const Frame& frame);
   void observe_regained(const Event& event);
+  void observe_cells(const Frame& frame);
   void count_control(RankId rank, const Frame& frame, std::uint64_t ControlTraffic::*way);
   void observe_events();
   void trace(const Happening& happening);
