@@ -177,6 +177,15 @@ class LoneRank {
     receive(self_ == 0 ? 1 : 0, MessageKind::kDecide, payload);
     EXPECT_EQ(node_->view(), view);
   }
+  // Another rank says that this view is over.
+  void revoke() {
+    Buffer payload;
+    Writer writer(payload);
+    writer.put(epoch_);
+    for (int i = 0; i < 3; ++i) put_ranks(writer, {});
+    DeadLinks{}.put(writer);
+    receive(self_ == 0 ? 1 : 0, MessageKind::kRevoke, payload);
+  }
   void tick_at(Nanoseconds now) { node_->step(Tick{now}, output); }
   void tick_after(Nanoseconds time) { tick_at(node_->now() + time); }
   void stop(std::string reason) { wish(Wish::kStop, std::move(reason)); }
