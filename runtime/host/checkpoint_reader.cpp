@@ -274,11 +274,12 @@ Outcome Checkpoint::read_shared(const Place& place, const Box& shared, const Box
       *file_system_, file->descriptor.get(), piece,
       shared.elements() == piece.rows ? RowReading::Hash::kWhole : RowReading::Hash::kNone);
   const std::size_t element_bytes = hdf5::element_bytes(piece.type);
+  Box runs = shared;  // where they begin
+  for (std::size_t i = first; i < kDimensionsMax; ++i) runs.end[i] = runs.start[i] + 1;
   Outcome done;
-  auto at = shared.start;
-  for (; done && at[0] < (first > 0 ? shared.end[0] : shared.start[0] + 1); ++at[0])
-    for (at[1] = shared.start[1]; done && at[1] < (first > 1 ? shared.end[1] : shared.start[1] + 1);
-         ++at[1])
+  auto at = runs.start;
+  for (; done && at[0] < runs.end[0]; ++at[0])
+    for (at[1] = runs.start[1]; done && at[1] < runs.end[1]; ++at[1])
       done = reading.read(held.row_of(at),
                           bytes.subspan(wanted.row_of(at) * element_bytes, run * element_bytes));
   if (done) done = reading.finish();

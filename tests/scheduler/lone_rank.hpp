@@ -14,6 +14,7 @@
 #include <gtest/gtest.h>
 
 #include "scheduler/scheduler.hpp"
+#include "tests/protocol/membership_net.hpp"
 #include "tests/scheduler/transcript.hpp"
 
 namespace regroup::testing_roles {
@@ -182,8 +183,7 @@ class LoneRank {
     Buffer payload;
     Writer writer(payload);
     writer.put(epoch_);
-    for (int i = 0; i < 3; ++i) put_ranks(writer, {});
-    DeadLinks{}.put(writer);
+    testing_membership::put_no_knowledge(writer);
     receive(self_ == 0 ? 1 : 0, MessageKind::kRevoke, payload);
   }
   void tick_at(Nanoseconds now) { node_->step(Tick{now}, output); }
