@@ -131,6 +131,8 @@ std::string sealed_text(const CheckpointManifest& manifest) {
                   bytes_text(bytes_of(manifest)), counted(manifest.files.size(), "part file"));
   if (const auto linked = linked_files(manifest); linked != 0)
     text += fmt::format(", {} of them linked from earlier ones", linked);
+  if (const auto fields = fields_of(manifest).size(); fields != 0)
+    text += fmt::format(", {}", counted(fields, "field"));
   return text + fmt::format("; took {:.3g} s", facts.cost_seconds);
 }
 
@@ -215,6 +217,8 @@ Json checkpoint_json(const CheckpointEntry& entry) {
   object["bytes"] = bytes_of(manifest);
   object["part_files"] = manifest.files.size();
   object["linked_part_files"] = linked_files(manifest);
+  object["fields"] = Json::array();
+  for (const auto& [dataset, field] : fields_of(manifest)) object["fields"].push_back(field->name);
   object["cost_seconds"] = manifest.facts.cost_seconds;
   object["job"] = manifest.facts.job;
   object["seed"] = manifest.facts.seed;

@@ -220,7 +220,7 @@ void Coordinator::on_view(Context& context) {
   const RankSet before = std::exchange(members_, context.view().members);
   workers_ = computing_ranks(context.view(), options_);
   opening_since_ = context.now();
-  if (state_ == RunPhase::kClosing) state_since_ = context.now();
+  if (state_ == RunPhase::kClosing || state_ == RunPhase::kOpening) state_since_ = context.now();
   for (std::uint32_t i = 0; i < peers_.size(); ++i) {
     const RankId rank{i};
     const bool stays =
@@ -681,8 +681,9 @@ void Coordinator::on_tick(Context& context) {
   tend_checkpoint(context);
   switch (state_) {
     case RunPhase::kOpening: {
+      // Without a view nothing is opened, and whoever was left out judges nothing.
       const Nanoseconds most = loading_ ? options_.checkpoints.timeout : options_.open_timeout;
-      if (context.now() - state_since_ <= most) return;
+      if (!context.stable() || context.now() - state_since_ <= most) return;
       return close(context, kExitNotRecovered,
                    loading_ ? "the checkpoint could not be read in time"
                             : "the coordinator could not open the job in time");

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,6 +16,7 @@
 #include "runtime/host/hdf5_wrapper.hpp"
 #include "runtime/host/result_file.hpp"
 #include "runtime/protocol/disk.hpp"
+#include "runtime/protocol/field.hpp"
 #include "runtime/protocol/ids.hpp"
 
 namespace regroup {
@@ -29,6 +31,9 @@ struct CheckpointLimits {
   static constexpr std::size_t text_bytes_max = 60'000;
   static constexpr std::size_t name_bytes_max = 255;  // of a dataset, its groups included
   static constexpr std::size_t run_bytes_max = 128;
+  static constexpr std::size_t dimensions_max = 3;         // of a field
+  static constexpr std::size_t units_bytes_max = 128;      // of a field
+  static constexpr std::size_t field_blocks_max = 65'536;  // that have elements, of one field
   static constexpr std::uint64_t rows_max = std::uint64_t{1} << 58;
   static constexpr std::uint64_t file_bytes_max = std::uint64_t{1} << 61;
 };
@@ -40,6 +45,9 @@ struct PieceToWrite {
   hdf5::ElementType type = hdf5::ElementType::kUint8;
   std::uint64_t first_row = 0;
   std::span<const std::byte> bytes;  // whole elements, little-endian; unchanged until written
+  // That the rows are this block of a field, in C order. All pieces of a dataset are of the same
+  // field, or of none, and no two blocks share an element.
+  std::optional<FieldBlock> block = {};
 };
 
 // A piece that is the same as in an earlier, sealed checkpoint, and so is not written again. It
@@ -73,6 +81,7 @@ struct StoredPiece {
   std::string hash;                   // of the elements in order, as ContentHasher has it
   std::string stored_hash;  // of the bytes of a chunked piece as they are stored, in order
   bool current = true;      // false: this checkpoint does not use it
+  std::optional<FieldBlock> block = {};
 
   std::uint64_t end_row() const { return first_row + rows; }
   friend bool operator==(const StoredPiece&, const StoredPiece&) = default;
@@ -102,7 +111,7 @@ struct CheckpointPart {
 
 using NamedTexts = std::vector<std::pair<std::string, std::string>>;
 
-// The datasets over all parts as one HDF5 file of virtual datasets.
+// A file over all parts, for other people's readers.
 struct ViewFile {
   std::uint64_t bytes = 0;
   std::string hash;
@@ -129,17 +138,21 @@ struct CheckpointManifest {
   CheckpointNumber checkpoint;
   Epoch epoch;
   CheckpointFacts facts;
-  std::vector<PartFile> files;  // in the order of their names
-  ViewFile view;
+  std::vector<PartFile> files;   // in the order of their names
+  ViewFile view;                 // the datasets as one HDF5 file of virtual datasets
+  std::optional<ViewFile> xdmf;  // the fields of 2 and 3 dimensions, where there are any
 
   friend bool operator==(const CheckpointManifest&, const CheckpointManifest&) = default;
 };
 
 // Of all its files, but the manifest itself.
 inline std::uint64_t bytes_of(const CheckpointManifest& manifest) {
-  std::uint64_t bytes = manifest.view.bytes;
+  std::uint64_t bytes = manifest.view.bytes + (manifest.xdmf ? manifest.xdmf->bytes : 0);
   for (const PartFile& file : manifest.files) bytes += file.bytes;
   return bytes;
 }
+
+// The fields that it has, by the dataset that holds them.
+std::map<std::string, const GridField*> fields_of(const CheckpointManifest& manifest);
 
 }  // namespace regroup

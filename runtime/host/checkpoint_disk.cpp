@@ -18,7 +18,7 @@
 namespace regroup {
 namespace {
 
-// A piece that is to be written, and one of that place and length in an earlier checkpoint.
+// A piece that is to be written, and one of that place, kind and length in an earlier checkpoint.
 struct Candidate {
   PieceToWrite* piece;
   const StoredPiece* stored;
@@ -27,14 +27,17 @@ struct Candidate {
 std::vector<Candidate> pieces_as_long(PartRequest& part, const PartFile& file) {
   std::map<std::pair<std::string_view, std::uint64_t>, const StoredPiece*> stored;
   for (const StoredPiece& piece : file.pieces) {
-    const bool fits = piece.current && piece.type == hdf5::ElementType::kUint8;
-    if (fits) stored.emplace(std::pair(std::string_view(piece.dataset), piece.first_row), &piece);
+    if (!piece.current) continue;
+    stored.emplace(std::pair(std::string_view(piece.dataset), piece.first_row), &piece);
   }
   std::vector<Candidate> candidates;
   for (PieceToWrite& piece : part.pieces) {
     const auto found = stored.find({piece.dataset, piece.first_row});
-    if (found == stored.end() || found->second->rows != piece.bytes.size()) continue;
-    candidates.push_back({&piece, found->second});
+    if (found == stored.end()) continue;
+    const StoredPiece& before = *found->second;
+    const bool fits = before.type == piece.type && before.block == piece.block &&
+                      before.rows == piece.bytes.size() / hdf5::element_bytes(piece.type);
+    if (fits) candidates.push_back({&piece, &before});
   }
   return candidates;
 }
@@ -43,6 +46,21 @@ std::uint64_t bytes_of(const std::vector<Candidate>& candidates) {
   std::uint64_t bytes = 0;
   for (const Candidate& candidate : candidates) bytes += candidate.piece->bytes.size();
   return bytes;
+}
+
+StatePiece answered(const StatePiece& wanted, Buffer bytes) {
+  return {.dataset = wanted.dataset,
+          .first_row = wanted.first_row,
+          .bytes = std::move(bytes),
+          .type = wanted.type,
+          .block = wanted.block};
+}
+
+// The whole dataset, or the block that is wanted, whatever blocks it was written in.
+std::expected<Buffer, std::string> read_piece(const Checkpoint& checkpoint,
+                                              const StatePiece& wanted) {
+  if (!wanted.block) return checkpoint.read_bytes(wanted.dataset);
+  return checkpoint.read_block(wanted.dataset, wanted.type, *wanted.block);
 }
 
 }  // namespace
@@ -94,9 +112,9 @@ std::expected<void, std::string> CheckpointDisk::load(const DiskRequest& request
   }
   if (!checkpoint) return {};
   for (const StatePiece& wanted : request.pieces) {
-    auto bytes = checkpoint->read_bytes(wanted.dataset);
+    auto bytes = read_piece(*checkpoint, wanted);
     if (!bytes) return std::unexpected(bytes.error());
-    answer.pieces.push_back({wanted.dataset, 0, std::move(*bytes)});
+    answer.pieces.push_back(answered(wanted, std::move(*bytes)));
   }
   answer.checkpoint = checkpoint->manifest().checkpoint;
   return {};
@@ -107,9 +125,9 @@ std::expected<void, std::string> CheckpointDisk::load_pieces(const DiskRequest& 
   const auto checkpoint = store_.open(request.checkpoint);
   if (!checkpoint) return std::unexpected(checkpoint.error().reason);
   for (const StatePiece& wanted : request.pieces) {
-    StatePiece& piece = answer.pieces.emplace_back(StatePiece{wanted.dataset, 0, {}});
+    StatePiece& piece = answer.pieces.emplace_back(answered(wanted, {}));
     if (!checkpoint->has(wanted.dataset)) continue;
-    auto bytes = checkpoint->read_bytes(wanted.dataset);
+    auto bytes = read_piece(*checkpoint, wanted);
     if (bytes) piece.bytes = std::move(*bytes);
     if (!bytes) options_.say(bytes.error());
   }
@@ -135,10 +153,13 @@ std::expected<void, std::string> CheckpointDisk::write_part(const DiskRequest& r
                    .attributes = {}};
   for (const StatePiece& piece : request.pieces) {
     part.pieces.push_back({.dataset = piece.dataset,
-                           .type = hdf5::ElementType::kUint8,
+                           .type = piece.type,
                            .first_row = piece.first_row,
-                           .bytes = piece.view()});
+                           .bytes = piece.view(),
+                           .block = piece.block});
   }
+  if (request.step) part.attributes.push_back({"step", *request.step});
+  if (request.time) part.attributes.push_back({"time", *request.time});
   link_unchanged(part);
   auto written = store_.write_part(part);
   if (!written) return std::unexpected(written.error());

@@ -66,7 +66,8 @@ std::string part_name(RankId rank, CheckpointNumber written_in, CheckpointNumber
 
 bool is_own_name(std::string_view name) {
   if (name.ends_with(kTemporarySuffix)) name.remove_suffix(kTemporarySuffix.size());
-  return name == kManifest || name == kView || (name.starts_with("part-") && name.ends_with(".h5"));
+  return name == kManifest || name == kView || name == kXdmf ||
+         (name.starts_with("part-") && name.ends_with(".h5"));
 }
 
 std::string identity_text(std::string_view run, const PartFile& part) {

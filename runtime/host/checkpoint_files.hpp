@@ -21,6 +21,7 @@ namespace regroup::checkpoint_files {
 inline constexpr std::string_view kDirectory = "checkpoints";
 inline constexpr std::string_view kManifest = "manifest.json";
 inline constexpr std::string_view kView = "view.h5";
+inline constexpr std::string_view kXdmf = "fields.xdmf";
 inline constexpr std::string_view kTemporarySuffix = ".tmp";
 // Of a part file, before HDF5's own bytes. It begins with whose it is, as text filled up with NULs.
 inline constexpr std::size_t kUserBlockBytes = 4096;

@@ -10,7 +10,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "runtime/host/checkpoint_field.hpp"
 #include "runtime/host/checkpoint_files.hpp"
+#include "runtime/host/checkpoint_xdmf.hpp"
 #include "runtime/host/content_hash.hpp"
 #include "runtime/protocol/check.hpp"
 
@@ -32,6 +34,7 @@ constexpr int kNestingMax = 16;
 constexpr std::size_t kNamePartsMax = 8;
 
 constexpr std::array<std::string_view, 4> kTypeNames = {"uint8", "int64", "uint64", "float64"};
+constexpr std::array<std::string_view, 2> kCentreNames = {"cells", "nodes"};
 // By the alternative of a ResultValue.
 constexpr std::array<std::string_view, 4> kValueTypeNames = {"text", "int64", "uint64", "float64"};
 
@@ -68,6 +71,22 @@ ordered_json value_to_json(const NamedValue& named) {
   return object;
 }
 
+ordered_json to_json(const FieldBlock& block) {
+  const GridField& field = block.field;
+  return {{"name", field.name},
+          {"units", field.units},
+          {"centred", kCentreNames[static_cast<std::size_t>(field.centre)]},
+          {"shape", field.shape},
+          {"spacing", field.spacing},
+          {"origin", field.origin},
+          {"start", block.start},
+          {"extent", block.extent}};
+}
+
+ordered_json to_json(const ViewFile& view, std::string_view name) {
+  return {{"file", name}, {"bytes", view.bytes}, {"xxh3_128", view.hash}};
+}
+
 ordered_json to_json(const StoredPiece& piece) {
   ordered_json object;
   object["dataset"] = piece.dataset;
@@ -75,6 +94,7 @@ ordered_json to_json(const StoredPiece& piece) {
   object["type"] = kTypeNames[static_cast<std::size_t>(piece.type)];
   object["first_row"] = piece.first_row;
   object["rows"] = piece.rows;
+  if (piece.block) object["field"] = to_json(*piece.block);
   if (piece.chunk_rows != 0) object["chunk_rows"] = piece.chunk_rows;
   auto storage = ordered_json::array();
   for (const auto& extent : piece.storage) storage.push_back({extent.offset, extent.bytes});
@@ -202,7 +222,7 @@ template <class Names>
 std::size_t index_of(const Names& names, std::string_view name, Reading& reading) {
   const auto found = std::ranges::find(names, name);
   if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
-  reading.fail("a type is none that is known");
+  reading.fail(fmt::format("a type is none of {}", fmt::join(names, ", ")));
   return 0;
 }
 
@@ -234,6 +254,40 @@ NamedValue read_value(const json& object, Reading& reading) {
   return named;
 }
 
+std::vector<std::uint64_t> read_counts(const json& object, const char* name, Reading& reading) {
+  std::vector<std::uint64_t> counts;
+  for (const auto& count : reading.list(object, name, Limits::dimensions_max)) {
+    const bool valid = count.is_number_unsigned() && count.get<std::uint64_t>() <= Limits::rows_max;
+    if (!valid) reading.fail(fmt::format("member '{}' has something that is no count", name));
+    counts.push_back(valid ? count.get<std::uint64_t>() : 0);
+  }
+  return counts;
+}
+
+std::vector<double> read_numbers(const json& object, const char* name, Reading& reading) {
+  std::vector<double> numbers;
+  for (const auto& number : reading.list(object, name, Limits::dimensions_max)) {
+    if (!number.is_number())
+      reading.fail(fmt::format("member '{}' has something that is no number", name));
+    numbers.push_back(number.is_number() ? number.get<double>() : 0);
+  }
+  return numbers;
+}
+
+FieldBlock read_block(const json& object, Reading& reading) {
+  FieldBlock block;
+  block.field.name = reading.plain_text(object, "name");
+  block.field.units = reading.plain_text(object, "units");
+  block.field.centre = static_cast<FieldCentre>(
+      index_of(kCentreNames, reading.plain_text(object, "centred"), reading));
+  block.field.shape = read_counts(object, "shape", reading);
+  block.field.spacing = read_numbers(object, "spacing", reading);
+  block.field.origin = read_numbers(object, "origin", reading);
+  block.start = read_counts(object, "start", reading);
+  block.extent = read_counts(object, "extent", reading);
+  return block;
+}
+
 hdf5::Extent read_extent(const json& pair, Reading& reading) {
   const bool valid = pair.is_array() && pair.size() == 2 && pair[0].is_number_unsigned() &&
                      pair[1].is_number_unsigned();
@@ -257,6 +311,8 @@ StoredPiece read_piece(const json& object, Reading& reading) {
   piece.hash = reading.hash(object, "xxh3_128");
   if (piece.chunk_rows != 0) piece.stored_hash = reading.hash(object, "stored_xxh3_128");
   piece.current = reading.boolean(object, "current");
+  if (object.is_object() && object.contains("field"))
+    piece.block = read_block(object["field"], reading);
   return piece;
 }
 
@@ -286,6 +342,13 @@ std::vector<PartFile> read_files(const json& object, Reading& reading) {
   return files;
 }
 
+ViewFile read_view(const json& object, Reading& reading) {
+  ViewFile view;
+  view.bytes = reading.count(object, "bytes", Limits::file_bytes_max);
+  view.hash = reading.hash(object, "xxh3_128");
+  return view;
+}
+
 CheckpointManifest read_manifest(const json& object, Reading& reading) {
   CheckpointManifest manifest;
   manifest.run = reading.plain_text(object, "run");
@@ -300,10 +363,8 @@ CheckpointManifest read_manifest(const json& object, Reading& reading) {
   facts.lamport = reading.count(object, "lamport", UINT64_MAX);
   facts.utc = reading.text(object, "utc");
   facts.cost_seconds = reading.number(object, "cost_seconds");
-  if (const json* view = reading.member(object, "view")) {
-    manifest.view.bytes = reading.count(*view, "bytes", Limits::file_bytes_max);
-    manifest.view.hash = reading.hash(*view, "xxh3_128");
-  }
+  if (const json* view = reading.member(object, "view")) manifest.view = read_view(*view, reading);
+  if (object.contains("xdmf")) manifest.xdmf = read_view(object["xdmf"], reading);
   manifest.files = read_files(object, reading);
   return manifest;
 }
@@ -363,6 +424,9 @@ std::string piece_problem(const StoredPiece& piece, std::uint64_t file_bytes) {
     return "has no valid path";
   if (piece.first_row > Limits::rows_max || piece.rows > Limits::rows_max - piece.first_row)
     return "has too many rows";
+  if (piece.block)
+    if (auto problem = checkpoint_fields::block_problem(*piece.block, piece.rows); !problem.empty())
+      return problem;
   return storage_problem(piece, file_bytes);
 }
 
@@ -421,6 +485,42 @@ std::string dataset_problem(const std::string& name, std::vector<HeldRows>& held
   return {};
 }
 
+// Of the pieces of one dataset.
+std::string field_problem(const std::string& name, const std::vector<HeldRows>& held) {
+  std::vector<checkpoint_fields::Box> boxes;
+  std::vector<const HeldRows*> holders;
+  const auto field_of = [](const HeldRows& rows) {
+    return rows.piece->block ? &rows.piece->block->field : nullptr;
+  };
+  const GridField* const field = field_of(held[0]);
+  for (const HeldRows& rows : held) {
+    const GridField* const other = field_of(rows);
+    if ((field == nullptr) != (other == nullptr) || (field != nullptr && *field != *other))
+      return fmt::format("dataset '{}' is of two fields: in {} and {}", name, held[0].part->file,
+                         rows.part->file);
+    if (field == nullptr || rows.piece->rows == 0) continue;
+    boxes.push_back(checkpoint_fields::box_of(*rows.piece->block));
+    holders.push_back(&rows);
+  }
+  if (boxes.size() > Limits::field_blocks_max)
+    return fmt::format("dataset '{}' has more than {} blocks", name, Limits::field_blocks_max);
+  if (const auto pair = checkpoint_fields::overlapping(boxes))
+    return fmt::format(
+        "two pieces of dataset '{}' have the same elements of their field: in {} and {}", name,
+        holders[pair->first]->part->file, holders[pair->second]->part->file);
+  return {};
+}
+
+std::string field_names_problem(const CheckpointManifest& manifest) {
+  std::map<std::string_view, std::string_view> datasets;
+  for (const auto& [dataset, field] : fields_of(manifest)) {
+    const auto [there, added] = datasets.emplace(field->name, dataset);
+    if (!added)
+      return fmt::format("datasets '{}' and '{}' have fields of one name", there->second, dataset);
+  }
+  return {};
+}
+
 // A name that is also a group of another cannot be shown in one HDF5 file.
 std::string group_problem(const HeldDatasets& datasets) {
   for (const auto& [name, held] : datasets)
@@ -431,6 +531,14 @@ std::string group_problem(const HeldDatasets& datasets) {
 }
 
 }  // namespace
+
+std::map<std::string, const GridField*> fields_of(const CheckpointManifest& manifest) {
+  std::map<std::string, const GridField*> fields;
+  for (const auto& part : manifest.files)
+    for (const auto& piece : part.pieces)
+      if (piece.current && piece.block) fields.emplace(piece.dataset, &piece.block->field);
+  return fields;
+}
 
 bool is_run_name(std::string_view run) {
   return !run.empty() && run.size() <= Limits::run_bytes_max &&
@@ -446,6 +554,10 @@ bool is_dataset_name(std::string_view name) {
     name.remove_prefix(end + 1);
   }
   return false;
+}
+
+bool is_field_name(std::string_view name) {
+  return is_simple_name(name);
 }
 
 bool is_hash(std::string_view text) {
@@ -467,6 +579,9 @@ std::string problem_with(const CheckpointManifest& manifest) {
   auto datasets = held_datasets(manifest.files);
   for (auto& [name, held] : datasets)
     if (auto problem = dataset_problem(name, held); !problem.empty()) return problem;
+  for (const auto& [name, held] : datasets)
+    if (auto problem = field_problem(name, held); !problem.empty()) return problem;
+  if (auto problem = field_names_problem(manifest); !problem.empty()) return problem;
   return group_problem(datasets);
 }
 
@@ -487,9 +602,8 @@ std::string to_text(const CheckpointManifest& manifest) {
   object["lamport"] = facts.lamport;
   object["utc"] = text_to_json(facts.utc);
   object["cost_seconds"] = facts.cost_seconds;
-  object["view"] = {{"file", checkpoint_files::kView},
-                    {"bytes", manifest.view.bytes},
-                    {"xxh3_128", manifest.view.hash}};
+  object["view"] = to_json(manifest.view, checkpoint_files::kView);
+  if (manifest.xdmf) object["xdmf"] = to_json(*manifest.xdmf, checkpoint_files::kXdmf);
   std::string text = "{\n";
   for (const auto& [name, value] : object.items())
     text += fmt::format("{}: {},\n", json(name).dump(), value.dump());
@@ -517,6 +631,8 @@ std::expected<CheckpointManifest, std::string> parse_manifest(std::string_view t
   if (reading.failed()) return std::unexpected("it is no valid manifest: " + reading.problem());
   if (const auto problem = problem_with(manifest); !problem.empty())
     return std::unexpected("it is no valid manifest: " + problem);
+  if (manifest.xdmf.has_value() != has_grids(manifest))
+    return std::unexpected("it is no valid manifest: its fields are not those that it describes");
   return manifest;
 }
 

@@ -19,11 +19,13 @@ std::expected<CheckpointManifest, std::string> parse_manifest(std::string_view t
 std::string to_text(const CheckpointPart& part);
 std::expected<CheckpointPart, std::string> parse_part(std::string_view text);
 
-// Why no such checkpoint can be: names, sizes, rows that two parts hold. Empty: it can be.
+// Why no such checkpoint can be: names, sizes, rows or elements that two parts hold. Empty: it can
+// be.
 std::string problem_with(const CheckpointManifest& manifest);
 
 bool is_run_name(std::string_view run);
 bool is_dataset_name(std::string_view name);
+bool is_field_name(std::string_view name);
 bool is_hash(std::string_view text);
 
 }  // namespace regroup

@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "runtime/host/checkpoint_field.hpp"
 #include "runtime/host/checkpoint_files.hpp"
 #include "runtime/host/checkpoint_manifest.hpp"
 #include "runtime/host/chunk_codec.hpp"
@@ -54,6 +55,9 @@ std::string piece_problem(const PieceToWrite& piece) {
   const std::uint64_t rows = piece.bytes.size() / hdf5::element_bytes(piece.type);
   if (piece.first_row > Limits::rows_max || rows > Limits::rows_max - piece.first_row)
     return fmt::format("a piece of '{}' ends beyond row {}", piece.dataset, Limits::rows_max);
+  if (piece.block)
+    if (const auto problem = checkpoint_fields::block_problem(*piece.block, rows); !problem.empty())
+      return fmt::format("a piece of '{}' {}", piece.dataset, problem);
   return {};
 }
 
@@ -149,7 +153,8 @@ class PartWriting {
                          .path = piece.dataset,
                          .type = piece.type,
                          .first_row = piece.first_row,
-                         .rows = piece.bytes.size() / hdf5::element_bytes(piece.type)};
+                         .rows = piece.bytes.size() / hdf5::element_bytes(piece.type),
+                         .block = piece.block};
       if (pieces_of[piece.dataset] > 1) stored.path += fmt::format("@{}", piece.first_row);
       if (auto done = write_piece(root, piece, stored); !done)
         return std::unexpected(fmt::format("dataset '{}': {}", piece.dataset, done.error()));
@@ -175,7 +180,16 @@ class PartWriting {
                                        : write_chunks(*dataset, piece, stored);
     if (done) done = dataset->put_attribute("first_row", piece.first_row);
     if (done) done = dataset->put_attribute("xxh3_128", stored.hash);
+    if (done && piece.block) done = put_block(*dataset, *piece.block);
     if (done) done = dataset->close();
+    return done;
+  }
+
+  static hdf5::Expected<void> put_block(hdf5::Dataset& dataset, const FieldBlock& block) {
+    auto done = put_field(dataset, block.field);
+    if (done) done = dataset.put_attribute("grid_shape", block.field.shape);
+    if (done) done = dataset.put_attribute("block_start", block.start);
+    if (done) done = dataset.put_attribute("block_extent", block.extent);
     return done;
   }
 
@@ -271,6 +285,17 @@ std::expected<PartFile, std::string> write_part_file(FileSystem& file_system,
     return std::unexpected(
         fmt::format("cannot write a part into {}: {}", directory.string(), problem));
   return PartWriting(file_system, directory, run, request).run();
+}
+
+hdf5::Expected<void> put_field(hdf5::Node& dataset, const GridField& field) {
+  auto done = dataset.put_attribute("field", field.name);
+  if (done) done = dataset.put_attribute("units", field.units);
+  if (done)
+    done = dataset.put_attribute(
+        "centred", std::string(field.centre == FieldCentre::kCells ? "cells" : "nodes"));
+  if (done) done = dataset.put_attribute("spacing", field.spacing);
+  if (done) done = dataset.put_attribute("origin", field.origin);
+  return done;
 }
 
 }  // namespace regroup

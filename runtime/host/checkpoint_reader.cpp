@@ -9,15 +9,16 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include "runtime/host/checkpoint_field.hpp"
 #include "runtime/host/checkpoint_files.hpp"
 #include "runtime/host/checkpoint_manifest.hpp"
-#include "runtime/host/chunk_codec.hpp"
-#include "runtime/host/content_hash.hpp"
+#include "runtime/host/checkpoint_rows.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
 namespace {
 
+using namespace checkpoint_fields;
 using namespace checkpoint_files;
 using Outcome = std::expected<void, std::string>;
 
@@ -37,103 +38,6 @@ std::unexpected<FileProblem> in_file(const std::filesystem::path& path,
 
 std::string size_problem(std::uint64_t found, std::uint64_t expected) {
   return fmt::format("it has {} bytes, not {}", found, expected);
-}
-
-std::string hash_problem(std::string_view what) {
-  return fmt::format("{} not what was written: the hash differs", what);
-}
-
-std::string name_of(const StoredPiece& piece) {
-  return fmt::format("rows of '{}' from {} on are", piece.dataset, piece.first_row);
-}
-
-// Expands the chunks of a piece one by one.
-class ChunkReading {
- public:
-  ChunkReading(FileSystem& file_system, int fd, const StoredPiece& piece)
-      : file_system_(file_system),
-        fd_(fd),
-        piece_(piece),
-        element_bytes_(hdf5::element_bytes(piece.type)),
-        chunk_(piece.chunk_rows * element_bytes_) {}
-
-  // The elements of a chunk that are in the piece, valid until the next call.
-  std::expected<std::span<const std::byte>, FileProblem> next(std::size_t index) {
-    const auto& extent = piece_.storage[index];
-    stored_.resize(extent.bytes);
-    if (const int error_number = read_at(file_system_, fd_, stored_, extent.offset);
-        error_number != 0)
-      return not_read(errno_text(error_number));
-    stored_hasher_.update(stored_);
-    if (stored_.size() == chunk_.size())
-      std::ranges::copy(stored_, chunk_.begin());
-    else if (!expand_chunk(stored_, element_bytes_, chunk_))
-      return wrong(name_of(piece_) + " in a chunk that does not expand");
-    const std::uint64_t rows = std::min(piece_.chunk_rows, piece_.rows - index * piece_.chunk_rows);
-    return std::span<const std::byte>(chunk_).first(rows * element_bytes_);
-  }
-
-  std::string stored_hash() const { return stored_hasher_.hex(); }
-
- private:
-  FileSystem& file_system_;
-  int fd_;
-  const StoredPiece& piece_;
-  std::size_t element_bytes_;
-  std::vector<std::byte> chunk_;
-  std::vector<std::byte> stored_;
-  ContentHasher stored_hasher_;
-};
-
-// Why a piece is not what was written.
-std::expected<void, FileProblem> verify_piece(FileSystem& file_system, int fd,
-                                              const StoredPiece& piece) {
-  ContentHasher hasher;
-  if (piece.chunk_rows == 0) {
-    const auto done =
-        for_each_block(file_system, fd, piece.storage, [&](auto block) { hasher.update(block); });
-    if (!done) return not_read(done.error());
-    if (hasher.hex() != piece.hash) return wrong(hash_problem(name_of(piece)));
-    return {};
-  }
-  ChunkReading chunks(file_system, fd, piece);
-  for (std::size_t i = 0; i < piece.storage.size(); ++i) {
-    const auto elements = chunks.next(i);
-    if (!elements) return std::unexpected(elements.error());
-    hasher.update(*elements);
-  }
-  if (chunks.stored_hash() != piece.stored_hash || hasher.hex() != piece.hash)
-    return wrong(hash_problem(name_of(piece)));
-  return {};
-}
-
-Outcome read_contiguous(FileSystem& file_system, int fd, const StoredPiece& piece,
-                        std::uint64_t offset, std::span<std::byte> bytes, ContentHasher* hasher) {
-  for (std::size_t at = 0; at < bytes.size(); at += kBlockBytes) {
-    const auto block = bytes.subspan(at, std::min(kBlockBytes, bytes.size() - at));
-    const int error_number =
-        read_at(file_system, fd, block, piece.storage.front().offset + offset + at);
-    if (error_number != 0) return std::unexpected(errno_text(error_number));
-    if (hasher != nullptr) hasher->update(block);
-  }
-  return {};
-}
-
-Outcome read_chunks(FileSystem& file_system, int fd, const StoredPiece& piece, std::uint64_t row,
-                    std::span<std::byte> bytes, ContentHasher* hasher) {
-  const std::size_t element_bytes = hdf5::element_bytes(piece.type);
-  ChunkReading chunks(file_system, fd, piece);
-  while (!bytes.empty()) {
-    const auto elements = chunks.next(row / piece.chunk_rows);
-    if (!elements) return std::unexpected(elements.error().reason);
-    const auto wanted = elements->subspan(row % piece.chunk_rows * element_bytes);
-    const auto taken = wanted.first(std::min(wanted.size(), bytes.size()));
-    if (hasher != nullptr) hasher->update(taken);
-    std::ranges::copy(taken, bytes.begin());
-    bytes = bytes.subspan(taken.size());
-    row += taken.size() / element_bytes;
-  }
-  return {};
 }
 
 }  // namespace
@@ -158,6 +62,7 @@ Checkpoint::Checkpoint(FileSystem& file_system, std::filesystem::path directory,
       Held& held = datasets_[pieces[piece].dataset];
       held.type = pieces[piece].type;
       held.rows = std::max(held.rows, pieces[piece].end_row());
+      if (pieces[piece].block) held.field = pieces[piece].block->field;
       if (pieces[piece].rows != 0) held.places.push_back({file, piece});
     }
   }
@@ -203,7 +108,8 @@ std::expected<Checkpoint, CheckpointRefusal> Checkpoint::open(
 Checkpoint::Checked Checkpoint::check_files() const {
   for (const auto& part : manifest_.files)
     if (auto done = check_part(part); !done) return done;
-  return check_view();
+  if (auto done = check_view(kView, manifest_.view); !done || !manifest_.xdmf) return done;
+  return check_view(kXdmf, *manifest_.xdmf);
 }
 
 Checkpoint::Checked Checkpoint::check_identity(const PartFile& part, int fd) const {
@@ -227,12 +133,12 @@ Checkpoint::Checked Checkpoint::check_part(const PartFile& part) const {
   return {};
 }
 
-Checkpoint::Checked Checkpoint::check_view() const {
-  const auto path = directory_ / kView;
+Checkpoint::Checked Checkpoint::check_view(std::string_view name, const ViewFile& view) const {
+  const auto path = directory_ / name;
   const auto file = open_regular(*file_system_, path);
   if (!file) return std::unexpected(file.error());
-  if (file->bytes == manifest_.view.bytes) return {};
-  return in_file(path, {size_problem(file->bytes, manifest_.view.bytes)});
+  if (file->bytes == view.bytes) return {};
+  return in_file(path, {size_problem(file->bytes, view.bytes)});
 }
 
 std::vector<CheckpointDataset> Checkpoint::datasets() const {
@@ -294,14 +200,89 @@ Outcome Checkpoint::read_piece(const PartFile& part, const StoredPiece& piece, s
   if (!file) return std::unexpected(file.error().reason);
   const std::size_t element_bytes = hdf5::element_bytes(piece.type);
   const bool whole = bytes.size() == piece.rows * element_bytes;
-  ContentHasher hasher;
-  const int fd = file->descriptor.get();
-  auto done = piece.chunk_rows == 0
-                  ? read_contiguous(*file_system_, fd, piece, row * element_bytes, bytes,
-                                    whole ? &hasher : nullptr)
-                  : read_chunks(*file_system_, fd, piece, row, bytes, whole ? &hasher : nullptr);
-  if (done && whole && hasher.hex() != piece.hash)
-    done = std::unexpected(hash_problem(name_of(piece)));
+  RowReading reading(*file_system_, file->descriptor.get(), piece,
+                     whole ? RowReading::Hash::kWhole : RowReading::Hash::kNone);
+  auto done = reading.read(row, bytes);
+  if (done) done = reading.finish();
+  if (!done) return std::unexpected(fmt::format("{}: {}", path.string(), done.error()));
+  return {};
+}
+
+const GridField* Checkpoint::field(std::string_view dataset) const {
+  const auto found = datasets_.find(dataset);
+  if (found == datasets_.end() || !found->second.field) return nullptr;
+  return &*found->second.field;
+}
+
+Outcome Checkpoint::read_block(std::string_view dataset, std::span<const std::uint64_t> start,
+                               std::span<const std::uint64_t> extent,
+                               std::span<std::byte> bytes) const {
+  const auto refuse = [&](const std::string& problem) {
+    return std::unexpected(
+        fmt::format("{}: dataset '{}': {}", directory_.string(), dataset, problem));
+  };
+  const GridField* const grid = field(dataset);
+  if (grid == nullptr) return refuse("there is no field of that name");
+  if (!lies_inside(*grid, start, extent)) return refuse("its field has no such block");
+  const Held& held = datasets_.find(dataset)->second;
+  const Box wanted = box_of(start, extent);
+  REGROUP_CHECK(bytes.size() == wanted.elements() * hdf5::element_bytes(held.type),
+                "a block is read into as many bytes as it has");
+  std::uint64_t missing = wanted.elements();
+  for (const Place& place : held.places)
+    if (const auto shared = shared_box(box_of(*piece_at(place).block), wanted))
+      missing -= shared->elements();
+  if (missing != 0) return refuse(fmt::format("{} elements of the block are in no part", missing));
+  for (const Place& place : held.places)
+    if (const auto shared = shared_box(box_of(*piece_at(place).block), wanted))
+      if (auto done = read_shared(place, *shared, wanted, bytes); !done) return done;
+  return {};
+}
+
+std::expected<Buffer, std::string> Checkpoint::read_block(std::string_view dataset,
+                                                          ElementType type,
+                                                          const FieldBlock& block) const {
+  const GridField* const grid = field(dataset);
+  const bool fits = grid != nullptr && grid->shape == block.field.shape &&
+                    datasets_.find(dataset)->second.type == type &&
+                    lies_inside(*grid, block.start, block.extent);
+  if (!fits)
+    return std::unexpected(fmt::format("{}: it has no field of that shape and type in '{}'",
+                                       directory_.string(), dataset));
+  Buffer bytes;
+  bytes.resize(box_of(block).elements() * hdf5::element_bytes(type));
+  if (auto done = read_block(dataset, block.start, block.extent, bytes.writable()); !done)
+    return std::unexpected(done.error());
+  return bytes;
+}
+
+// What a piece and the wanted block share, in runs of elements that lie one behind the other in
+// both.
+Outcome Checkpoint::read_shared(const Place& place, const Box& shared, const Box& wanted,
+                                std::span<std::byte> bytes) const {
+  const StoredPiece& piece = piece_at(place);
+  const Box held = box_of(*piece.block);
+  std::size_t first = 2;  // the slowest dimension of a run
+  std::uint64_t run = shared.extent(2);
+  while (first > 0 && shared.extent(first) == held.extent(first) &&
+         shared.extent(first) == wanted.extent(first))
+    run *= shared.extent(--first);
+  const auto path = directory_ / manifest_.files[place.file].file;
+  const auto file = open_regular(*file_system_, path);
+  if (!file) return std::unexpected(file.error().reason);
+  RowReading reading(
+      *file_system_, file->descriptor.get(), piece,
+      shared.elements() == piece.rows ? RowReading::Hash::kWhole : RowReading::Hash::kNone);
+  const std::size_t element_bytes = hdf5::element_bytes(piece.type);
+  Box runs = shared;  // where they begin
+  for (std::size_t i = first; i < kDimensionsMax; ++i) runs.end[i] = runs.start[i] + 1;
+  Outcome done;
+  auto at = runs.start;
+  for (; done && at[0] < runs.end[0]; ++at[0])
+    for (at[1] = runs.start[1]; done && at[1] < runs.end[1]; ++at[1])
+      done = reading.read(held.row_of(at),
+                          bytes.subspan(wanted.row_of(at) * element_bytes, run * element_bytes));
+  if (done) done = reading.finish();
   if (!done) return std::unexpected(fmt::format("{}: {}", path.string(), done.error()));
   return {};
 }
@@ -309,7 +290,8 @@ Outcome Checkpoint::read_piece(const PartFile& part, const StoredPiece& piece, s
 CheckpointVerification Checkpoint::verify() const {
   CheckpointVerification verification;
   for (const auto& part : manifest_.files) verify_part(part, verification);
-  verify_view(verification);
+  verify_view(kView, manifest_.view, verification);
+  if (manifest_.xdmf) verify_view(kXdmf, *manifest_.xdmf, verification);
   return verification;
 }
 
@@ -334,20 +316,21 @@ void Checkpoint::verify_part(const PartFile& part, CheckpointVerification& verif
   verification.bytes += part.bytes;
 }
 
-void Checkpoint::verify_view(CheckpointVerification& verification) const {
+void Checkpoint::verify_view(std::string_view name, const ViewFile& view,
+                             CheckpointVerification& verification) const {
   const auto report = [&](FileProblem problem) {
     verification.problems.push_back(
-        {std::string(kView), std::move(problem.reason), problem.unreadable});
+        {std::string(name), std::move(problem.reason), problem.unreadable});
   };
   ++verification.files;
-  if (const auto checked = check_view(); !checked) return report(checked.error());
-  const auto file = open_regular(*file_system_, directory_ / kView);
+  if (const auto checked = check_view(name, view); !checked) return report(checked.error());
+  const auto file = open_regular(*file_system_, directory_ / name);
   if (!file) return report(file.error());
   const hdf5::Extent whole{0, file->bytes};
   const auto hash = hash_of(*file_system_, file->descriptor.get(), {&whole, 1});
   if (!hash)
     report({hash.error(), true});
-  else if (*hash != manifest_.view.hash)
+  else if (*hash != view.hash)
     report({hash_problem("it is")});
   verification.bytes += file->bytes;
 }

@@ -10,6 +10,7 @@
 #include <expected>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,6 +24,9 @@ namespace regroup {
 
 namespace checkpoint_files {
 struct FileProblem;
+}
+namespace checkpoint_fields {
+struct Box;
 }
 
 enum class CheckpointState : std::uint8_t {
@@ -89,6 +93,18 @@ class Checkpoint {
   // A dataset of bytes, whole; an error too if there is none of that name.
   std::expected<Buffer, std::string> read_bytes(std::string_view dataset) const;
 
+  // What a dataset's rows are elements of; nullptr: of no field. Valid as long as this is.
+  const GridField* field(std::string_view dataset) const;
+  // Elements [start, start + extent) of a dataset's field, in C order, whatever blocks they were
+  // written in, into exactly as many bytes. Otherwise as read(), which counts rows.
+  std::expected<void, std::string> read_block(std::string_view dataset,
+                                              std::span<const std::uint64_t> start,
+                                              std::span<const std::uint64_t> extent,
+                                              std::span<std::byte> bytes) const;
+  // An error too if the dataset's field is not of that type and shape.
+  std::expected<Buffer, std::string> read_block(std::string_view dataset, ElementType type,
+                                                const FieldBlock& block) const;
+
   // Reads every byte of every file.
   CheckpointVerification verify() const;
 
@@ -100,6 +116,7 @@ class Checkpoint {
   struct Held {  // of a dataset
     hdf5::ElementType type;
     std::uint64_t rows = 0;
+    std::optional<GridField> field;
     std::vector<Place> places;  // of the pieces that have rows, by their first one
   };
 
@@ -110,12 +127,17 @@ class Checkpoint {
   Checked check_files() const;
   Checked check_identity(const PartFile& part, int fd) const;
   Checked check_part(const PartFile& part) const;
-  Checked check_view() const;
+  Checked check_view(std::string_view name, const ViewFile& view) const;
   void verify_part(const PartFile& part, CheckpointVerification& verification) const;
-  void verify_view(CheckpointVerification& verification) const;
+  void verify_view(std::string_view name, const ViewFile& view,
+                   CheckpointVerification& verification) const;
   std::expected<void, std::string> read_piece(const PartFile& part, const StoredPiece& piece,
                                               std::uint64_t first_row,
                                               std::span<std::byte> bytes) const;
+  std::expected<void, std::string> read_shared(const Place& place,
+                                               const checkpoint_fields::Box& shared,
+                                               const checkpoint_fields::Box& wanted,
+                                               std::span<std::byte> bytes) const;
 
   FileSystem* file_system_;
   std::filesystem::path directory_;

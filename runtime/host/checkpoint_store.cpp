@@ -14,6 +14,7 @@
 #include "runtime/host/checkpoint_manifest.hpp"
 #include "runtime/host/checkpoint_part.hpp"
 #include "runtime/host/checkpoint_view.hpp"
+#include "runtime/host/checkpoint_xdmf.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -191,14 +192,19 @@ std::expected<CheckpointManifest, std::string> CheckpointStore::seal(
   };
   auto files = merged_files(request.parts);
   if (!files) return refuse(files.error());
-  CheckpointManifest manifest{run_,          request.checkpoint, request.epoch,
-                              request.facts, std::move(*files),  {}};
+  CheckpointManifest manifest{
+      run_, request.checkpoint, request.epoch, request.facts, std::move(*files), {}, {}};
   if (const auto problem = problem_with(manifest); !problem.empty()) return refuse(problem);
   if (auto done = check_not_sealed(request.checkpoint); !done) return refuse(done.error());
   if (auto done = check_parts(manifest); !done) return refuse(done.error());
   auto view = write_view(*file_system_, directory, manifest);
   if (!view) return std::unexpected(view.error());
   manifest.view = std::move(*view);
+  if (has_grids(manifest)) {
+    auto xdmf = write_xdmf(*file_system_, directory, manifest);
+    if (!xdmf) return std::unexpected(xdmf.error());
+    manifest.xdmf = std::move(*xdmf);
+  }
   if (auto done = publish_manifest(manifest, may_seal); !done) return std::unexpected(done.error());
   return manifest;
 }

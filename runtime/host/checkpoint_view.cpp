@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "runtime/host/checkpoint_files.hpp"
+#include "runtime/host/checkpoint_part.hpp"
 #include "runtime/host/hdf5_wrapper.hpp"
 
 namespace regroup {
@@ -17,24 +18,37 @@ using namespace checkpoint_files;
 
 struct ViewedDataset {
   hdf5::ElementType type = hdf5::ElementType::kUint8;
-  std::uint64_t rows = 0;
+  const GridField* field = nullptr;
+  hdf5::VirtualLayout layout{{0}};
   std::vector<hdf5::VirtualPiece> pieces;
 };
+
+void add(const StoredPiece& piece, const PartFile& part, ViewedDataset& dataset) {
+  dataset.type = piece.type;
+  const std::string path = "/" + piece.path;
+  if (piece.block) {
+    const GridField& field = piece.block->field;
+    const bool may_say_so = piece.type == hdf5::ElementType::kFloat64;
+    dataset.field = &field;
+    dataset.layout = {field.shape, may_say_so ? hdf5::Missing::kNotANumber : hdf5::Missing::kZero};
+    if (piece.rows != 0)
+      dataset.pieces.push_back({part.file, path, piece.block->start, piece.block->extent});
+    return;
+  }
+  std::uint64_t& rows = dataset.layout.shape[0];
+  rows = std::max(rows, piece.end_row());
+  if (piece.rows != 0) dataset.pieces.push_back({part.file, path, {piece.first_row}, {piece.rows}});
+}
 
 std::map<std::string, ViewedDataset> viewed_datasets(const CheckpointManifest& manifest) {
   std::map<std::string, ViewedDataset> datasets;
   for (const auto& part : manifest.files) {
     for (const auto& piece : part.pieces) {
-      if (!piece.current) continue;
-      auto& dataset = datasets[piece.dataset];
-      dataset.type = piece.type;
-      dataset.rows = std::max(dataset.rows, piece.end_row());
-      if (piece.rows != 0)
-        dataset.pieces.push_back({part.file, "/" + piece.path, piece.rows, piece.first_row});
+      if (piece.current) add(piece, part, datasets[piece.dataset]);
     }
   }
   for (auto& [name, dataset] : datasets)
-    std::ranges::sort(dataset.pieces, {}, &hdf5::VirtualPiece::first_row);
+    std::ranges::sort(dataset.pieces, {}, &hdf5::VirtualPiece::start);
   return datasets;
 }
 
@@ -50,11 +64,17 @@ hdf5::Expected<void> create_dataset(hdf5::Group& root, std::string_view path,
   }
   if (!group) return std::unexpected(group.error());
   const std::string name(path);
-  if (!dataset.pieces.empty())
-    return group->create_virtual_dataset(name, dataset.type, dataset.rows, dataset.pieces);
-  auto empty = group->create_dataset(name, dataset.type, {});
-  if (!empty) return std::unexpected(empty.error());
-  return empty->close();
+  if (dataset.pieces.empty() && dataset.field == nullptr) {
+    auto empty = group->create_dataset(name, dataset.type, {});
+    if (!empty) return std::unexpected(empty.error());
+    return empty->close();
+  }
+  auto made = group->create_virtual_dataset(name, dataset.type, dataset.layout, dataset.pieces);
+  if (!made) return std::unexpected(made.error());
+  hdf5::Expected<void> done;
+  if (dataset.field != nullptr) done = put_field(*made, *dataset.field);
+  if (done) done = made->close();
+  return done;
 }
 
 hdf5::Expected<void> write(FileSystem& file_system, const std::filesystem::path& path,

@@ -1,6 +1,7 @@
-// Writes view.h5: every dataset of a checkpoint as one array over all part files, by HDF5's virtual
-// datasets, for h5dump, h5py and whoever else reads HDF5. It holds names and rows, no elements, and
-// can be made again from the manifest; nothing here reads it. Private to the checkpoint store.
+// Writes view.h5: every dataset of a checkpoint as one array over all part files, and a field as
+// the grid that it is, by HDF5's virtual datasets, for h5dump, h5py and whoever else reads HDF5. It
+// holds names and rows, no elements, and can be made again from the manifest; nothing here reads
+// it. Private to the checkpoint store.
 #pragma once
 
 #include <expected>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <limits>
 #include <mutex>
 #include <string_view>
 #include <type_traits>
@@ -340,6 +341,16 @@ Expected<void> write_text_attribute(hid_t object, const std::string& name, hid_t
   return write_attribute(object, name, type->get(), space, bytes.data());
 }
 
+template <class T>
+Expected<void> put_numbers(hid_t object, const std::shared_ptr<WriteStatus>& status,
+                           const std::string& name, ElementType type, std::span<const T> numbers) {
+  const Call call;
+  const auto space = row_space(numbers.size(), false);
+  if (!space) return std::unexpected(space.error());
+  return settled(status,
+                 write_attribute(object, name, file_type(type), space->get(), numbers.data()));
+}
+
 // An attribute that was opened, with what is needed to read it.
 struct OpenAttribute {
   Handle attribute;
@@ -442,6 +453,51 @@ Expected<Handle> creation_properties(const Layout& layout) {
   return properties;
 }
 
+Expected<Handle> block_space(std::span<const std::uint64_t> shape) {
+  const std::vector<hsize_t> extent(shape.begin(), shape.end());
+  Handle space(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr));
+  if (!space.is_open()) return failed("H5Screate_simple");
+  return space;
+}
+
+Expected<Handle> virtual_properties(ElementType type, Missing missing) {
+  Handle properties(H5Pcreate(H5P_DATASET_CREATE));
+  if (!properties.is_open()) return failed("H5Pcreate");
+  if (is_failure(H5Pset_obj_track_times(properties.get(), false)))
+    return failed("H5Pset_obj_track_times");
+  if (missing == Missing::kZero) return properties;
+  REGROUP_CHECK(type == ElementType::kFloat64, "what is not a number has a type that can say so");
+  constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
+  if (is_failure(H5Pset_fill_value(properties.get(), memory_type(type), &nothing)))
+    return failed("H5Pset_fill_value");
+  return properties;
+}
+
+// `space` has the shape; what is selected in it is changed.
+Expected<void> add_mapping(hid_t properties, hid_t space, std::span<const std::uint64_t> shape,
+                           const VirtualPiece& piece) {
+  REGROUP_CHECK(piece.start.size() == shape.size() && piece.extent.size() == shape.size(),
+                "a piece has the dimensions of its dataset");
+  std::uint64_t rows = 1;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    REGROUP_CHECK(piece.start[i] <= shape[i] && piece.extent[i] <= shape[i] - piece.start[i],
+                  "a piece lies inside its dataset");
+    rows *= piece.extent[i];
+  }
+  if (rows == 0) return {};
+  const std::vector<hsize_t> start(piece.start.begin(), piece.start.end());
+  const std::vector<hsize_t> count(piece.extent.begin(), piece.extent.end());
+  const auto source = row_space(rows, false);
+  if (!source) return std::unexpected(source.error());
+  if (is_failure(
+          H5Sselect_hyperslab(space, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr)))
+    return failed("H5Sselect_hyperslab");
+  if (is_failure(H5Pset_virtual(properties, space, piece.file.c_str(), piece.dataset.c_str(),
+                                source->get())))
+    return failed("H5Pset_virtual");
+  return {};
+}
+
 // For reading when there is no status.
 Expected<Handle> access_properties(const std::shared_ptr<WriteStatus>& status,
                                    const FileOptions& options) {
@@ -540,6 +596,15 @@ Expected<void> Node::put_attribute(const std::string& name, std::span<const std:
   const auto space = row_space(texts.size(), false);
   if (!space) return std::unexpected(space.error());
   return settled(status_, write_text_attribute(handle_.get(), name, space->get(), texts));
+}
+
+Expected<void> Node::put_attribute(const std::string& name,
+                                   std::span<const std::uint64_t> numbers) {
+  return put_numbers(handle_.get(), status_, name, ElementType::kUint64, numbers);
+}
+
+Expected<void> Node::put_attribute(const std::string& name, std::span<const double> numbers) {
+  return put_numbers(handle_.get(), status_, name, ElementType::kFloat64, numbers);
 }
 
 Expected<std::optional<Value>> Node::attribute(const std::string& name) const {
@@ -681,34 +746,22 @@ Expected<Dataset> Group::create_dataset(const std::string& name, ElementType typ
   return Dataset(std::move(dataset), status_, type, layout.rows);
 }
 
-Expected<void> Group::create_virtual_dataset(const std::string& name, ElementType type,
-                                             std::uint64_t rows,
+Expected<Node> Group::create_virtual_dataset(const std::string& name, ElementType type,
+                                             const VirtualLayout& layout,
                                              std::span<const VirtualPiece> pieces) {
   const Call call;
-  const Handle properties(H5Pcreate(H5P_DATASET_CREATE));
-  if (!properties.is_open()) return failed("H5Pcreate");
-  if (is_failure(H5Pset_obj_track_times(properties.get(), false)))
-    return failed("H5Pset_obj_track_times");
-  const auto space = row_space(rows, false);
+  const auto space = block_space(layout.shape);
   if (!space) return std::unexpected(space.error());
-  for (const auto& piece : pieces) {
-    if (piece.rows == 0) continue;
-    const hsize_t start = piece.first_row;
-    const hsize_t count = piece.rows;
-    REGROUP_CHECK(start <= rows && count <= rows - start, "a piece lies inside its dataset");
-    const auto source = row_space(piece.rows, false);
-    if (!source) return std::unexpected(source.error());
-    if (is_failure(
-            H5Sselect_hyperslab(space->get(), H5S_SELECT_SET, &start, nullptr, &count, nullptr)))
-      return failed("H5Sselect_hyperslab");
-    if (is_failure(H5Pset_virtual(properties.get(), space->get(), piece.file.c_str(),
-                                  piece.dataset.c_str(), source->get())))
-      return failed("H5Pset_virtual");
-  }
+  const auto properties = virtual_properties(type, layout.missing);
+  if (!properties) return std::unexpected(properties.error());
+  for (const auto& piece : pieces)
+    if (auto done = add_mapping(properties->get(), space->get(), layout.shape, piece); !done)
+      return std::unexpected(done.error());
   Handle dataset(H5Dcreate2(handle_.get(), name.c_str(), file_type(type), space->get(), H5P_DEFAULT,
-                            properties.get(), H5P_DEFAULT));
+                            properties->get(), H5P_DEFAULT));
   if (!dataset.is_open()) return failed("H5Dcreate2");
-  return settled(status_, {});
+  if (auto done = settled(status_, {}); !done) return std::unexpected(done.error());
+  return Node(std::move(dataset), status_);
 }
 
 Expected<Dataset> Group::open_dataset(const std::string& name) const {

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "runtime/host/file_system.hpp"
+#include "runtime/protocol/field.hpp"
 
 namespace regroup {
 
@@ -31,8 +32,8 @@ namespace hdf5 {
 template <class T>
 using Expected = std::expected<T, std::string>;
 
-// What a dataset holds, little-endian in the file.
-enum class ElementType : std::uint8_t { kUint8, kInt64, kUint64, kFloat64 };
+// Little-endian in the file.
+using regroup::ElementType;
 std::size_t element_bytes(ElementType type);
 
 // What an attribute holds. Text is stored with a fixed length: no NUL in it, attribute_bytes_max at
@@ -88,6 +89,9 @@ class Node {
   Expected<void> put_attribute(const std::string& name, const Value& value);
   // An array of texts, one or more, in this order.
   Expected<void> put_attribute(const std::string& name, std::span<const std::string> texts);
+  // An array of numbers, one or more.
+  Expected<void> put_attribute(const std::string& name, std::span<const std::uint64_t> numbers);
+  Expected<void> put_attribute(const std::string& name, std::span<const double> numbers);
 
   // Nothing when there is no such attribute; an error when it is of a kind that Value does not
   // have.
@@ -100,6 +104,7 @@ class Node {
   Expected<void> close();
 
  protected:
+  friend class Group;
   Node(Handle handle, std::shared_ptr<WriteStatus> status)
       : handle_(std::move(handle)), status_(std::move(status)) {}
 
@@ -125,13 +130,22 @@ struct Layout {
 // dataset's deflate level says, or neither.
 enum class Filters : std::uint8_t { kApplied, kSkipped };
 
-// Part of a virtual dataset: all rows of another file's dataset appear from `first_row` on. A
-// relative file name counts from where the virtual dataset's own file is.
+// Part of a virtual dataset: all rows of another file's one-dimensional dataset appear as its block
+// [start, start + extent), in C order. A relative file name counts from where the virtual dataset's
+// own file is.
 struct VirtualPiece {
   std::string file;
   std::string dataset;
-  std::uint64_t rows = 0;
-  std::uint64_t first_row = 0;
+  std::vector<std::uint64_t> start;  // one a dimension, as the extent
+  std::vector<std::uint64_t> extent;
+};
+
+// What elements of a virtual dataset read as that no piece covers.
+enum class Missing : std::uint8_t { kZero, kNotANumber };
+
+struct VirtualLayout {
+  std::vector<std::uint64_t> shape;  // one a dimension, the slowest first
+  Missing missing = Missing::kZero;  // kNotANumber: of float64
 };
 
 // A one-dimensional dataset.
@@ -174,9 +188,10 @@ class Group : public Node {
   Expected<Group> create_group(const std::string& name);
   Expected<Group> open_group(const std::string& name) const;
   Expected<Dataset> create_dataset(const std::string& name, ElementType type, const Layout& layout);
-  // The rows that no piece covers read as zeros. Needs Format::k110.
-  Expected<void> create_virtual_dataset(const std::string& name, ElementType type,
-                                        std::uint64_t rows, std::span<const VirtualPiece> pieces);
+  // Needs Format::k110. What comes back is for attributes.
+  Expected<Node> create_virtual_dataset(const std::string& name, ElementType type,
+                                        const VirtualLayout& layout,
+                                        std::span<const VirtualPiece> pieces);
   Expected<Dataset> open_dataset(const std::string& name) const;
   // Whether a link of this name is there, whatever it leads to.
   Expected<bool> has(const std::string& name) const;

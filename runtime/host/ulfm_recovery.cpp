@@ -1,7 +1,8 @@
 #include "runtime/host/ulfm_recovery.hpp"
 
-#include <atomic>
+#include <condition_variable>
 #include <cstdio>
+#include <mutex>
 #include <numeric>
 #include <thread>
 #include <utility>
@@ -45,23 +46,32 @@ class UlfmRecovery::Thread {
   explicit Thread(MPI_Comm communicator) {
     std::thread([shared = shared_, communicator] {
       const auto begin = Clock::now();
-      shared->code = mpi::ulfm::shrink(communicator, &shared->shrunk);
-      shared->took = Clock::now() - begin;
-      shared->done.store(true, std::memory_order_release);
+      Outcome outcome;
+      outcome.code = mpi::ulfm::shrink(communicator, &outcome.shrunk);
+      outcome.took = Clock::now() - begin;
+      const std::lock_guard lock(shared->mutex);
+      shared->outcome = outcome;
+      shared->done.notify_one();
     }).detach();
   }
 
-  bool done() const { return shared_->done.load(std::memory_order_acquire); }
-  int code() const { return shared_->code; }
-  MPI_Comm shrunk() const { return shared_->shrunk; }
-  Clock::duration took() const { return shared_->took; }
-
- private:
-  struct Shared {
-    std::atomic<bool> done = false;
+  struct Outcome {
     int code = MPI_SUCCESS;
     MPI_Comm shrunk = MPI_COMM_NULL;
     Clock::duration took{};
+  };
+  // Waits for it until `deadline` at most.
+  std::optional<Outcome> outcome(Clock::time_point deadline) {
+    std::unique_lock lock(shared_->mutex);
+    shared_->done.wait_until(lock, deadline, [&] { return shared_->outcome.has_value(); });
+    return shared_->outcome;
+  }
+
+ private:
+  struct Shared {
+    std::mutex mutex;
+    std::condition_variable done;
+    std::optional<Outcome> outcome;
   };
   std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
 };
@@ -115,19 +125,23 @@ std::optional<UlfmRecovery::Shrunk> UlfmRecovery::advance(MpiChannel& channel, B
     writer.put(message.generation);
     channel.send(to, MpiChannel::Tag::kControl, std::move(bytes));
   }
+  Clock::time_point wait_until;
   if (talk_.may_shrink() && !thread_) {
     thread_ = std::make_unique<Thread>(channel.communicator());
+    wait_until = Clock::now() + kQuiet;
   }
-  if (!thread_ || !thread_->done()) return std::nullopt;
-  const auto thread = std::move(thread_);
-  if (thread->code() != MPI_SUCCESS) {
+  if (!thread_) return std::nullopt;
+  const auto outcome = thread_->outcome(wait_until);
+  if (!outcome) return std::nullopt;
+  thread_.reset();
+  if (outcome->code != MPI_SUCCESS) {
     may_shrink_ = false;
     std::fprintf(stderr,
                  "regroup: MPIX_Comm_shrink failed (%d): going on over the old communicator\n",
-                 thread->code());
+                 outcome->code);
     return std::nullopt;
   }
-  Shrunk shrunk{.communicator = thread->shrunk(), .ranks = {}, .took = thread->took()};
+  Shrunk shrunk{.communicator = outcome->shrunk, .ranks = {}, .took = outcome->took};
   mpi::check(MPI_Comm_set_errhandler(shrunk.communicator, MPI_ERRORS_RETURN),
              "MPI_Comm_set_errhandler");
   shrunk.ranks = ranks_of(shrunk.communicator, all_);

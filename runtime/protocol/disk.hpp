@@ -6,11 +6,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/field.hpp"
 #include "runtime/protocol/ids.hpp"
 
 namespace regroup {
@@ -26,13 +28,16 @@ enum class DiskTask : std::uint8_t {
   kSeal,        // coordinator: make the parts a checkpoint, and remove old ones
 };
 
-// Bytes [first_row, first_row + size) of a dataset of bytes, numbered over the whole run.
+// Rows of a dataset from first_row on, numbered over the whole run: bytes, or elements of a field.
 struct StatePiece {
   std::string dataset;
   std::uint64_t first_row = 0;
   Buffer bytes;
   // Instead of them: what stays with whoever asks, and is only read.
   std::shared_ptr<const Buffer> shared = {};
+  ElementType type = ElementType::kUint8;
+  // That the rows are a block of a field, in C order; to load: the block that is wanted.
+  std::optional<FieldBlock> block = {};
 
   std::span<const std::byte> view() const { return shared ? shared->view() : bytes.view(); }
 };
@@ -43,15 +48,19 @@ struct DiskRequest {
   Epoch epoch;                     // of whoever asks
   std::vector<StatePiece> pieces;  // kWritePart; to load: the datasets wanted, without bytes
   std::vector<std::string> parts;  // kSeal: as the ranks' disks described them
-  std::uint64_t lamport = 0;       // kSeal
-  Nanoseconds taken = 0;           // kSeal: how long ago it was begun
+  // kWritePart: the iteration and the time, in units of the job's own, that its fields are of.
+  std::optional<std::uint64_t> step = {};
+  std::optional<double> time = {};
+  std::uint64_t lamport = 0;  // kSeal
+  Nanoseconds taken = 0;      // kSeal: how long ago it was begun
 };
 
 struct DiskAnswer {
   DiskTask task{};
   CheckpointNumber checkpoint;  // kLoad: 0, there is none
   std::string error;            // one line; empty: it is done
-  // To load: as wanted, each dataset whole; kLoadPieces: without bytes where it cannot be read.
+  // To load: as wanted, each dataset whole but for blocks; kLoadPieces: without bytes where it
+  // cannot be read.
   std::vector<StatePiece> pieces;
   std::string part;         // kWritePart: describes it to whoever seals
   std::uint64_t bytes = 0;  // kSeal: of all its files

@@ -515,7 +515,14 @@ void Membership::advance(Output& output) {
   if (proposal.phase == Phase::kFence) return;
   mend(proposal, proposal.silent, output);
   if (!has_quorum(proposal.answers.ranks)) return;
-  const bool all = proposal.answers.ranks.contains_all(alive());
+  // Who is not in the view that is to be accepted cannot hold it up.
+  RankSet waited = alive();
+  if (proposal.phase == Phase::kAccept) {
+    RankSet left_out = view_.members;
+    left_out.erase_all(proposal.value->members);
+    waited.erase_all(left_out);
+  }
+  const bool all = proposal.answers.ranks.contains_all(waited);
   if (!all && now_ - proposal.since < kPatience) return;
   if (proposal.phase == Phase::kPrepare) {
     begin_accept(output);

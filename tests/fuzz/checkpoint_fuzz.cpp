@@ -1,7 +1,9 @@
 // Manifests and parts of checkpoints from anyone, with their own hash made right, as a forger
 // would: a manifest is refused or is the same when it is written again; a checkpoint of it opens,
-// verifies and reads, or says why not, with memory that its size and a chunk account for.
+// verifies and reads, or says why not, with memory that its size and a chunk account for. The same
+// holds of manifests that are right but for their fields, which are read out of the input.
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +18,7 @@
 #include "runtime/host/checkpoint_files.hpp"
 #include "runtime/host/checkpoint_manifest.hpp"
 #include "runtime/host/checkpoint_reader.hpp"
+#include "runtime/host/checkpoint_xdmf.hpp"
 #include "runtime/host/content_hash.hpp"
 #include "runtime/protocol/check.hpp"
 #include "tests/fuzz/memory_meter.hpp"
@@ -74,6 +77,24 @@ std::string file_of(std::uint64_t bytes, std::string_view input) {
   return file;
 }
 
+// The first elements in each dimension, and the last.
+void read_blocks(const Checkpoint& checkpoint, const CheckpointDataset& dataset) {
+  const GridField* const field = checkpoint.field(dataset.name);
+  if (field == nullptr) return;
+  std::vector<std::uint64_t> start(field->shape.size());
+  std::vector<std::uint64_t> extent(field->shape.size());
+  for (const bool first : {true, false}) {
+    std::uint64_t elements = 1;
+    for (std::size_t i = 0; i < extent.size(); ++i) {
+      extent[i] = std::min<std::uint64_t>(field->shape[i], 7);
+      start[i] = first ? 0 : field->shape[i] - extent[i];
+      elements *= extent[i];
+    }
+    std::vector<std::byte> bytes(elements * hdf5::element_bytes(dataset.type));
+    static_cast<void>(checkpoint.read_block(dataset.name, start, extent, bytes));
+  }
+}
+
 void use(const CheckpointManifest& manifest, std::string_view input, std::string text) {
   MemoryFileSystem file_system;
   for (const auto& part : manifest.files) {
@@ -83,6 +104,7 @@ void use(const CheckpointManifest& manifest, std::string_view input, std::string
     file_system.add(part.file, std::move(file));
   }
   file_system.add("view.h5", file_of(manifest.view.bytes, input));
+  if (manifest.xdmf) file_system.add("fields.xdmf", file_of(manifest.xdmf->bytes, input));
   file_system.add("manifest.json", std::move(text));
   const std::size_t before = live_bytes;
   peak_bytes = live_bytes;
@@ -97,8 +119,108 @@ void use(const CheckpointManifest& manifest, std::string_view input, std::string
   for (const auto& dataset : opened->datasets())
     for (const std::uint64_t row : {std::uint64_t{0}, dataset.rows / 2, dataset.rows})
       static_cast<void>(opened->read(dataset.name, row, bytes));
+  for (const auto& dataset : opened->datasets()) read_blocks(*opened, dataset);
   REGROUP_CHECK(peak_bytes - before <= kMemoryBytes + kBytesPerByte * input.size(),
                 "reading took more memory than a checkpoint is worth");
+}
+
+// ---- Fields ----
+
+// Numbers out of the input, of those at which something turns.
+class Numbers {
+ public:
+  explicit Numbers(std::string_view input) : input_(input) {}
+
+  std::uint64_t next() {
+    constexpr std::array<std::uint64_t, 8> edges = {CheckpointLimits::rows_max,
+                                                    CheckpointLimits::rows_max + 1,
+                                                    std::uint64_t{1} << 29,
+                                                    std::uint64_t{1} << 32,
+                                                    std::uint64_t{1} << 63,
+                                                    UINT64_MAX,
+                                                    UINT64_MAX - 1,
+                                                    0};
+    if (input_.empty()) return 1;
+    const auto byte = static_cast<unsigned char>(input_.front());
+    input_.remove_prefix(1);
+    return byte < 240 ? byte % 8u : edges[byte % edges.size()];
+  }
+  std::vector<std::uint64_t> list(std::size_t count) {
+    std::vector<std::uint64_t> numbers(count);
+    for (auto& number : numbers) number = next();
+    return numbers;
+  }
+  bool empty() const { return input_.empty(); }
+
+ private:
+  std::string_view input_;
+};
+
+StoredPiece a_piece(Numbers& numbers, const GridField& field, std::uint64_t first_row) {
+  StoredPiece piece{.dataset = "f", .path = "f", .type = ElementType::kUint8};
+  piece.first_row = first_row;
+  if (first_row != 0) piece.path += "@" + std::to_string(first_row);
+  piece.block =
+      FieldBlock{field, numbers.list(field.shape.size()), numbers.list(field.shape.size())};
+  piece.rows = 1;
+  for (const std::uint64_t extent : piece.block->extent) piece.rows *= extent;
+  piece.rows = std::min(piece.rows, kFileBytesMax);
+  piece.hash = std::string(32, '0');
+  return piece;
+}
+
+// A manifest whose fields are as the input says, and all else is right.
+CheckpointManifest a_manifest(std::string_view input) {
+  Numbers numbers(input);
+  PartFile part{.file = "part-0000.h5", .written_in = CheckpointNumber{1}};
+  part.structure_hash = std::string(32, '0');
+  part.bytes = checkpoint_files::kUserBlockBytes;
+  GridField field{.name = "f", .shape = numbers.list(1 + numbers.next() % 4)};
+  field.spacing.assign(field.shape.size(), 1);
+  field.origin.assign(field.shape.size(), 0);
+  for (std::uint64_t row = 0; !numbers.empty() && part.pieces.size() < 16;) {
+    part.pieces.push_back(a_piece(numbers, field, row));
+    StoredPiece& piece = part.pieces.back();
+    row += piece.rows;
+    if (piece.rows != 0) piece.storage = {{part.bytes, piece.rows}};
+    part.bytes += piece.rows;
+  }
+  CheckpointManifest manifest{.run = "r", .checkpoint = CheckpointNumber{1}};
+  manifest.files = {std::move(part)};
+  manifest.view = {9, std::string(32, '0')};
+  if (has_grids(manifest)) manifest.xdmf = manifest.view;
+  return manifest;
+}
+
+bool share_an_element(const FieldBlock& one, const FieldBlock& other) {
+  for (std::size_t i = 0; i < one.start.size(); ++i)
+    if (one.start[i] + one.extent[i] <= other.start[i] ||
+        other.start[i] + other.extent[i] <= one.start[i])
+      return false;
+  return true;
+}
+
+// What is taken for right is so, and can be used.
+void use_fields(std::string_view input) {
+  const CheckpointManifest manifest = a_manifest(input);
+  const std::string problem = problem_with(manifest);
+  REGROUP_CHECK(!problem.contains('\n'), "a problem of more than one line");
+  const std::string text = to_text(manifest);
+  REGROUP_CHECK(parse_manifest(text).has_value() == problem.empty(),
+                "a problem that goes or comes on the way");
+  if (!problem.empty()) return;
+  const auto& pieces = manifest.files[0].pieces;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const FieldBlock& block = *pieces[i].block;
+    for (std::size_t d = 0; d < block.start.size(); ++d)
+      REGROUP_CHECK(block.start[d] + block.extent[d] <= block.field.shape[d],
+                    "a block in its grid");
+    for (std::size_t j = 0; j < i && pieces[i].rows != 0; ++j)
+      REGROUP_CHECK(pieces[j].rows == 0 || !share_an_element(block, *pieces[j].block),
+                    "blocks that share no element");
+  }
+  REGROUP_CHECK(xdmf_text(manifest).ends_with("</Xdmf>\n"), "fields that can be described");
+  use(manifest, input, text);
 }
 
 }  // namespace
@@ -108,6 +230,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   using namespace regroup;           // NOLINT
   using namespace regroup::fuzzing;  // NOLINT
   const std::string_view input(reinterpret_cast<const char*>(data), size);
+  use_fields(input);
   static_cast<void>(parse_manifest(input));
   if (const auto part = parse_part(input))
     REGROUP_CHECK(parse_part(to_text(*part)).has_value(), "a part that does not come back");

@@ -45,8 +45,8 @@ struct OlderCheckpoints : TestRun {
   struct Original : TestRun {
     Original() {
       for (const std::uint64_t older : {1, 2, 3}) {
-        const auto done =
-            take(store, {.checkpoint = number(older), .rows = kRows, .version = older});
+        const auto done = take(
+            store, {.checkpoint = number(older), .rows = kRows, .version = older, .grid = {5, 7}});
         REGROUP_CHECK(done.has_value(), "an older checkpoint can be taken");
       }
       REGROUP_CHECK(test::write_part_of(store, {.checkpoint = number(4)}, 0).has_value(),
@@ -63,12 +63,23 @@ std::expected<void, std::string> take_fifth(const CheckpointStore& store, Compre
                                   .rows = kRows,
                                   .version = 3,
                                   .deflate_level = compressed == Compressed::kYes ? 1 : 0,
-                                  .linked = number(3)});
+                                  .linked = number(3),
+                                  .grid = {5, 7}});
   if (!taken) return std::unexpected(taken.error());
   const auto removal = store.retain(2);
   if (!removal) return std::unexpected(removal.error());
   if (!removal->problems.empty()) return std::unexpected(removal->problems.front());
   return {};
+}
+
+void expect_heat(const Checkpoint& checkpoint, std::uint64_t version) {
+  const std::vector<std::uint64_t> start = {0, 0};
+  const std::vector<std::uint64_t> extent = {5, 7};
+  std::vector<double> heat(35);
+  const auto done =
+      checkpoint.read_block("grid/heat", start, extent, std::as_writable_bytes(std::span(heat)));
+  ASSERT_TRUE(done) << done.error();
+  EXPECT_EQ(heat, test::heat_in(extent, start, extent, version));
 }
 
 // Whatever happened: what counts is whole.
@@ -82,7 +93,9 @@ void expect_nothing_lost(const TestRun& run) {
     ++sealed;
     expect_valid(run.store, entry.checkpoint);
     const auto checkpoint = run.store.open(entry.checkpoint).value();
-    expect_state(checkpoint, kRows, std::min<std::uint64_t>(entry.checkpoint.value, 3));
+    const auto version = std::min<std::uint64_t>(entry.checkpoint.value, 3);
+    expect_state(checkpoint, kRows, version);
+    expect_heat(checkpoint, version);
   }
   EXPECT_GE(sealed, 2u);
   const auto newest = run.store.open_newest_valid().value();
@@ -94,7 +107,8 @@ void expect_nothing_lost(const TestRun& run) {
 void expect_to_go_on(const TestRun& run) {
   const auto next = run.store.next_number().value();
   EXPECT_GE(next, number(5));
-  const auto taken = take(run.store, {.checkpoint = next, .rows = kRows, .version = 3});
+  const auto taken =
+      take(run.store, {.checkpoint = next, .rows = kRows, .version = 3, .grid = {5, 7}});
   ASSERT_TRUE(taken) << taken.error();
   const auto removal = run.store.retain(2);
   ASSERT_TRUE(removal) << removal.error();
@@ -178,7 +192,8 @@ TEST_P(EachCall, PowerThatGoesTakesNothingThatWasSealed) {
                                        .rows = kRows,
                                        .version = 3,
                                        .deflate_level = GetParam() == Compressed::kYes ? 1 : 0,
-                                       .linked = number(3)})
+                                       .linked = number(3),
+                                       .grid = {5, 7}})
                               .has_value();
       if (sealed) static_cast<void>(store.retain(2));
       const bool finished = file_system.calls() <= at;

@@ -242,6 +242,87 @@ TEST_F(Unchanged, PiecesOfOtherRanksAreLinkedAsWell) {
   EXPECT_EQ(text_of(load(2)), text);
 }
 
+// ---- fields ----
+
+// A field of two ranks, of which each has its columns.
+class Gridded : public Unchanged {
+ protected:
+  static StatePiece piece_of(std::uint64_t start, std::uint64_t extent, std::uint64_t version) {
+    const std::vector<std::uint64_t> shape = {60, 70};
+    StatePiece piece{.dataset = "heat",
+                     .first_row = 60 * start,
+                     .type = ElementType::kFloat64,
+                     .block = FieldBlock{test::heat_on(shape), {0, start}, {60, extent}}};
+    const auto heat = test::heat_in(shape, {0, start}, {60, extent}, version);
+    piece.bytes = Buffer(std::as_bytes(std::span(heat)));
+    return piece;
+  }
+  DiskAnswer write_columns(std::uint32_t rank, std::uint64_t checkpoint, StatePiece piece) {
+    DiskRequest request{.task = DiskTask::kWritePart, .checkpoint = number(checkpoint)};
+    request.epoch = Epoch{1};
+    request.pieces.push_back(std::move(piece));
+    request.step = checkpoint;
+    request.time = 0.5;
+    return disk(rank).carry_out(request);
+  }
+  DiskAnswer take_field(std::uint64_t checkpoint, std::uint64_t version) {
+    const DiskAnswer first = write_columns(0, checkpoint, piece_of(0, 20, 7));
+    const DiskAnswer second = write_columns(1, checkpoint, piece_of(20, 50, version));
+    EXPECT_EQ(first.error + second.error, "");
+    return seal(checkpoint, {first.part, second.part});
+  }
+};
+
+TEST_F(Gridded, OtherBlocksAreLoadedThanWereWritten) {
+  EXPECT_EQ(take_field(1, 7).error, "");
+  for (const DiskTask task : {DiskTask::kLoad, DiskTask::kLoadPieces}) {
+    DiskRequest request{.task = task, .checkpoint = number(1)};
+    const StatePiece expected = piece_of(11, 33, 7);
+    request.pieces.push_back(piece_of(11, 33, 0));
+    request.pieces.back().bytes.clear();
+
+    const DiskAnswer loaded = disk(0).carry_out(request);
+
+    EXPECT_EQ(loaded.error, "");
+    ASSERT_EQ(loaded.pieces.size(), 1u);
+    EXPECT_EQ(loaded.pieces[0].block, expected.block);
+    EXPECT_EQ(loaded.pieces[0].type, ElementType::kFloat64);
+    EXPECT_TRUE(std::ranges::equal(loaded.pieces[0].view(), expected.view()));
+  }
+}
+
+TEST_F(Gridded, AnotherFieldIsNotLoaded) {
+  take_field(1, 7);
+  const auto error_of = [&](const auto& change) {
+    DiskRequest request{.task = DiskTask::kLoad, .checkpoint = number(1)};
+    request.pieces.push_back(piece_of(0, 70, 0));
+    change(request.pieces.back());
+    return disk(0).carry_out(request).error;
+  };
+  EXPECT_EQ(error_of([](StatePiece&) {}), "");
+  const auto refused = HasSubstr("no field of that shape and type in 'heat'");
+  EXPECT_THAT(error_of([](StatePiece& p) { p.block->field.shape = {70, 60}; }), refused);
+  EXPECT_THAT(error_of([](StatePiece& p) { p.block->extent = {60, 71}; }), refused);
+  EXPECT_THAT(error_of([](StatePiece& p) { p.type = ElementType::kInt64; }), refused);
+  EXPECT_THAT(error_of([](StatePiece& p) { p.dataset = "cold"; }), HasSubstr("in 'cold'"));
+}
+
+TEST_F(Gridded, UnchangedBlocksAreLinkedIfTheyAreStillTheSame) {
+  take_field(1, 7);
+  EXPECT_EQ(take_field(2, 8).error, "");
+  EXPECT_THAT(part_files("000002"),
+              ElementsAre("part-0000-of-000001.h5", "part-0000.h5", "part-0001.h5"));
+  const auto manifest = run_.store.open(number(2)).value().manifest();
+  EXPECT_THAT(manifest.files[1].attributes,
+              ElementsAre(NamedValue{"step", std::uint64_t{2}}, NamedValue{"time", 0.5}));
+  test::expect_valid(run_.store, number(2));
+
+  StatePiece moved = piece_of(0, 20, 7);
+  moved.block->field.origin[0] += 1;
+  EXPECT_EQ(write_columns(0, 3, std::move(moved)).error, "");
+  EXPECT_THAT(part_files("000003"), ElementsAre("part-0000.h5"));
+}
+
 TEST_F(Disks, APartIsWrittenOnce) {
   EXPECT_EQ(write(0, 1, 0, "first").error, "");
   EXPECT_THAT(write(0, 1, 0, "again").error, HasSubstr("part-0000.h5"));

@@ -10,6 +10,7 @@
 #include "runtime/host/checkpoint_manifest.hpp"
 #include "runtime/host/content_hash.hpp"
 #include "tests/host/checkpoints.hpp"
+#include "tests/host/outside_programs.hpp"
 #include "tests/host/scratch.hpp"
 
 namespace regroup {
@@ -17,6 +18,7 @@ namespace {
 
 using test::contents_of;
 using test::number;
+using test::runs;
 using test::take;
 using test::TestRun;
 using test::write_file;
@@ -43,12 +45,15 @@ std::string reason_of(const TestRun& run, std::uint64_t checkpoint = 2) {
   return opened.error().reason;
 }
 
-// Two checkpoints; the second has a linked part and a compressed one.
+// Two checkpoints with a field; the second has a linked part and a compressed one.
 struct TwoCheckpoints : TestRun {
   TwoCheckpoints() {
-    EXPECT_TRUE(take(store, {.checkpoint = number(1), .rows = 3000}));
-    EXPECT_TRUE(take(
-        store, {.checkpoint = number(2), .rows = 3000, .deflate_level = 1, .linked = number(1)}));
+    EXPECT_TRUE(take(store, {.checkpoint = number(1), .rows = 3000, .grid = {6, 9}}));
+    EXPECT_TRUE(take(store, {.checkpoint = number(2),
+                             .rows = 3000,
+                             .deflate_level = 1,
+                             .linked = number(1),
+                             .grid = {6, 9}}));
   }
   std::filesystem::path manifest() const { return directory("000002") / "manifest.json"; }
   void rewrite(const std::string& from, const std::string& to) const {
@@ -216,6 +221,13 @@ void expect_no_wrong_rows(const TestRun& run) {
   std::vector<std::byte> bytes(state.size());
   const bool read = opened->read("shards/state", 0, bytes).has_value();
   EXPECT_TRUE(!read || bytes == state);
+  const std::vector<std::uint64_t> start = {0, 0};
+  const std::vector<std::uint64_t> extent = {6, 9};
+  std::vector<double> heat(54);
+  const bool read_block =
+      opened->read_block("grid/heat", start, extent, std::as_writable_bytes(std::span(heat)))
+          .has_value();
+  EXPECT_TRUE(!read_block || heat == test::heat_in(extent, start, extent, 7));
 }
 
 TEST(CheckpointReader, NoneOfTenThousandFlippedBitsGoesUnnoticed) {
@@ -224,7 +236,7 @@ TEST(CheckpointReader, NoneOfTenThousandFlippedBitsGoesUnnoticed) {
   std::vector<std::filesystem::path> files;
   for (const auto& name : test::names_in(run.directory("000002")))
     files.push_back(run.directory("000002") / name);
-  ASSERT_EQ(files.size(), 5u);
+  ASSERT_EQ(files.size(), 6u);
   std::mt19937_64 random(20260131);
   for (int flip = 0; flip < 10'000; ++flip) {
     const auto& file = files[random() % files.size()];
@@ -255,14 +267,8 @@ TEST(CheckpointReader, NoBitOfTheManifestIsWithoutGuard) {
 
 // ---- Other people's readers ----
 
-bool runs(const std::string& command) {
-  return std::system((command + " >/dev/null 2>&1").c_str()) == 0;
-}
-
 TEST(CheckpointElsewhere, H5pyReadsPartsAndViewAsOneArray) {
-  std::string python;
-  for (const std::string candidate : {"python3", "/usr/bin/python3"})
-    if (python.empty() && runs(candidate + " -c 'import h5py'")) python = candidate;
+  const std::string python = test::python_with_h5py();
   if (python.empty()) GTEST_SKIP() << "no python3 with h5py is installed";
   const TestRun run;
   ASSERT_TRUE(take(run.store, {.checkpoint = number(1), .rows = 300'000}));

@@ -53,6 +53,56 @@ inline std::vector<std::byte> state_rows(std::uint64_t first_row, std::uint64_t 
   return {bytes.begin(), bytes.end()};
 }
 
+// A field on a grid of this shape.
+inline GridField heat_on(const std::vector<std::uint64_t>& shape) {
+  GridField field{.name = "heat", .units = "J m\u207b\u00b3", .shape = shape};
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    field.spacing.push_back(0.25 * static_cast<double>(i + 1));
+    field.origin.push_back(-1.5 + static_cast<double>(i));
+  }
+  return field;
+}
+
+// Cuts the longest dimension of the largest block at a third until there are so many.
+inline std::vector<FieldBlock> uneven_blocks(const GridField& field, std::size_t count) {
+  const auto elements = [](const FieldBlock& block) {
+    std::uint64_t product = 1;
+    for (const auto extent : block.extent) product *= extent;
+    return product;
+  };
+  std::vector<FieldBlock> blocks = {
+      {field, std::vector<std::uint64_t>(field.shape.size()), field.shape}};
+  while (blocks.size() < count) {
+    FieldBlock& low = *std::ranges::max_element(blocks, {}, elements);
+    FieldBlock high = low;
+    const auto longest = std::ranges::max_element(low.extent) - low.extent.begin();
+    const auto at = static_cast<std::size_t>(longest);
+    low.extent[at] = low.extent[at] / 3 + 1;
+    high.start[at] += low.extent[at];
+    high.extent[at] -= low.extent[at];
+    blocks.push_back(high);
+  }
+  return blocks;
+}
+
+// The elements of a block, each told by its number in the whole field.
+inline std::vector<double> heat_in(const std::vector<std::uint64_t>& shape,
+                                   const std::vector<std::uint64_t>& start,
+                                   const std::vector<std::uint64_t>& extent,
+                                   std::uint64_t version) {
+  std::vector<double> values;
+  const auto visit = [&](const auto& self, std::size_t dimension, std::uint64_t number) -> void {
+    if (dimension == shape.size()) {
+      values.push_back(static_cast<double>(number) * 0.5 + static_cast<double>(version));
+      return;
+    }
+    for (std::uint64_t i = 0; i < extent[dimension]; ++i)
+      self(self, dimension + 1, number * shape[dimension] + start[dimension] + i);
+  };
+  visit(visit, 0, 0);
+  return values;
+}
+
 struct Taking {
   CheckpointNumber checkpoint{1};
   Epoch epoch{3};
@@ -60,13 +110,29 @@ struct Taking {
   std::uint64_t rows = 1000;  // over all ranks
   std::uint64_t version = 7;
   int deflate_level = 0;
-  CheckpointNumber linked{0};  // rank 0 links its rows to this one; 0: it writes them
+  CheckpointNumber linked{0};            // rank 0 links its rows to this one; 0: it writes them
+  std::vector<std::uint64_t> grid = {};  // of a field "grid/heat", a block a rank; none without
 };
 
 // The rows of one rank, as an even split has them.
 inline std::uint64_t first_row_of(const Taking& taking, std::uint32_t rank) {
   return taking.rows * rank / taking.ranks;
 }
+
+// A rank's block of the field, the first row of its piece, and what is in it.
+struct HeatPiece {
+  HeatPiece(const Taking& taking, std::uint32_t rank) {
+    const auto blocks = uneven_blocks(heat_on(taking.grid), taking.ranks);
+    for (std::uint32_t before = 0; before <= rank; ++before) {
+      first_row += elements.size();
+      block = blocks[before];
+      elements = heat_in(taking.grid, block.start, block.extent, taking.version);
+    }
+  }
+  FieldBlock block;
+  std::uint64_t first_row = 0;
+  std::vector<double> elements;
+};
 
 inline std::expected<CheckpointPart, std::string> write_part_of(const CheckpointStore& store,
                                                                 const Taking& taking,
@@ -82,6 +148,14 @@ inline std::expected<CheckpointPart, std::string> write_part_of(const Checkpoint
   else
     request.pieces.push_back({"shards/state", hdf5::ElementType::kUint64, first, state});
   if (rank == 0) request.pieces.push_back({"sink/state", hdf5::ElementType::kUint8, 0, sink});
+  if (taking.grid.empty()) return store.write_part(request);
+  request.attributes.push_back({"step", taking.version});
+  const HeatPiece heat(taking, rank);
+  if (rank == 0 && taking.linked.value != 0)
+    request.links.push_back({taking.linked, "grid/heat", heat.first_row});
+  else
+    request.pieces.push_back({"grid/heat", hdf5::ElementType::kFloat64, heat.first_row,
+                              std::as_bytes(std::span(heat.elements)), heat.block});
   return store.write_part(request);
 }
 

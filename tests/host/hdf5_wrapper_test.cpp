@@ -173,13 +173,13 @@ TEST(Hdf5, AVirtualDatasetIsThePiecesOfOtherFiles) {
     ASSERT_TRUE(dataset.write(0, bytes_of(numbers)));
     ASSERT_TRUE(file.close());
   }
-  const std::vector<hdf5::VirtualPiece> pieces = {{"b.h5", "/numbers", 3, 4},
-                                                  {"a.h5", "/numbers", 3, 0}};
+  const std::vector<hdf5::VirtualPiece> pieces = {{"b.h5", "/numbers", {4}, {3}},
+                                                  {"a.h5", "/numbers", {0}, {3}}};
   {
     auto file = hdf5::File::create(scratch.path() / "view.h5", FileSystem::real(),
                                    {.format = hdf5::Format::k110})
                     .value();
-    ASSERT_TRUE(file.root().value().create_virtual_dataset("all", type, 7, pieces));
+    ASSERT_TRUE(file.root().value().create_virtual_dataset("all", type, {{7}}, pieces));
     ASSERT_TRUE(file.close());
   }
 

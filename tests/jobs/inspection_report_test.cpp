@@ -177,6 +177,23 @@ TEST(InspectionText, ShowsCopiesAndWhatTheyWereGoodFor) {
                       "partner's, 2 from a file; 6 map shards done again\n")));
 }
 
+TEST(Inspection, CountsAndNamesFields) {
+  RunInspection inspection = an_inspection();
+  PartFile& part = inspection.checkpoints.entries[1].manifest->files[0];
+  for (const char* name : {"heat", "flux"}) {
+    part.pieces.push_back(
+        {.dataset = std::string("grid/") + name,
+         .block = FieldBlock{.field = {.name = name}, .start = {}, .extent = {}}});
+  }
+  part.pieces.push_back({.dataset = "grid/old", .current = false, .block = FieldBlock{}});
+
+  EXPECT_THAT(inspection_text(inspection, "regroup", 200),
+              HasSubstr("1 of them linked from earlier ones, 2 fields; took 0.25 s\n"));
+  EXPECT_EQ(
+      nlohmann::json::parse(inspection_json(inspection, "regroup"))["checkpoints"][1]["fields"],
+      nlohmann::json({"flux", "heat"}));
+}
+
 TEST(InspectionText, SaysWhoHoldsTheDirectory) {
   RunInspection inspection = an_inspection();
   inspection.in_use = true;

@@ -83,7 +83,8 @@ class Whole(Directory):
         states = [(one["checkpoint"], one["state"]) for one in self.inspect()["checkpoints"]]
         self.assertEqual(states, [(3, "unfinished"), (2, "sealed"), (1, "sealed")])
         self.assertEqual(self.inspect()["checkpoints"][1]["linked_part_files"], 1)
-        self.assertIn("1 of them linked", " ".join(self.inspect_text().split()))
+        self.assertEqual(self.inspect()["checkpoints"][1]["fields"], ["heat"])
+        self.assertIn("1 of them linked from earlier ones, 1 field;", " ".join(self.inspect_text().split()))
         report = self.verify()
         self.assertEqual([part["name"] for part in report["parts"]], [
             "status.json", "checkpoints/000002", "checkpoints/000001", "result.h5"])
@@ -158,7 +159,7 @@ class Damaged(Directory):
 
     def test_checkpoints(self):
         self.planted()
-        for name in ("part-0001.h5", "part-0000-of-000001.h5", "view.h5", "manifest.json"):
+        for name in ("part-0001.h5", "part-0000-of-000001.h5", "view.h5", "fields.xdmf", "manifest.json"):
             with self.subTest(name=name):
                 file = f"checkpoints/000002/{name}"
                 self.flip(file, 8 * ((self.folder / "run" / file).stat().st_size // 2))

@@ -190,6 +190,24 @@ TEST(Coordinator, ACoordinatorThatNeverOpensEndsTheRunAfterTheTimeout) {
               ElementsAre("1 finish 3: the coordinator could not open the job in time"));
 }
 
+TEST(Coordinator, OneThatIsInNoViewDoesNotRunOutOfTimeToOpen) {
+  ScheduleOptions options = only_others();
+  options.open_timeout = 10 * kSecond;
+  LoneRank coordinator(0, 2, options);
+  coordinator.revoke();
+  coordinator.sent();
+  coordinator.tick_at(10 * kSecond + 1);
+  EXPECT_THAT(coordinator.sent(), IsEmpty()) << "nothing is opened now, whoever's fault that is";
+
+  coordinator.enter_view({RankId{0}, RankId{1}});
+  coordinator.sent();
+  coordinator.tick_at(20 * kSecond + 1);
+  EXPECT_THAT(coordinator.sent(), IsEmpty()) << "the time begins anew with the view";
+  coordinator.tick_at(20 * kSecond + 2);
+  EXPECT_THAT(coordinator.sent(),
+              ElementsAre("1 finish 3: the coordinator could not open the job in time"));
+}
+
 // ---- leases ----
 
 TEST(Coordinator, StartsWithSingleShardsAndGrowsBatchesToTheCostOfAShard) {

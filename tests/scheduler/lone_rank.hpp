@@ -14,6 +14,7 @@
 #include <gtest/gtest.h>
 
 #include "scheduler/scheduler.hpp"
+#include "tests/protocol/membership_net.hpp"
 #include "tests/scheduler/transcript.hpp"
 
 namespace regroup::testing_roles {
@@ -176,6 +177,14 @@ class LoneRank {
     parts_.clear();
     receive(self_ == 0 ? 1 : 0, MessageKind::kDecide, payload);
     EXPECT_EQ(node_->view(), view);
+  }
+  // Another rank says that this view is over.
+  void revoke() {
+    Buffer payload;
+    Writer writer(payload);
+    writer.put(epoch_);
+    testing_membership::put_no_knowledge(writer);
+    receive(self_ == 0 ? 1 : 0, MessageKind::kRevoke, payload);
   }
   void tick_at(Nanoseconds now) { node_->step(Tick{now}, output); }
   void tick_after(Nanoseconds time) { tick_at(node_->now() + time); }
