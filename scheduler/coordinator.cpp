@@ -174,6 +174,7 @@ void Coordinator::begin_stage(Context& context) {
   if (kind == StageKind::kMap || kind == StageKind::kIterate) owners_.clear();
   if (kind == StageKind::kIterate) cells_.reset(round_);
   cell_failures_ = 0;
+  cell_failed_at_ = 0;
   dealing_ = false;
   holders_.clear();
   deal_partitions();

@@ -307,7 +307,8 @@ class Coordinator {
   RankSet asked_;                  // owners that are yet to say what they hold
   std::optional<ShardBits> held_;  // map shards done before that all who answered hold
   CellBoard cells_;
-  std::uint32_t cell_failures_ = 0;  // in this stage
+  std::uint32_t cell_failures_ = 0;  // since cells have come further than where one failed
+  std::uint64_t cell_failed_at_ = 0;
   CopyDesk cell_desk_;
   bool naming_ = false;  // cells are being written down, since the desk had it due or a file is to
   Nanoseconds confirmed_at_ = 0;

@@ -85,6 +85,7 @@ void Coordinator::cells_failed(Context& context, std::uint64_t cell, std::uint64
   const bool went_on = cells_.all_restored();
   const bool none_left = cells_.targets().empty();
   if (went_on || none_left) {
+    cell_failed_at_ = std::max(cell_failed_at_, step);
     if (++cell_failures_ >= options_.attempts_max) {
       return close(context, kExitNotRecovered,
                    "cell " + std::to_string(cell) + " of stage " + std::to_string(stage_.value) +
@@ -227,6 +228,7 @@ void Coordinator::send_step(Context& context) {
 void Coordinator::cells_kept(Context& context) {
   confirmed_at_ = context.now();
   ++copy_rounds_;
+  if (cells_.confirmed() > cell_failed_at_) cell_failures_ = 0;
   if (std::exchange(naming_, false)) {
     cell_desk_.saved(cells_.cost());
     cell_desk_.end(context.now());

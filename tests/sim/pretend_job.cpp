@@ -220,6 +220,16 @@ void PretendJob::iterate_serially(std::size_t stage) {
   }
 }
 
+bool PretendExecutor::cell_fails(const WorkOrder& order) {
+  const JobOptions& options = job_->options();
+  const bool meant = order.kind == options.failing_order &&
+                     order.shards.first.value == options.failing_cell &&
+                     order.step >= options.failing_step;
+  if (!meant || *cell_failures_ == 0) return false;
+  --*cell_failures_;
+  return true;
+}
+
 void PretendExecutor::set_cell(const WorkOrder& order, WorkResult& result) {
   result.elapsed = kAbsorbTime * slowness_;
   Cell& cell = cells_[{order.stage, order.shards.first.value}];
@@ -262,6 +272,7 @@ void PretendExecutor::step_cell(const WorkOrder& order, WorkResult& result) {
     halos.push_back(reader.get<std::uint64_t>());
     if (!reader.complete()) result.error = "a halo that does not decode";
   }
+  if (result.error.empty() && cell_fails(order)) result.error = kCellFailure;
   if (!result.error.empty()) return;
   result.at_end = job_->at_end(cell.step, totals);
   if (result.at_end) return;
@@ -392,6 +403,7 @@ void PretendExecutor::save(WorkOrder& order, WorkResult& result) {
     writer.put(cell.value);
     writer.put_raw(Bytes(job_->options().cell_bytes));
     if (cell.step != order.step) result.error = "a cell is written down at another step";
+    if (result.error.empty() && cell_fails(order)) result.error = kCellFailure;
     return;
   }
   for (const auto& [shard, bytes] : parts_[order.stage][order.shards.first.value]) {

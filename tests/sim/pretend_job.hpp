@@ -41,6 +41,10 @@ struct JobOptions {
   std::uint64_t steps = 10;        // at most: totals may end it before
   std::uint64_t totals_every = 1;  // steps; 0: there are none
   std::uint32_t cell_bytes = 0;    // of a cell, beyond what it computes with
+  std::uint32_t cell_failures = 0;  // how often one throws in the run, whatever the rank
+  WorkKind failing_order{};         // kStep or kSave; that one does
+  std::uint64_t failing_cell = 0;
+  std::uint64_t failing_step = 0;   // or the first one after it
 };
 
 using Bytes = std::vector<std::byte>;
@@ -57,6 +61,8 @@ struct PretendTotals {
 
 // What the coordinator tells every rank.
 inline constexpr std::string_view kDescription = "a pretend job";
+// What a cell says that fails because it was told to.
+inline constexpr std::string_view kCellFailure = "a cell that fails";
 
 class PretendJob {
  public:
@@ -125,10 +131,16 @@ class PretendExecutor : public Executor {
   static constexpr Nanoseconds kAbsorbTime = 5 * kMicrosecond;
   static constexpr Nanoseconds kFinalizeTime = kMillisecond;
 
-  // `slowness` multiplies all computing times; `upset` is for this rank.
+  // `slowness` multiplies all computing times; `upset` is for this rank. `cell_failures`: those that
+  // are left to all ranks together.
   PretendExecutor(const PretendJob& job, RankId self, std::uint32_t slowness, Nanoseconds open_time,
-                  Upset upset)
-      : job_(&job), self_(self), slowness_(slowness), open_time_(open_time), upset_(upset) {}
+                  Upset upset, std::uint32_t& cell_failures)
+      : job_(&job),
+        self_(self),
+        slowness_(slowness),
+        open_time_(open_time),
+        upset_(upset),
+        cell_failures_(&cell_failures) {}
 
   // Sets result.elapsed to the virtual time that the order takes.
   void execute(WorkOrder& order, WorkResult& result) override;
@@ -149,12 +161,14 @@ class PretendExecutor : public Executor {
   void set_cell(const WorkOrder& order, WorkResult& result);
   void step_cell(const WorkOrder& order, WorkResult& result);
   void show_cell(const WorkOrder& order, WorkResult& result);
+  bool cell_fails(const WorkOrder& order);
 
   const PretendJob* job_;
   RankId self_;
   std::uint32_t slowness_;
   Nanoseconds open_time_;
   Upset upset_;
+  std::uint32_t* cell_failures_;
   std::map<StageId, Parts> parts_;  // by map stage
   std::map<std::pair<StageId, std::uint64_t>, Cell> cells_;
 };

@@ -102,7 +102,7 @@ enum class Probe : std::uint8_t {
   kCellsSetBack,  // to a step of which ranks had copies
   kCellsSetToFile,
   kCellsBegunAgain,
-  kCellsNotThere,  // where they were to be set to, and another step was taken
+  kCellFailed,
   kCellsKept,      // all owners have all of them at a step
   kCellsMissed,    // one was beyond the step at which they were to be written down
   kCellRegainedHere,
@@ -205,7 +205,7 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "cells went back to copies in memory",
     "cells went back to a file",
     "cells began again at the beginning",
-    "cells could not be had where they were to go back to",
+    "a cell failed, and all went back",
     "all cells were written down at a step",
     "a cell was beyond the step at which it was to be written down",
     "a cell came back from its partner's memory, where it is now",

@@ -62,6 +62,7 @@ const char* name_of(WorkKind kind) {
 World::World(const WorldOptions& options, PretendDisk& disk)
     : options_(options),
       job_(options.job, options.schedule.attempts_max),
+      cell_failures_left_(options.job.cell_failures),
       checkers_(options_, job_),
       agreement_(options.ranks, checkers_),
       bulk_checker_([this](const char* invariant, const std::string& what) {
@@ -91,7 +92,8 @@ World::World(const WorldOptions& options, PretendDisk& disk)
     const RankId self{i};
     const Upset upset = options.upset_rank == self ? options.upset : Upset::kNone;
     const std::uint32_t slowness = options.slow_rank == self ? options.slowness : 1;
-    rank.executor = std::make_unique<PretendExecutor>(job_, self, slowness, open_time, upset);
+    rank.executor = std::make_unique<PretendExecutor>(job_, self, slowness, open_time, upset,
+                                                      cell_failures_left_);
     rank.user = std::make_unique<RegistryUser>(job_, self, options.launch);
     make_rank(self);
     schedule({.time = start, .kind = Kind::kStart, .rank = self});
@@ -966,7 +968,7 @@ void World::observe_cells(const Frame& frame) {
     case CellNews::kMissed:
       return probes.hit(Probe::kCellsMissed);
     case CellNews::kFailed:
-      return probes.hit(Probe::kCellsNotThere);
+      return probes.hit(Probe::kCellFailed);
     default:
       return;
   }

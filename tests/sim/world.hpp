@@ -185,6 +185,7 @@ class World {
 
   WorldOptions options_;
   PretendJob job_;
+  std::uint32_t cell_failures_left_;
   Checkers checkers_;
   AgreementCheckers agreement_;
   BulkChecker bulk_checker_;
