@@ -268,7 +268,7 @@ bool Coordinator::on_announce(Context& context, RankId from, Reader& reader) {
   if (running.count != 0) {
     if (attempt.value == 0 || !(was_begun(stage) || heir_)) return false;
     if (in_stage(stage)) {
-      if (!within_stage(running)) return false;
+      if (!leases_shards() || !within_stage(running)) return false;
       ShardRange left = running;
       while (left.count != 0) {
         const ShardRange run = table_->next_run(ShardState::kPending, left.first, left.count);
@@ -308,7 +308,7 @@ bool Coordinator::on_results(Context& context, RankId from, Reader& reader) {
     ++duplicates_;  // it has settled, or is run again
     return true;
   }
-  if (!results_make_sense(reader, entries)) return false;
+  if (!leases_shards() || !results_make_sense(reader, entries)) return false;
   std::uint64_t shards = 0;
   for (std::uint32_t i = 0; i < entries; ++i) {
     const auto entry = read_result_entry(reader);
@@ -410,6 +410,11 @@ bool Coordinator::in_stage(StageId stage) const {
   return state_ == RunPhase::kRunning && stage == stage_;
 }
 
+// Cells are not leased, nor reported one by one.
+bool Coordinator::leases_shards() const {
+  return stages_[stage_.value].kind != StageKind::kIterate;
+}
+
 bool Coordinator::on_failures(Context& context, RankId from, Reader& reader) {
   struct Failure {
     ShardId shard;
@@ -425,6 +430,7 @@ bool Coordinator::on_failures(Context& context, RankId from, Reader& reader) {
   }
   if (!reader.complete() || !(was_begun(stage) || heir_)) return false;
   if (!in_stage(stage)) return true;
+  if (!leases_shards()) return false;
   for (const Failure& failure : failures) {
     if (!within_stage({failure.shard, 1})) return false;
   }
@@ -489,6 +495,7 @@ bool Coordinator::on_returned(Context& context, RankId from, Reader& reader) {
   }
   if (!reader.complete() || !(was_begun(stage) || heir_)) return false;
   if (!in_stage(stage)) return true;
+  if (!leases_shards()) return false;
   for (const ShardRange shards : returned) {
     if (!within_stage(shards)) return false;
   }

@@ -209,6 +209,7 @@ class Coordinator {
   bool within_stage(ShardRange shards) const;
   bool was_begun(StageId stage) const;
   bool in_stage(StageId stage) const;
+  bool leases_shards() const;  // in the stage that runs
 
   void order_finalize();
   void close(Context& context, int exit_status, std::string message);
