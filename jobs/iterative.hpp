@@ -17,6 +17,7 @@
 //     Total add(const Cell& state, const CellContext& cell) const;
 //     static void merge(Total& into, Total&& next);
 //     bool at_end(std::uint64_t step, const Total* total) const;
+//     std::uint64_t steps_max() const;                        // optional: for progress displays
 //     void step(Cell& state, const CellContext& cell, std::span<const Halo> halos,
 //               const Total* total) const;
 //     Result result(const Cell& state, const CellContext& cell) const;
@@ -106,6 +107,10 @@ class Iterative : public JobProgram<Job> {
   }
   std::vector<StagePlan> stages() const override {
     return {{StageKind::kIterate, this->job_.cells()}, {StageKind::kReduce, this->job_.cells()}};
+  }
+  std::uint64_t steps() const override {
+    if constexpr (requires { this->job_.steps_max(); }) return this->job_.steps_max();
+    return 0;
   }
   std::vector<Neighbours> neighbours() const override {
     Neighbours all;

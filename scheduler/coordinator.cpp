@@ -778,7 +778,7 @@ RunProgress Coordinator::progress() const {
                        .checkpoints = checkpoints_.progress()};
   for (const StagePlan& stage : stages_) progress.shards += stage.shards;
   progress.done = settled_before_;
-  progress.step = cells_.last();
+  if (cell_stage()) progress.step = cells_.last();
   if (table_ && !table_->settled()) {
     progress.stage_shards = stages_[stage_.value].shards;
     progress.stage_done =

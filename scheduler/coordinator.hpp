@@ -58,7 +58,10 @@ struct RunProgress {
   std::uint32_t stages = 0;
   std::uint64_t stage_done = 0;  // shards of this stage that are done
   std::uint64_t stage_shards = 0;
-  std::uint64_t step = 0;  // of an iterate stage: that all cells have come to
+  // Of an iterate stage, or the reduce stage after it: what all cells have come to; 0 until that is
+  // known. And where they end, if whoever runs the job has said so.
+  std::optional<std::uint64_t> step;
+  std::uint64_t steps = 0;
   std::uint64_t done = 0;  // over all stages
   std::uint64_t shards = 0;
   std::uint64_t quarantined = 0;

@@ -26,6 +26,7 @@ class Cells(cli.CliTest):
                 status = self.status_of(directory)
                 self.assertEqual(status["failures_survived"], 1, ended)
                 self.assertGreater(status["restored_from"]["partner"], 0, ended)
+                self.assertEqual((status["step"], status["steps"]), (200, 200))
                 self.assertEqual(self.result_of(directory), self.result_of("plain"))
 
 

@@ -38,13 +38,13 @@ struct JobOptions {
   double registry = 0;  // share of shards that ask the registry
   // Of an iterate stage.
   std::uint64_t cells = 8;
-  std::uint64_t steps = 10;        // at most: totals may end it before
-  std::uint64_t totals_every = 1;  // steps; 0: there are none
-  std::uint32_t cell_bytes = 0;    // of a cell, beyond what it computes with
+  std::uint64_t steps = 10;         // at most: totals may end it before
+  std::uint64_t totals_every = 1;   // steps; 0: there are none
+  std::uint32_t cell_bytes = 0;     // of a cell, beyond what it computes with
   std::uint32_t cell_failures = 0;  // how often one throws in the run, whatever the rank
   WorkKind failing_order{};         // kStep or kSave; that one does
   std::uint64_t failing_cell = 0;
-  std::uint64_t failing_step = 0;   // or the first one after it
+  std::uint64_t failing_step = 0;  // or the first one after it
 };
 
 using Bytes = std::vector<std::byte>;
@@ -131,8 +131,8 @@ class PretendExecutor : public Executor {
   static constexpr Nanoseconds kAbsorbTime = 5 * kMicrosecond;
   static constexpr Nanoseconds kFinalizeTime = kMillisecond;
 
-  // `slowness` multiplies all computing times; `upset` is for this rank. `cell_failures`: those that
-  // are left to all ranks together.
+  // `slowness` multiplies all computing times; `upset` is for this rank. `cell_failures`: those
+  // that are left to all ranks together.
   PretendExecutor(const PretendJob& job, RankId self, std::uint32_t slowness, Nanoseconds open_time,
                   Upset upset, std::uint32_t& cell_failures)
       : job_(&job),

@@ -103,8 +103,8 @@ enum class Probe : std::uint8_t {
   kCellsSetToFile,
   kCellsBegunAgain,
   kCellFailed,
-  kCellsKept,      // all owners have all of them at a step
-  kCellsMissed,    // one was beyond the step at which they were to be written down
+  kCellsKept,    // all owners have all of them at a step
+  kCellsMissed,  // one was beyond the step at which they were to be written down
   kCellRegainedHere,
   kCellRegainedElsewhere,
   kTotalsAdded,
