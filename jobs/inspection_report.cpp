@@ -53,6 +53,8 @@ std::string state_text(const RunInspection& inspection) {
 std::string shards_text(const RunStatus& status) {
   std::string text = fmt::format("{} of {} done", status.shards_done, status.shards_total);
   if (status.quarantined != 0) text += fmt::format(", {} given up", status.quarantined);
+  if (status.step) text += fmt::format("; cells are at step {}", *status.step);
+  if (status.step && status.steps != 0) text += fmt::format(" of {}", status.steps);
   return text;
 }
 

@@ -49,8 +49,15 @@ std::expected<void, std::string> JobExecutor::open(WorkOrder& order, WorkResult&
   const auto seed = open_job(*program_, order.input.view());
   if (!seed) return std::unexpected(seed.error());
   seed_ = *seed;
-  result.stages = program_->stages();
+  stages_ = program_->stages();
+  result.stages = stages_;
+  result.neighbours = program_->neighbours();
   return {};
+}
+
+bool JobExecutor::is_cell(const WorkOrder& order) const {
+  return order.stage.value < stages_.size() &&
+         stages_[order.stage.value].kind == StageKind::kIterate;
 }
 
 void JobExecutor::execute(WorkOrder& order, WorkResult& result) {
@@ -75,10 +82,18 @@ void JobExecutor::execute(WorkOrder& order, WorkResult& result) {
             program_->save_partition(order.stage, partition_of(order), result.partitions.back());
         break;
       case WorkKind::kRestore:
+        if (is_cell(order)) {
+          outcome = program_->compute_cell(order, seed_, resources_, result);
+          break;
+        }
         outcome = program_->restore_partition(order.stage, partition_of(order), order.saved());
         break;
       case WorkKind::kForget:
         program_->forget_parts();
+        break;
+      case WorkKind::kBegin:
+      case WorkKind::kStep:
+        outcome = program_->compute_cell(order, seed_, resources_, result);
         break;
       case WorkKind::kFinalize:
         outcome = finalize_();

@@ -7,6 +7,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "jobs/program.hpp"
 #include "runtime/protocol/work.hpp"
@@ -34,11 +35,13 @@ class JobExecutor : public Executor {
  private:
   std::expected<void, std::string> describe(WorkResult& result);
   std::expected<void, std::string> open(WorkOrder& order, WorkResult& result);
+  bool is_cell(const WorkOrder& order) const;
 
   Program* program_;
   RankResources resources_;
   Finalize finalize_;
   std::uint64_t seed_;
+  std::vector<StagePlan> stages_;
 };
 
 }  // namespace regroup

@@ -47,6 +47,12 @@ void LoggingSink::skip(StageId stage, ShardId shard, Attempt attempts, RankId ra
   log_bytes_ += sizeof(std::uint32_t) + log_.back().size();
 }
 
+// The cells go on with what there is, to no result.
+void LoggingSink::add_to_totals(StageId stage, Buffer& into, std::span<const std::byte> next) {
+  const auto added = guard("adding up totals", [&] { program_->add_to_totals(stage, into, next); });
+  if (merged_) merged_ = added;
+}
+
 void LoggingSink::save_state(Writer& writer) const {
   writer.put(static_cast<std::uint32_t>(log_.size()));
   for (const std::string& line : log_) writer.put_string(line);

@@ -24,6 +24,8 @@ class LoggingSink : public ResultSink {
   void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
             const std::string& what) override;
 
+  void add_to_totals(StageId stage, Buffer& into, std::span<const std::byte> next) override;
+
   // Once merging has failed, or if saving does, only that fact travels: there is no result then.
   void save_state(Writer& writer) const override;
   std::expected<void, std::string> load_state(Reader& reader) override;

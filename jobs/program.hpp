@@ -48,6 +48,16 @@ class Program : public ResultSink {
                                                           Buffer& content) = 0;
   virtual std::expected<void, std::string> restore_partition(
       StageId stage, std::uint32_t partition, std::span<const std::byte> content) = 0;
+  // After how many steps an iterate stage ends, if that is known; 0: it is not. For displays.
+  virtual std::uint64_t steps() const { return 0; }
+  // Of each iterate stage, in order.
+  virtual std::vector<Neighbours> neighbours() const { return {}; }
+  // Sets a cell to step 0, or to what save_partition() wrote of it, or takes it on to the next
+  // step; then says what it shows, as the order's kind has it. May throw: then the cell has failed.
+  virtual std::expected<void, std::string> compute_cell(const WorkOrder&, std::uint64_t /*seed*/,
+                                                        const RankResources&, WorkResult&) {
+    return std::unexpected("the job has no cells");
+  }
   // What was absorbed is void: this rank's partitions are others' now, or begin anew.
   virtual void forget_parts() = 0;
 

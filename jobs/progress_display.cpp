@@ -60,17 +60,21 @@ std::string bar(double fraction, int cells) {
 
 std::string progress_text(const RunProgress& progress, double seconds, ProgressStyle style,
                           int columns) {
-  const double done = static_cast<double>(progress.done);
-  const double fraction =
-      progress.shards == 0 ? 0 : std::min(1.0, done / static_cast<double>(progress.shards));
-  std::string tail = fmt::format(" {:3.0f}%  {}/{} shards", 100 * fraction, short_number(done),
-                                 short_number(static_cast<double>(progress.shards)));
+  // Steps are what goes on in a stage of cells: those are shards that are all done at its end.
+  const bool in_steps = progress.step && progress.steps != 0;
+  const double done = static_cast<double>(in_steps ? *progress.step : progress.done);
+  const double all = static_cast<double>(in_steps ? progress.steps : progress.shards);
+  const double fraction = all == 0 ? 0 : std::min(1.0, done / all);
+  std::string tail = fmt::format(" {:3.0f}%  {}/{} {}", 100 * fraction, short_number(done),
+                                 short_number(all), in_steps ? "steps" : "shards");
+  if (progress.step && !in_steps) {
+    tail += fmt::format("  step {}", short_number(static_cast<double>(*progress.step)));
+  }
   if (progress.phase != RunPhase::kRunning) {
     tail += fmt::format("  {}", phase_name(progress.phase));
-  } else if (seconds > 0 && progress.done != 0) {
+  } else if (seconds > 0 && done > 0) {
     const double rate = done / seconds;
-    const double left = (static_cast<double>(progress.shards) - done) / rate;
-    tail += fmt::format("  {}/s  {} left", short_number(rate), short_time(left));
+    tail += fmt::format("  {}/s  {} left", short_number(rate), short_time((all - done) / rate));
   }
   if (progress.quarantined != 0) tail += fmt::format("  {} given up", progress.quarantined);
   const auto width = static_cast<std::size_t>(std::max(0, columns));

@@ -553,6 +553,7 @@ void RankRun::look(HostLoop& loop) {
   });
   if (!progress) return;
   progress_ = *progress;
+  progress_.steps = request_.program->steps();
   begin_watching();
   note_recoveries(loop);
   note_checkpoints();
@@ -642,6 +643,8 @@ RunStatus RankRun::status(RunState state) const {
   status.shards_done = progress_.done;
   status.shards_total = progress_.shards;
   status.quarantined = progress_.quarantined;
+  status.step = progress_.step;
+  status.steps = progress_.steps;
   status.shards_repeated = progress_.repeated;
   status.restored_from = restored_from(progress_.regained);
   status.checkpointing = checkpointing_status(progress_.checkpoints);

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "jobs/bag.hpp"
+#include "jobs/iterative.hpp"
 #include "jobs/map_reduce.hpp"
 #include "jobs/program.hpp"
 
@@ -17,11 +18,13 @@ class JobRegistry {
  public:
   using Factory = std::function<std::unique_ptr<Program>()>;
 
-  // A job struct, as bag.hpp or map_reduce.hpp describe it.
+  // A job struct, as bag.hpp, map_reduce.hpp or iterative.hpp describe it.
   template <class Job>
   JobRegistry& add() {
     if constexpr (BagJob<Job>) {
       factories_[std::string(Job::kName)] = [] { return std::make_unique<Bag<Job>>(); };
+    } else if constexpr (requires { typename Job::Cell; }) {
+      factories_[std::string(Job::kName)] = [] { return std::make_unique<Iterative<Job>>(); };
     } else {
       factories_[std::string(Job::kName)] = [] { return std::make_unique<MapReduce<Job>>(); };
     }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "jobs/bag.hpp"
+#include "jobs/iterative.hpp"
 #include "jobs/map_reduce.hpp"
 #include "jobs/registry.hpp"
 

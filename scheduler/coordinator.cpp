@@ -27,6 +27,7 @@ Coordinator::Coordinator(const ScheduleOptions& options, Buffer job_description,
       job_description_(std::move(job_description)),
       sink_(&sink),
       own_worker_(&own_worker),
+      cell_desk_(options.copies, options.checkpoints.failure_interval),
       checkpoints_(options.checkpoints) {}
 
 // ---- opening ----
@@ -85,6 +86,10 @@ bool Coordinator::on_message(Context& context, RankId from, MessageKind kind, Re
       return on_announce(context, from, reader);
     case MessageKind::kHoldings:
       return on_holdings(context, from, reader);
+    case MessageKind::kCellNews:
+      return on_cell_news(context, from, reader);
+    case MessageKind::kPartials:
+      return on_partials(context, from, reader);
     case MessageKind::kCopiesMade:
       return on_copies_made(from, reader);
     case MessageKind::kSnapshotTaken:
@@ -106,7 +111,7 @@ bool Coordinator::on_ready(Context& context, RankId from, Reader& reader) {
   for (StagePlan& stage : stages) {
     stage.kind = reader.get<StageKind>();
     stage.shards = reader.get<std::uint64_t>();
-    if (stage.kind > StageKind::kReduce) return false;
+    if (stage.kind > StageKind::kIterate) return false;
   }
   if (!reader.complete()) return false;
   if (state_ == RunPhase::kClosing || state_ == RunPhase::kOver) return true;
@@ -165,7 +170,11 @@ void Coordinator::begin_stage(Context& context) {
   } else {
     table_ = std::make_unique<TaskTable>(stages_[stage_.value].shards);
   }
-  if (stages_[stage_.value].kind == StageKind::kMap) owners_.clear();
+  const StageKind kind = stages_[stage_.value].kind;
+  if (kind == StageKind::kMap || kind == StageKind::kIterate) owners_.clear();
+  if (kind == StageKind::kIterate) cells_.reset(round_);
+  cell_failures_ = 0;
+  cell_failed_at_ = 0;
   dealing_ = false;
   holders_.clear();
   deal_partitions();
@@ -193,7 +202,9 @@ void Coordinator::end_stage_if_settled(Context& context) {
   while (state_ == RunPhase::kRunning && table_->settled()) {
     settled_before_ += stages_[stage_.value].shards;
     if (stage_.value + 1u < stages_.size()) {
-      if (stages_[stage_.value].kind == StageKind::kMap && !given_[stage_]) {
+      const StageKind kind = stages_[stage_.value].kind;
+      const bool leaves_parts = kind == StageKind::kMap || kind == StageKind::kIterate;
+      if (leaves_parts && !given_[stage_]) {
         given_[stage_] = std::move(table_);  // it may have to run again
       }
       ++stage_.value;
@@ -223,6 +234,8 @@ void Coordinator::on_view(Context& context) {
   all_ready_ = std::ranges::all_of(workers_, [&](RankId rank) { return peers_[rank.value].ready; });
   checkpoints_.begin_view(context.now());
   begin_ledger_view(context);
+  naming_ = false;
+  cell_desk_.drop();
   for (const RankId rank : members_) {
     if (state_ == RunPhase::kClosing || state_ == RunPhase::kOver) {
       if (finish_sent_ && !peers_[rank.value].said_goodbye) send_finish(context, rank);
@@ -239,7 +252,9 @@ void Coordinator::on_view(Context& context) {
     table_->release(run, Charge::kNone);
     context.event(EventKind::kReturn, context.self(), stage_, run.first.value, run.count);
   }
-  if (lost_parts(lost) || dealing_ || !asked_.empty()) return begin_round(context);
+  // Halos and totals that were under way are lost with the view.
+  const bool begins_anew = lost_parts(lost) || cell_stage();
+  if (begins_anew || dealing_ || !asked_.empty()) return begin_round(context);
   lay_out_stage(context);
 }
 
@@ -253,7 +268,7 @@ bool Coordinator::on_announce(Context& context, RankId from, Reader& reader) {
   if (running.count != 0) {
     if (attempt.value == 0 || !(was_begun(stage) || heir_)) return false;
     if (in_stage(stage)) {
-      if (!within_stage(running)) return false;
+      if (!leases_shards() || !within_stage(running)) return false;
       ShardRange left = running;
       while (left.count != 0) {
         const ShardRange run = table_->next_run(ShardState::kPending, left.first, left.count);
@@ -293,7 +308,7 @@ bool Coordinator::on_results(Context& context, RankId from, Reader& reader) {
     ++duplicates_;  // it has settled, or is run again
     return true;
   }
-  if (!results_make_sense(reader, entries)) return false;
+  if (!leases_shards() || !results_make_sense(reader, entries)) return false;
   std::uint64_t shards = 0;
   for (std::uint32_t i = 0; i < entries; ++i) {
     const auto entry = read_result_entry(reader);
@@ -395,6 +410,11 @@ bool Coordinator::in_stage(StageId stage) const {
   return state_ == RunPhase::kRunning && stage == stage_;
 }
 
+// Cells are not leased, nor reported one by one.
+bool Coordinator::leases_shards() const {
+  return stages_[stage_.value].kind != StageKind::kIterate;
+}
+
 bool Coordinator::on_failures(Context& context, RankId from, Reader& reader) {
   struct Failure {
     ShardId shard;
@@ -410,6 +430,7 @@ bool Coordinator::on_failures(Context& context, RankId from, Reader& reader) {
   }
   if (!reader.complete() || !(was_begun(stage) || heir_)) return false;
   if (!in_stage(stage)) return true;
+  if (!leases_shards()) return false;
   for (const Failure& failure : failures) {
     if (!within_stage({failure.shard, 1})) return false;
   }
@@ -474,6 +495,7 @@ bool Coordinator::on_returned(Context& context, RankId from, Reader& reader) {
   }
   if (!reader.complete() || !(was_begun(stage) || heir_)) return false;
   if (!in_stage(stage)) return true;
+  if (!leases_shards()) return false;
   for (const ShardRange shards : returned) {
     if (!within_stage(shards)) return false;
   }
@@ -529,6 +551,10 @@ void Coordinator::top_up(Context& context, RankId rank) {
     if (!all_ready_ || dealing_) return;
     if (!peer.knows_owners) send_owners(context, rank);
     if (!asked_.empty()) return;
+  }
+  if (stages_[stage_.value].kind == StageKind::kIterate) {
+    if (all_ready_ && !dealing_ && !cells_.begun()) begin_cells(context);
+    return;
   }
   if (source_->peers_steal() && !peer.knows_stage) {
     peer.knows_stage = true;
@@ -673,6 +699,7 @@ void Coordinator::on_tick(Context& context) {
     case RunPhase::kRunning: {
       if (!all_ready_ && missing_rank_fails_run(context)) return;
       if (!retries_.empty()) retry_due(context);
+      tend_cells(context);
       if (source_->left() != 0 || context.now() - balanced_at_ < kRecallWorth) return;
       balanced_at_ = context.now();
       const bool idle = std::ranges::any_of(workers_, [&](RankId rank) {
@@ -751,6 +778,7 @@ RunProgress Coordinator::progress() const {
                        .checkpoints = checkpoints_.progress()};
   for (const StagePlan& stage : stages_) progress.shards += stage.shards;
   progress.done = settled_before_;
+  if (cell_stage()) progress.step = cells_.last();
   if (table_ && !table_->settled()) {
     progress.stage_shards = stages_[stage_.value].shards;
     progress.stage_done =

@@ -22,7 +22,9 @@
 
 #include "runtime/protocol/ledger.hpp"
 #include "runtime/protocol/node.hpp"
+#include "scheduler/cell_board.hpp"
 #include "scheduler/checkpoint_desk.hpp"
+#include "scheduler/copy_desk.hpp"
 #include "scheduler/options.hpp"
 #include "scheduler/partition_copies.hpp"
 #include "scheduler/registry.hpp"
@@ -56,6 +58,10 @@ struct RunProgress {
   std::uint32_t stages = 0;
   std::uint64_t stage_done = 0;  // shards of this stage that are done
   std::uint64_t stage_shards = 0;
+  // Of an iterate stage, or the reduce stage after it: what all cells have come to; 0 until that is
+  // known. And where they end, if whoever runs the job has said so.
+  std::optional<std::uint64_t> step;
+  std::uint64_t steps = 0;
   std::uint64_t done = 0;  // over all stages
   std::uint64_t shards = 0;
   std::uint64_t quarantined = 0;
@@ -206,6 +212,7 @@ class Coordinator {
   bool within_stage(ShardRange shards) const;
   bool was_begun(StageId stage) const;
   bool in_stage(StageId stage) const;
+  bool leases_shards() const;  // in the stage that runs
 
   void order_finalize();
   void close(Context& context, int exit_status, std::string message);
@@ -213,6 +220,23 @@ class Coordinator {
   void hand_over(StageId stage, const ResultEntry& entry);
   void give_up(ShardId shard, Attempt attempt, RankId rank, const std::string& what);
   void take_report_number(Context& context, RankId from, std::uint64_t report);
+
+  // ---- cells (coordinator_cells.cpp) ----
+  std::optional<StageId> cell_stage() const;
+  void choose_cell_targets();
+  void begin_cells(Context& context);
+  void lease_cells(Context& context);
+  void send_cells(Context& context, RankId rank);
+  void cells_failed(Context& context, std::uint64_t cell, std::uint64_t step,
+                    const std::string& what);
+  bool on_cell_news(Context& context, RankId from, Reader& reader);
+  void commit_cells(Context& context);
+  bool on_partials(Context& context, RankId from, Reader& reader);
+  void tend_cells(Context& context);
+  void name_step(Context& context);
+  void send_step(Context& context);
+  void cells_kept(Context& context);
+  bool cells_are_fresh() const;
 
   // ---- the ledger (coordinator_ledger.cpp) ----
   enum class Record : std::uint8_t { kCommit, kCharge, kQuarantine, kPut, kSeal };
@@ -286,6 +310,13 @@ class Coordinator {
   std::vector<RankId> holders_;    // by partition: who has the best copy; empty: not known
   RankSet asked_;                  // owners that are yet to say what they hold
   std::optional<ShardBits> held_;  // map shards done before that all who answered hold
+  CellBoard cells_;
+  std::uint32_t cell_failures_ = 0;  // since cells have come further than where one failed
+  std::uint64_t cell_failed_at_ = 0;
+  CopyDesk cell_desk_;
+  bool naming_ = false;  // cells are being written down, since the desk had it due or a file is to
+  Nanoseconds confirmed_at_ = 0;
+  std::optional<Nanoseconds> cells_wanted_since_;  // for a checkpoint
   // Of a stage that is run again: what the sink was given before.
   std::map<StageId, std::unique_ptr<TaskTable>> given_;
   std::vector<ShardRange> newly_given_;

@@ -84,12 +84,18 @@ void Coordinator::tend_checkpoint(Context& context) {
 // nobody may say anything.
 void Coordinator::begin_checkpoint(Context& context) {
   if (state_ != RunPhase::kRunning || !context.stable()) return;
-  const bool has_owners = std::ranges::any_of(
-      stages_, [](const StagePlan& stage) { return stage.kind == StageKind::kMap; });
+  const bool has_owners = std::ranges::any_of(stages_, [](const StagePlan& stage) {
+    return stage.kind == StageKind::kMap || stage.kind == StageKind::kIterate;
+  });
   if (has_owners && !(all_ready_ && !dealing_ && asked_.empty()))
     return;  // a map stage may begin any time
   const std::uint64_t failures = context.view().epoch.value - 1;
   if (!checkpoints_.due(context.now(), state_bytes(), failures)) return;
+  if (cell_stage()) {  // they are written down first, all at one step
+    if (!cells_wanted_since_) cells_wanted_since_ = context.now();
+    if (!cells_are_fresh()) return;
+  }
+  cells_wanted_since_.reset();
   checkpoints_.begin(context.now());
   context.ask_disk({.task = DiskTask::kNumber,
                     .checkpoint = checkpoints_.newest(),
@@ -98,6 +104,9 @@ void Coordinator::begin_checkpoint(Context& context) {
 
 void Coordinator::write_checkpoint(Context& context, CheckpointNumber number) {
   if (state_ != RunPhase::kRunning) return checkpoints_.cancel(context.now());
+  if (cell_stage() && cells_.confirmed() == kNoStep) {
+    return checkpoint_failed(context, "cells were set back");
+  }
   Buffer state;
   Writer writer(state);
   save_state(writer);
@@ -105,7 +114,8 @@ void Coordinator::write_checkpoint(Context& context, CheckpointNumber number) {
   pieces.push_back({kStateDataset, 0, std::move(state)});
   pieces.push_back({kDescriptionDataset, 0, Buffer(job_description_.view())});
   own_worker_->add_to_part(std::move(pieces));
-  const std::vector<RankId> owners = owners_in_need();
+  // Cells that are reduced have neighbours that may not be.
+  const std::vector<RankId> owners = cell_stage() ? owners_ : owners_in_need();
   RankSet writers(owners);
   writers.erase(kNobody);
   writers.insert(context.self());

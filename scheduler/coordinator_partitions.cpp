@@ -61,6 +61,7 @@ void Coordinator::begin_round(Context& context) {
   context.event(EventKind::kRound, context.self(), stage_, round_, 0);
   asked_ = {};
   holders_.clear();
+  cells_.reset(round_);
   dealing_ = true;
   lay_out_stage(context);
   if (dealing_) deal_lost_when_known(context);
@@ -72,9 +73,14 @@ void Coordinator::deal_lost_when_known(Context& context) {
       std::ranges::all_of(members_, [&](RankId rank) { return peers_[rank.value].announced; });
   if (state_ != RunPhase::kRunning || !known) return;
   dealing_ = false;
-  find_holders();
+  const bool iterates = stages_[stage_.value].kind == StageKind::kIterate;
+  iterates ? choose_cell_targets() : find_holders();
   deal_to_holders();
   deal_partitions();
+  if (iterates) {
+    ledger_.want_state();
+    return top_up_all(context);
+  }
   RankSet in_need(owners_in_need());
   in_need.erase(kNobody);
   asked_ = held_->empty() ? RankSet() : std::move(in_need);

@@ -102,6 +102,8 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
     case MessageKind::kHoldings:
     case MessageKind::kSnapshotTaken:
     case MessageKind::kCopiesMade:
+    case MessageKind::kCellNews:
+    case MessageKind::kPartials:
     case MessageKind::kLedgerHeld:
     case MessageKind::kRegistryRequest:
     case MessageKind::kGoodbye:
@@ -111,6 +113,9 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
       [[fallthrough]];
     case MessageKind::kOwners:
     case MessageKind::kSnapshot:
+    case MessageKind::kCells:
+    case MessageKind::kSnapshotAt:
+    case MessageKind::kTotals:
     case MessageKind::kLease:
     case MessageKind::kRecall:
     case MessageKind::kAcknowledge:

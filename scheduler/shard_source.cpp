@@ -226,6 +226,9 @@ std::unique_ptr<ShardSource> make_shard_source(const StagePlan& plan, Policy pol
                                                std::span<const RankId> owners) {
   REGROUP_CHECK(!workers.empty(), "a stage without workers");
   if (plan.kind == StageKind::kReduce) return std::make_unique<OwnerSource>(owners, workers);
+  // Cells are not leased: their owners take them on by themselves.
+  const std::span<const RankId> nobody;
+  if (plan.kind == StageKind::kIterate) return std::make_unique<OwnerSource>(nobody, workers);
   switch (policy) {
     case Policy::kDynamic:
       return std::make_unique<DynamicSource>(plan.shards);

@@ -10,6 +10,8 @@
 #include <span>
 #include <string>
 
+#include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/check.hpp"
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/wire.hpp"
 
@@ -24,6 +26,12 @@ class ResultSink {
   // The shard was given up; `what` is what its last attempt said.
   virtual void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
                     const std::string& what) = 0;
+
+  // Adds what a cell of an iterate stage gave towards the totals of a step to those of the cells
+  // before it. The order depends on cell numbers alone.
+  virtual void add_to_totals(StageId, Buffer&, std::span<const std::byte>) {
+    REGROUP_CHECK(false, "totals of a job that has none");
+  }
 
   // Appends all that was committed and skipped so far, such that a sink of the same job that loads
   // it goes on as if it had been handed the same: to the same result, bit for bit (I8).

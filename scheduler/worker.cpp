@@ -62,6 +62,15 @@ bool Worker::on_message(Context& context, RankId from, MessageKind kind, Reader&
       return on_owners(context, reader);
     case MessageKind::kSnapshot:
       return on_snapshot(context, reader);
+    case MessageKind::kCells:
+      return on_cells(context, reader);
+    case MessageKind::kSnapshotAt:
+    case MessageKind::kTotals:
+    case MessageKind::kHalos:
+    case MessageKind::kCellCopy:
+    case MessageKind::kCellCopyKept:
+    case MessageKind::kCellCopyWanted:
+      return finished_ || cells_.on_message(context, from, kind, reader);
     case MessageKind::kPartitions:
       return on_partitions(context, from, reader);
     case MessageKind::kPartitionsTaken:
@@ -194,9 +203,27 @@ bool Worker::on_owners(Context& context, Reader& reader) {
   }
   enter_round(round);
   if (stage != owners_stage_) forget_copies_before(stage);
+  cells_.forget_before(stage);
   owners_ = std::move(owners);
   owners_stage_ = stage;
   if (asked) regain_missing(context, checkpoint, std::move(holders));
+  return true;
+}
+
+// A round of cells: until it is over there is nothing else to do.
+bool Worker::on_cells(Context& context, Reader& reader) {
+  Reader head = reader;
+  const auto stage = head.get<StageId>();
+  const auto round = head.get<std::uint32_t>();
+  if (head.failed() || finished_ || round < round_ || (stage < stage_ && round == round_)) {
+    return false;
+  }
+  if (!cells_.begin(context, reader)) return false;
+  enter_round(round);
+  enter_stage(stage);
+  in_stage_ = false;
+  forget_copies_before(stage);
+  owners_.clear();
   return true;
 }
 
@@ -326,6 +353,7 @@ bool Worker::on_finish(Context& context, Reader& reader) {
   control_orders_.clear();
   absorb_orders_.clear();
   drop_checkpoint_work();
+  cells_.end();
   copies_.clear();
   context.begin(context.view().coordinator, MessageKind::kGoodbye);
   context.send();
@@ -338,6 +366,7 @@ bool Worker::on_finish(Context& context, Reader& reader) {
 void Worker::on_view(Context& context) {
   const RankId before = std::exchange(coordinator_, context.view().coordinator);
   owners_.clear();
+  cells_.on_view();
   if (context.view().joined.contains(context.self())) {
     discard_all();
     awaiting_ = true;
@@ -493,6 +522,7 @@ void Worker::on_tick(Context& context) {
     send_results(context);
   }
   tend_copies(context);
+  cells_.on_tick(context);
 }
 
 std::uint64_t Worker::order_shards_max() const {
@@ -509,7 +539,7 @@ void Worker::on_work_wanted(Context& context) {
       if (prepare(context, order)) return context.order(std::move(order));
     }
   }
-  if (!in_stage_) return;
+  if (cells_.on_work_wanted(context) || !in_stage_) return;
   if (queue_.empty()) {
     if (result_shards_ != 0) send_results(context);
     if (peers_steal_) steal(context);
@@ -550,6 +580,11 @@ bool Worker::prepare(Context& context, WorkOrder& order) {
 }
 
 void Worker::on_work_finished(Context& context, WorkResult& result) {
+  if (result.kind != WorkKind::kRun && is_cells(result.stage)) {
+    const bool of_cells = result.kind == WorkKind::kBegin || result.kind == WorkKind::kStep ||
+                          result.kind == WorkKind::kSave || result.kind == WorkKind::kRestore;
+    if (of_cells) return cells_.on_work_finished(context, result);
+  }
   switch (result.kind) {
     case WorkKind::kOpen:
       return opened(context, result);
@@ -562,6 +597,8 @@ void Worker::on_work_finished(Context& context, WorkResult& result) {
     case WorkKind::kRestore:
       return restored(context, result);
     case WorkKind::kForget:
+    case WorkKind::kBegin:
+    case WorkKind::kStep:
       return;
     case WorkKind::kDescribe:
     case WorkKind::kFinalize:
@@ -574,6 +611,7 @@ void Worker::opened(Context& context, WorkResult& result) {
   stages_ = result.stages;
   open_error_ = std::move(result.error);
   if (open_error_.empty()) open_error_ = problem_with(stages_);
+  if (open_error_.empty()) open_error_ = cells_.open(stages_, std::move(result.neighbours));
   if (!open_error_.empty()) stages_.clear();
   send_ready(context);
 }

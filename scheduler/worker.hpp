@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "runtime/protocol/node.hpp"
+#include "scheduler/cell_worker.hpp"
 #include "scheduler/copy_desk.hpp"
 #include "scheduler/held_parts.hpp"
 #include "scheduler/options.hpp"
@@ -58,7 +59,9 @@ class Worker {
   static constexpr std::size_t kCopyBytesInFlightMax = std::size_t{64} << 20;
 
   Worker(const ScheduleOptions& options)
-      : options_(options), copy_desk_(options.copies, options.checkpoints.failure_interval) {}
+      : options_(options),
+        cells_(options),
+        copy_desk_(options.copies, options.checkpoints.failure_interval) {}
 
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
   // A copy of a partition whose bytes came beside the frames; without them, they came damaged.
@@ -162,6 +165,7 @@ class Worker {
   bool on_steal_request(Context& context, RankId from, Reader& reader);
   bool on_steal_reply(Context& context, RankId from, Reader& reader);
   bool on_owners(Context& context, Reader& reader);
+  bool on_cells(Context& context, Reader& reader);
   bool on_partitions(Context& context, RankId from, Reader& reader);
   bool on_snapshot(Context& context, Reader& reader);
   bool on_copy(Context& context, RankId from, Reader& reader, Buffer* bytes = nullptr);
@@ -195,7 +199,13 @@ class Worker {
   void tell_holdings(Context& context);
   bool prepare(Context& context, WorkOrder& order);
 
+  bool is_cells(StageId stage) const {
+    return stage.value < stages_.size() && stages_[stage.value].kind == StageKind::kIterate;
+  }
+
   // ---- checkpoints (worker_checkpoint.cpp) ----
+  bool write_cells(Context& context, CheckpointNumber number, StageId stage,
+                   const std::vector<std::uint32_t>& cells);
   void begin_saving(WorkOrder& order);
   void saved(Context& context, WorkResult& result);
   void write_part(Context& context);
@@ -292,6 +302,8 @@ class Worker {
   std::optional<Regaining> regaining_;
   std::optional<Restoring> restoring_;
   std::array<std::uint32_t, kRegainedFrom> regained_{};  // partitions, as yet untold
+
+  CellWorker cells_;
 
   PartitionCopies copies_;
   CopyDesk copy_desk_;

@@ -2,6 +2,7 @@
 // of map shards that it has taken in. Partitions need not be of one moment, since each says what it
 // holds. What is written down for a file stays in memory as well, and goes to the partner.
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -24,6 +25,7 @@ bool Worker::on_snapshot(Context& context, Reader& reader) {
   std::vector<std::uint32_t> partitions(reader.get_count(sizeof(std::uint32_t)));
   for (std::uint32_t& partition : partitions) partition = reader.get<std::uint32_t>();
   if (!reader.complete() || finished_ || stage.value >= stages_.size()) return false;
+  if (is_cells(stage)) return write_cells(context, number, stage, partitions);
   const bool map = stages_[stage.value].kind == StageKind::kMap;
   if (!partitions.empty() && !map) return false;
   for (const std::uint32_t partition : partitions) {
@@ -41,6 +43,21 @@ bool Worker::on_snapshot(Context& context, Reader& reader) {
   const bool copies = keeps_snapshots() && owners_stage_ == stage && !owners_.empty();
   if (copies && part_->partitions_left != 0) open_copy_round(part_->partitions_left);
   if (part_->partitions_left == 0) write_part(context);
+  return true;
+}
+
+// They have been written down before.
+bool Worker::write_cells(Context& context, CheckpointNumber number, StageId stage,
+                         const std::vector<std::uint32_t>& cells) {
+  auto pieces = cells_.pieces(stage, cells);
+  drop_checkpoint_work();
+  part_ = Part{number, 0, std::exchange(own_pieces_, {})};
+  if (!pieces) {
+    tell_part(context, "a cell is not there any more as it was", "");
+    return true;
+  }
+  std::ranges::move(*pieces, std::back_inserter(part_->pieces));
+  write_part(context);
   return true;
 }
 
@@ -86,12 +103,17 @@ void Worker::write_part(Context& context) {
       .task = DiskTask::kWritePart, .checkpoint = part_->number, .epoch = context.view().epoch};
   request.pieces = std::move(part_->pieces);
   copies_.lent_to_disk();
+  cells_.lent_to_disk();
   context.ask_disk(std::move(request));
 }
 
 void Worker::on_disk(Context& context, DiskAnswer& answer) {
-  if (answer.task == DiskTask::kLoadPieces) return on_loaded(context, answer);
+  if (answer.task == DiskTask::kLoadPieces) {
+    if (cells_.awaits_disk()) return cells_.on_loaded(context, answer);
+    return on_loaded(context, answer);
+  }
   copies_.back_from_disk();
+  cells_.back_from_disk();
   if (part_ && part_->number == answer.checkpoint) tell_part(context, answer.error, answer.part);
 }
 

@@ -44,7 +44,9 @@ void Worker::find_partner(Context& context) {
 }
 
 void Worker::put_offers(Writer& writer) const {
-  const std::vector<CopyOffer> offers = copies_.offers();
+  std::vector<CopyOffer> offers = copies_.offers();
+  const std::vector<CopyOffer> cells = cells_.offers();
+  offers.insert(offers.end(), cells.begin(), cells.end());
   writer.put(static_cast<std::uint32_t>(offers.size()));
   for (const CopyOffer& offer : offers) {
     writer.put(offer.partition.first);
@@ -156,6 +158,8 @@ void Worker::on_bulk(Context& context, RankId from, MessageKind kind, Reader hea
     (void)on_copy(context, from, header, &bytes);
   } else if (kind == MessageKind::kCopyBack) {
     (void)on_copy_back(context, header, &bytes);
+  } else if (kind == MessageKind::kCellCopy && !finished_) {
+    cells_.on_bulk(context, from, header, bytes);
   }
   context.give_large(std::move(bytes));
   // What was replaced is lent for the next one.

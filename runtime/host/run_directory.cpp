@@ -464,6 +464,9 @@ std::string to_json(const RunStatus& status) {
   object["shards_done"] = status.shards_done;
   object["shards_total"] = status.shards_total;
   object["quarantined"] = status.quarantined;
+  object["step"] = nullptr;
+  if (status.step) object["step"] = *status.step;
+  object["steps"] = status.steps;
   object["failures_survived"] = status.failures_survived;
   object["recoveries"] = nlohmann::ordered_json::array();
   for (const auto& recovery : status.recoveries) object["recoveries"].push_back(to_json(recovery));
@@ -518,6 +521,9 @@ std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
   take(object, "shards_done", status.shards_done, problem);
   take(object, "shards_total", status.shards_total, problem);
   take(object, "quarantined", status.quarantined, problem);
+  if (const auto step = object.find("step"); step != object.end() && !step->is_null())
+    take(object, "step", status.step.emplace(), problem);
+  take(object, "steps", status.steps, problem);
   take(object, "failures_survived", status.failures_survived, problem);
   take_recoveries(object, status.recoveries, problem);
   take(object, "shards_repeated", status.shards_repeated, problem);

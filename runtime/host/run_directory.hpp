@@ -95,6 +95,8 @@ struct RunStatus {
   std::uint64_t shards_done = 0;
   std::uint64_t shards_total = 0;
   std::uint64_t quarantined = 0;
+  std::optional<std::uint64_t> step;  // that all cells of an iterate stage have come to, if it runs
+  std::uint64_t steps = 0;            // at which it ends; 0: that is not known
   std::uint64_t failures_survived = 0;
   std::vector<RecoveryStatus> recoveries;  // oldest first
   std::uint64_t shards_repeated = 0;       // map shards done again, for partitions that were lost

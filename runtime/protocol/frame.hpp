@@ -45,6 +45,9 @@ enum class MessageKind : std::uint8_t {
   kRegistryAnswer = 38,
   kOwners = 39,
   kSnapshot = 54,
+  kCells = 67,
+  kSnapshotAt = 68,
+  kTotals = 69,
   // scheduler: workers to coordinator
   kReady = 40,
   kResults = 41,
@@ -58,6 +61,8 @@ enum class MessageKind : std::uint8_t {
   kHoldings = 53,
   kSnapshotTaken = 55,
   kCopiesMade = 59,
+  kCellNews = 70,
+  kPartials = 71,
   // scheduler: a coordinator that takes over, to who has the longest ledger, and back
   kLedgerWanted = 56,
   kLedgerCopy = 57,
@@ -70,6 +75,10 @@ enum class MessageKind : std::uint8_t {
   kCopyKept = 61,
   kCopyWanted = 62,
   kCopyBack = 63,
+  kHalos = 72,
+  kCellCopy = 73,
+  kCellCopyKept = 74,
+  kCellCopyWanted = 75,
   // node: bulk transfers between any two ranks
   kBulkOffer = 64,
   kBulkReady = 65,

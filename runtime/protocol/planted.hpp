@@ -64,9 +64,14 @@ enum class PlantedBug : std::uint8_t {
   // copies in memory
   kKeepHalfCopy,  // a partner keeps half of a copy, as if it were the whole
   kClaimMore,     // a copy says that it has a map shard more than it has
+  // cells
+  kMissHalo,        // a cell goes on though one of its neighbours has not shown itself
+  kUseOldTotals,    // a cell goes on with the totals of a step before
+  kAddAsTheyCome,   // totals are added up in the order in which cells' parts come
+  kGoBackUnevenly,  // a cell goes back to the latest step that this rank has of it
 };
 
-inline constexpr std::array<std::string_view, 42> kPlantedBugNames{
+inline constexpr std::array<std::string_view, 46> kPlantedBugNames{
     "none",
     "vote-twice",
     "forget-accepted",
@@ -109,8 +114,12 @@ inline constexpr std::array<std::string_view, 42> kPlantedBugNames{
     "keep-old-writes",
     "keep-half-copy",
     "claim-more",
+    "miss-halo",
+    "use-old-totals",
+    "add-as-they-come",
+    "go-back-unevenly",
 };
-static_assert(kPlantedBugNames.size() == static_cast<std::size_t>(PlantedBug::kClaimMore) + 1);
+static_assert(kPlantedBugNames.size() == static_cast<std::size_t>(PlantedBug::kGoBackUnevenly) + 1);
 
 #ifdef REGROUP_PLANTED_BUGS
 inline constexpr bool kBugsArePlanted = true;

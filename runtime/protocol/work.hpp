@@ -18,7 +18,10 @@ namespace regroup {
 enum class StageKind : std::uint8_t {
   kBag,     // a shard gives a value; values merge in shard order at the coordinator
   kMap,     // a shard gives a part for each partition; parts go to the partitions' owners
-  kReduce,  // shard p turns partition p into a value, on the rank that owns p
+  kReduce,  // shard p turns partition p, or cell p, into a value, on the rank that owns p
+  // A shard is a cell, which a rank owns: it goes on step by step, and before each gets what its
+  // neighbours show of themselves (halos) and, if the job wants that, totals over all cells.
+  kIterate,
 };
 
 struct StagePlan {
@@ -36,6 +39,19 @@ enum class WorkKind : std::uint8_t {
   kRestore,   // have that partition, which holds nothing, hold what was said (saved())
   kForget,    // drop all parts that were taken in: this rank was given up by the others
   kFinalize,  // coordinator: every shard has settled; write the result
+  kBegin,     // have the cell stand at step 0
+  // Take the cell from `step` to the next, or say that there is none (at_end). kSave and kRestore
+  // are of a cell as of a partition, but that a cell is restored whatever it was.
+  kStep,
+};
+
+// By cell: its neighbours, ascending. Whoever is another cell's neighbour has it as its own.
+using Neighbours = std::vector<std::vector<std::uint32_t>>;
+
+// What a cell shows a neighbour of itself at some step.
+struct Halo {
+  std::uint32_t cell = 0;  // the other one
+  Buffer bytes;
 };
 
 struct WorkOrder {
@@ -48,6 +64,9 @@ struct WorkOrder {
   // kRestore: instead of the input these bytes, from `shared_begin` on, which others read as well.
   std::shared_ptr<const Buffer> shared = {};
   std::size_t shared_begin = 0;
+  std::uint64_t step = 0;                          // kStep, kSave, kRestore of a cell
+  std::vector<Halo> halos = {};                    // kStep: of all neighbours, ascending
+  std::shared_ptr<const Buffer> totals = nullptr;  // kStep: of that step, if they were asked for
 
   std::span<const std::byte> saved() const {
     return shared ? shared->view().subspan(shared_begin) : input.view();
@@ -102,9 +121,15 @@ struct WorkResult {
   std::vector<ShardFailure> failures;  // kRun: of the others
   std::vector<Buffer> partitions;  // kRun of a map stage (one shard): one part a partition; kSave
   std::vector<StagePlan> stages;   // kOpen
-  Buffer description;              // kDescribe
-  std::string error;               // all but kRun: why it failed, else empty
-  Nanoseconds elapsed = 0;         // time spent computing
+  std::vector<Neighbours> neighbours;  // kOpen: of each iterate stage
+  // kBegin, kStep, kRestore of a cell: of the step that it stands at then.
+  std::vector<Halo> halos;  // one for each neighbour
+  Buffer partial;           // what it adds to the totals
+  bool wants_totals = false;
+  bool at_end = false;      // kStep: there is no next step, and nothing was changed
+  Buffer description;       // kDescribe
+  std::string error;        // all but kRun: why it failed, else empty
+  Nanoseconds elapsed = 0;  // time spent computing
 
   // Empties it for the next order, keeping memory.
   void restart(const WorkOrder& order) {
@@ -117,6 +142,11 @@ struct WorkResult {
     failures.clear();
     partitions.clear();
     stages.clear();
+    neighbours.clear();
+    halos.clear();
+    partial.clear();
+    wants_totals = false;
+    at_end = false;
     description.clear();
     error.clear();
     elapsed = 0;

@@ -4,6 +4,7 @@
 //
 // An input is a head of two bytes (which rank in which run) and then actions, each an opcode and
 // its operands; what is missing at the end reads as zero. Kept inputs are in corpus/message/.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -15,6 +16,8 @@
 #include <vector>
 
 #include "runtime/protocol/check.hpp"
+#include "scheduler/cells.hpp"
+#include "scheduler/copy_desk.hpp"
 #include "scheduler/scheduler.hpp"
 #include "tests/fuzz/memory_meter.hpp"
 
@@ -25,6 +28,8 @@ constexpr std::uint32_t kRanks = 4;
 constexpr std::size_t kActionsMax = 300;
 // Of the actions outside the job.
 constexpr std::uint8_t kRegistryChoice = 7;
+constexpr std::uint8_t kCellsChoice = 6;
+constexpr std::uint32_t kCells = 6;  // in a ring, on two ranks or more
 // What one step may allocate: a constant, and a constant times what came in.
 constexpr std::size_t kStepBytes = 512 * 1024;
 constexpr std::size_t kBytesPerByte = 64;
@@ -82,12 +87,16 @@ class CheckingSink : public ResultSink {
     if (reader.failed()) return std::unexpected("the saved shards are cut short");
     return {};
   }
+  void add_to_totals(StageId, Buffer& into, std::span<const std::byte> next) override {
+    into.append(next.first(std::min(next.size(), kTotalBytesMax - into.size())));
+  }
   std::size_t state_bytes() const override {
     return sizeof(std::uint32_t) + settled_.size() * kSavedBytesEach;
   }
 
  private:
   static constexpr std::size_t kSavedBytesEach = 10;  // stage, shard
+  static constexpr std::size_t kTotalBytesMax = 256;
 
   void settle(StageId stage, ShardId shard) {
     REGROUP_CHECK(settled_.emplace(stage, shard).second, "a shard counted twice");
@@ -97,6 +106,13 @@ class CheckingSink : public ResultSink {
 };
 
 std::vector<StagePlan> stages_of(std::uint8_t choice) {
+  if ((choice & 0x40) != 0) {
+    std::vector<StagePlan> stages;
+    if ((choice & 1) != 0) stages.push_back({StageKind::kBag, 3});
+    stages.push_back({StageKind::kIterate, kCells});
+    stages.push_back({StageKind::kReduce, kCells});
+    return stages;
+  }
   switch (choice % 4) {
     case 0:
       return {{StageKind::kBag, 100}};
@@ -110,6 +126,12 @@ std::vector<StagePlan> stages_of(std::uint8_t choice) {
               {StageKind::kMap, 9},
               {StageKind::kReduce, 3}};
   }
+}
+
+std::vector<std::uint32_t> neighbours_of(std::uint32_t cell) {
+  std::vector<std::uint32_t> both{(cell + kCells - 1) % kCells, (cell + 1) % kCells};
+  std::ranges::sort(both);
+  return both;
 }
 
 class FuzzedRank {
@@ -176,6 +198,7 @@ class FuzzedRank {
   void outside_the_job(std::uint8_t choice) {
     if (choice == 0) return raw_frame();
     if (choice == kRegistryChoice) return registry();
+    if (choice == kCellsChoice) return cells();
     switch (choice >> 3) {
       case 0:
         return evidence();
@@ -262,6 +285,104 @@ class FuzzedRank {
                                       .answered = number - std::min<std::uint64_t>(number, length),
                                       .left = Nanoseconds{1} << length % 40});
         return deliver(from, MessageKind::kRegistryRequest, 0, payload.view());
+    }
+  }
+
+  // What others say of cells, in order: owners are dealt in turn over the members, rounds are those
+  // of this view, hashes are right.
+  void cells() {
+    const std::uint8_t what = input_->byte();
+    const std::uint32_t cell = input_->byte() % kCells;
+    const std::uint64_t step = input_->byte();
+    const View& view = node_->view();
+    const auto& members = view.members.list();
+    const auto is_iterate = [](const StagePlan& plan) { return plan.kind == StageKind::kIterate; };
+    const StageId stage{
+        static_cast<std::uint16_t>(std::ranges::find_if(stages_, is_iterate) - stages_.begin())};
+    const CellRound round{view.epoch.value > 1 ? static_cast<std::uint32_t>(view.epoch.value) : 0,
+                          1 + static_cast<std::uint32_t>(what >> 6)};
+    const auto owner = [&](std::uint32_t of) { return members[of % members.size()]; };
+    Buffer payload;
+    Writer writer(payload);
+    writer.put(stage);
+    const auto put_copy = [&] {
+      Buffer copy;
+      Writer(copy).put(step);
+      copy.append(input_->bytes(what >> 4));
+      writer.put(cell);
+      writer.put(step);
+      writer.put(hash_of_copy(copy.view()));
+      writer.put_raw(copy.view());
+    };
+    switch (what & 15) {
+      case 0:
+      case 1:
+      case 2: {
+        const auto start = static_cast<CellStart>(what & 3);
+        put(writer, round);
+        writer.put(start);
+        writer.put(step);
+        writer.put(CheckpointNumber{step});
+        writer.put(kCells);
+        for (std::uint32_t of = 0; of < kCells; ++of) writer.put(owner(of));
+        for (std::uint32_t of = 0; start == CellStart::kMemory && of < kCells; ++of) {
+          writer.put(owner(of + (what >> 4)));
+        }
+        return deliver(view.coordinator, MessageKind::kCells, 0, payload.view());
+      }
+      case 3:
+      case 4:
+      case 5: {
+        const std::uint32_t other = neighbours_of(cell)[what >> 4 & 1u];
+        put(writer, round);
+        writer.put(step);
+        writer.put(other);
+        writer.put(cell);
+        writer.put_bytes(input_->bytes(what >> 5));
+        return deliver(owner(other), MessageKind::kHalos, 0, payload.view());
+      }
+      case 6:
+        put(writer, round);
+        writer.put(step);
+        writer.put_raw(input_->bytes(what >> 4));
+        return deliver(view.coordinator, MessageKind::kTotals, 0, payload.view());
+      case 7:
+        put(writer, round);
+        writer.put(step);
+        writer.put((what & 16) != 0 ? kNoStep : step - std::min<std::uint64_t>(step, what >> 5));
+        return deliver(view.coordinator, MessageKind::kSnapshotAt, 0, payload.view());
+      case 8:
+      case 9:
+      case 10:
+        put(writer, round);
+        writer.put(static_cast<CellNews>((what >> 4) % 6));
+        writer.put(step);
+        writer.put(std::uint64_t{cell});
+        writer.put(std::uint64_t{1000});
+        writer.put_string((what & 1) != 0 ? "it failed" : "");
+        return deliver(owner(cell), MessageKind::kCellNews, 0, payload.view());
+      case 11:
+        put(writer, round);
+        writer.put(step);
+        for (std::uint32_t of = 0; of < kCells; ++of) {
+          if (owner(of) != owner(cell)) continue;
+          writer.put(of);
+          writer.put_bytes(input_->bytes(what >> 4));
+        }
+        return deliver(owner(cell), MessageKind::kPartials, 0, payload.view());
+      case 12:
+      case 13:
+        put_copy();
+        return deliver(owner(cell), MessageKind::kCellCopy, 0, payload.view());
+      case 14:
+        writer.put(cell);
+        writer.put(step);
+        writer.put(static_cast<CopyVerdict>((what >> 4) % 4));
+        return deliver(owner(cell), MessageKind::kCellCopyKept, 0, payload.view());
+      default:
+        writer.put(cell);
+        writer.put(step);
+        return deliver(owner(cell), MessageKind::kCellCopyWanted, 0, payload.view());
     }
   }
 
@@ -365,11 +486,42 @@ class FuzzedRank {
     result.elapsed = Nanoseconds{1} << choice % 30;
     const bool fails = choice % 4 == 3;
     if (fails && order.kind != WorkKind::kRun) result.error = "failed";
-    if (order.kind == WorkKind::kOpen) result.stages = stages_;
+    if (order.kind == WorkKind::kOpen) open_with(result);
     if (order.kind == WorkKind::kDescribe) Writer(result.description).put_string("fuzzed");
     if (order.kind == WorkKind::kRun) run(order, fails, result);
     if (order.kind == WorkKind::kSave) result.partitions.push_back(std::move(order.input));
+    const bool cell = order.stage.value < stages_.size() &&
+                      stages_[order.stage.value].kind == StageKind::kIterate;
+    if (cell && order.kind != WorkKind::kSave) take_cell_on(order, choice, result);
     step(WorkFinished{&result}, order.input.size() + result.results.bytes.size());
+  }
+
+  void open_with(WorkResult& result) {
+    result.stages = stages_;
+    for (const StagePlan& plan : stages_) {
+      if (plan.kind != StageKind::kIterate) continue;
+      Neighbours& neighbours = result.neighbours.emplace_back();
+      for (std::uint32_t cell = 0; cell < kCells; ++cell) {
+        neighbours.push_back(neighbours_of(cell));
+      }
+    }
+  }
+
+  // Odd choices want totals at even steps; some end it.
+  void take_cell_on(const WorkOrder& order, std::uint8_t choice, WorkResult& result) {
+    const auto cell = static_cast<std::uint32_t>(order.shards.first.value);
+    const auto neighbours = neighbours_of(cell);
+    if (order.kind == WorkKind::kStep) {
+      REGROUP_CHECK(std::ranges::equal(order.halos, neighbours, {}, &Halo::cell),
+                    "a cell goes on without all its halos");
+      result.at_end = choice % 8 == 6;
+    }
+    for (const std::uint32_t other : neighbours) {
+      Buffer& bytes = result.halos.emplace_back(Halo{other, {}}).bytes;
+      bytes.resize(choice % 5);
+    }
+    result.wants_totals = choice % 2 == 1 && order.step % 2 == 0;
+    if (result.wants_totals) result.partial.resize(choice % 3);
   }
 
   void run(const WorkOrder& order, bool fails, WorkResult& result) {

@@ -38,6 +38,8 @@ RunStatus sample_status() {
   status.shards_done = 7;
   status.shards_total = 10;
   status.quarantined = 1;
+  status.step = 1200;
+  status.steps = 5000;
   status.failures_survived = 2;
   status.checkpointing = {.newest = 4,
                           .sealed = 3,

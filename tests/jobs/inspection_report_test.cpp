@@ -223,9 +223,9 @@ TEST(InspectionJson, HoldsTheStatusAndWhatElseIsThere) {
 
   const auto object = nlohmann::json::parse(inspection_json(inspection, "regroup"));
 
-  for (const char* key :
-       {"job", "run", "state", "exit", "message", "epoch", "members", "shards_done", "shards_total",
-        "quarantined", "failures_survived", "recoveries", "host", "regroup_version", "result"}) {
+  for (const char* key : {"job", "run", "state", "exit", "message", "epoch", "members",
+                          "shards_done", "shards_total", "quarantined", "step", "steps",
+                          "failures_survived", "recoveries", "host", "regroup_version", "result"}) {
     EXPECT_TRUE(object.contains(key)) << key;
   }
   EXPECT_EQ(object["dir"], "my run");

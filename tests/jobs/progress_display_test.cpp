@@ -29,6 +29,8 @@ TEST(ProgressText, IsNeverWiderThanTheTerminal) {
         for (const std::uint64_t quarantined : {std::uint64_t{0}, done}) {
           pictures.push_back(
               {.phase = phase, .done = done, .shards = shards, .quarantined = quarantined});
+          pictures.push_back({.phase = phase, .step = done, .steps = shards, .shards = 8});
+          pictures.push_back({.phase = phase, .step = done, .shards = 8});
         }
       }
     }
@@ -69,6 +71,15 @@ TEST(ProgressText, TellsRateAndTimeLeft) {
             "regroup: 1:00  25%  250k/1.00M shards  4.17k/s  3:00 left  3 given up");
   EXPECT_THAT(progress_text(picture, 60, ProgressStyle::kBar, 200),
               HasSubstr("│  25%  250k/1.00M shards  4.17k/s  3:00 left  3 given up"));
+}
+
+TEST(ProgressText, TellsTheStepsOfCells) {
+  RunProgress picture{.phase = RunPhase::kRunning, .step = 2500, .steps = 10'000, .shards = 32};
+  EXPECT_EQ(progress_text(picture, 60, ProgressStyle::kPlain, 200),
+            "regroup: 1:00  25%  2.50k/10.0k steps  42/s  3:00 left");
+  picture.steps = 0;
+  EXPECT_EQ(progress_text(picture, 60, ProgressStyle::kPlain, 200),
+            "regroup: 1:00   0%  0/32 shards  step 2.50k");
 }
 
 TEST(ProgressText, NamesThePhaseWhenNothingIsComputed) {

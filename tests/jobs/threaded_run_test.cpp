@@ -87,12 +87,77 @@ struct Counter {
   }
 };
 
+// Numbers on a ring even out until they hardly change any more: a rod that is bent into a ring, in
+// as many pieces as there are cells.
+struct Ring {
+  using Cell = std::vector<double>;
+  using Halo = double;
+  using Total = double;  // of squares: in another order it has other bits
+  using Result = double;
+  static constexpr std::string_view kName = "ring";
+  static constexpr std::string_view kSummary = "lets numbers on a ring even out";
+  static constexpr std::uint32_t kCells = 12;
+  static constexpr std::size_t kPoints = 9;
+  static constexpr std::uint64_t kStepsMax = 60;
+
+  std::uint32_t cells() const { return kCells; }
+  std::vector<std::uint32_t> neighbours(std::uint32_t cell) const {
+    std::vector<std::uint32_t> both{(cell + kCells - 1) % kCells, (cell + 1) % kCells};
+    std::ranges::sort(both);
+    return both;
+  }
+  Cell begin(const CellContext& cell) const {
+    Cell points;
+    for (std::size_t i = 0; i < kPoints; ++i) {
+      points.push_back(1.0 / static_cast<double>(1 + cell.cell() * kPoints + i));
+    }
+    return points;
+  }
+  Halo show(const Cell& points, const CellContext& cell, std::uint32_t to) const {
+    return to == (cell.cell() + 1) % kCells ? points.back() : points.front();
+  }
+  bool wants_totals(std::uint64_t step) const { return step % 2 == 0; }
+  Total add(const Cell& points, const CellContext&) const {
+    double sum = 0;
+    for (const double point : points) sum += point * point;
+    return sum;
+  }
+  static void merge(Total& into, Total&& next) { into += next; }
+  bool at_end(std::uint64_t step, const Total* total) const {
+    return step == kStepsMax || (total != nullptr && *total < 0.05);
+  }
+  void step(Cell& points, const CellContext& cell, std::span<const Halo> halos,
+            const Total* total) const {
+    const bool first_is_before = neighbours(cell.cell())[0] == (cell.cell() + kCells - 1) % kCells;
+    const double before = halos[first_is_before ? 0 : 1];
+    const double after = halos[first_is_before ? 1 : 0];
+    const Cell old = points;
+    for (std::size_t i = 0; i < kPoints; ++i) {
+      const double left = i == 0 ? before : old[i - 1];
+      const double right = i + 1 == kPoints ? after : old[i + 1];
+      points[i] = old[i] + 0.25 * (left - 2 * old[i] + right);
+      if (total != nullptr) points[i] *= 1 - 1e-6 * *total;
+    }
+  }
+  Result result(const Cell& points, const CellContext&) const {
+    double sum = 0;
+    for (const double point : points) sum += point;
+    return sum;
+  }
+  void report(std::span<const Result> cells, Report& report) const {
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      report.value("cell-" + std::to_string(i), cells[i]);
+    }
+  }
+};
+
 std::unique_ptr<Program> make(const char* name, const Options& options,
                               const std::vector<std::string>& inputs) {
   JobRegistry registry;
   add_montecarlo(registry);
   add_wordcount(registry);
   registry.add<Counter>();
+  registry.add<Ring>();
   auto program = registry.make(name);
   for (const auto& [option, value] : options) (void)program->options().find(option)->set(value);
   for (const std::string& input : inputs) (void)program->options().input_list()->set(input);
@@ -151,6 +216,14 @@ TEST(ThreadedRun, AMapReduceHasTheSameBitsOnAnyRanksAndSchedule) {
   ASSERT_EQ(alone.values.at(0), (NamedValue{"words", std::uint64_t{20'000}}));
   for (const Policy policy : kPolicies) {
     EXPECT_EQ(run_threaded("wordcount", options, inputs, 3, policy), alone) << name_of(policy);
+  }
+}
+
+TEST(ThreadedRun, CellsHaveTheSameBitsOnAnyRanks) {
+  const ReportPicture alone = run_threaded("ring", {}, {}, 1, Policy::kDynamic);
+  ASSERT_EQ(alone.values.size(), Ring::kCells);
+  for (const std::uint32_t ranks : {2u, 3u, 5u}) {
+    EXPECT_EQ(run_threaded("ring", {}, {}, ranks, Policy::kDynamic), alone) << ranks << " ranks";
   }
 }
 

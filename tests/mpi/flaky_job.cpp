@@ -351,11 +351,79 @@ struct Relay : BagOptions {
   void report(const Result& total, Report& report) const { report.value("tokens", total); }
 };
 
+// Numbers on a ring even out, step by step, in sums whose bits show the order they were taken in.
+struct Ring {
+  using Cell = std::vector<double>;
+  using Halo = double;
+  using Total = double;
+  using Result = double;
+  static constexpr std::string_view kName = "ring";
+  static constexpr std::string_view kSummary = "cells of a ring that even out";
+  static constexpr std::size_t kPoints = 100;
+
+  void options(OptionSet& set) {
+    set.add("cells", count, "cells of the ring, 3 or more");
+    set.add("steps", steps, "how often they even out");
+    set.add("milliseconds", milliseconds, "how long a cell sleeps in a step");
+  }
+  std::uint32_t cells() const { return static_cast<std::uint32_t>(count); }
+  std::uint32_t before(std::uint32_t cell) const { return (cell + cells() - 1) % cells(); }
+  std::vector<std::uint32_t> neighbours(std::uint32_t cell) const {
+    std::vector<std::uint32_t> both{before(cell), (cell + 1) % cells()};
+    std::ranges::sort(both);
+    return both;
+  }
+  Cell begin(const CellContext& cell) const {
+    Cell points(kPoints);
+    for (std::size_t i = 0; i < kPoints; ++i) {
+      points[i] = 1.0 / static_cast<double>(1 + cell.cell() * kPoints + i);
+    }
+    return points;
+  }
+  Halo show(const Cell& points, const CellContext& cell, std::uint32_t to) const {
+    return to == before(cell.cell()) ? points.front() : points.back();
+  }
+  bool wants_totals(std::uint64_t step) const { return step % 2 == 0; }
+  Total add(const Cell& points, const CellContext&) const {
+    Total sum = 0;
+    for (const double point : points) sum += point * point;
+    return sum;
+  }
+  static void merge(Total& into, Total&& next) { into += next; }
+  bool at_end(std::uint64_t step, const Total*) const { return step == steps; }
+  std::uint64_t steps_max() const { return steps; }
+  void step(Cell& points, const CellContext& cell, std::span<const Halo> halos,
+            const Total* total) const {
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    const bool in_order = neighbours(cell.cell()).front() == before(cell.cell());
+    const Cell old = points;
+    for (std::size_t i = 0; i < kPoints; ++i) {
+      const double left = i == 0 ? halos[in_order ? 0 : 1] : old[i - 1];
+      const double right = i + 1 == kPoints ? halos[in_order ? 1 : 0] : old[i + 1];
+      points[i] = old[i] + 0.25 * (left - 2 * old[i] + right);
+      if (total != nullptr) points[i] *= 1 - 1e-6 * *total;
+    }
+  }
+  Result result(const Cell& points, const CellContext&) const {
+    Result sum = 0;
+    for (const double point : points) sum += point;
+    return sum;
+  }
+  void report(std::span<const Result> results, Report& report) const {
+    report.columns({{"cell", ColumnType::kUint64}, {"sum", ColumnType::kFloat64}});
+    for (std::size_t i = 0; i < results.size(); ++i) report.row({std::uint64_t{i}, results[i]});
+  }
+
+  std::uint64_t count = 16;
+  std::uint64_t steps = 100;
+  std::uint64_t milliseconds = 0;
+};
+
 }  // namespace
 }  // namespace regroup
 
 int main(int argc, char** argv) {
   using namespace regroup;
   return main_with_job<Flaky, Broken, Hopeless, Unmergeable, Texts, Vectors, Structs, Sums, Sleeper,
-                       Counter, Relay, LoggedCounts, LoggedSums>(argc, argv);
+                       Counter, Relay, LoggedCounts, LoggedSums, Ring>(argc, argv);
 }

@@ -1270,7 +1270,7 @@ class MalformedToCoordinator : public testing::Test {
 
 TEST_F(MalformedToCoordinator, ReadyIsRefused) {
   refuses_cuts_of(MessageKind::kReady, ready_message({bag(10), bag(10)}, "error"));
-  refuses(MessageKind::kReady, ready_message({{static_cast<StageKind>(3), 10}}), "no such kind");
+  refuses(MessageKind::kReady, ready_message({{static_cast<StageKind>(4), 10}}), "no such kind");
 }
 
 TEST_F(MalformedToCoordinator, ResultsAreRefusedWhole) {

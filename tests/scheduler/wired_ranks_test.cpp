@@ -158,6 +158,8 @@ class WiredRanks {
       case WorkKind::kRestore:
       case WorkKind::kForget:
       case WorkKind::kFinalize:
+      case WorkKind::kBegin:
+      case WorkKind::kStep:
         return;
       case WorkKind::kRun:
         break;

@@ -323,7 +323,24 @@ std::uint64_t Checkers::settled_in(std::uint64_t stage) const {
 
 // ---- computing (I9, I12) ----
 
+// Of one round are all that go back, and they go back to one step; no cell that goes on is before
+// it.
+void Checkers::check_cell_order(const WorkOrder& order) {
+  const bool sets = order.kind == WorkKind::kBegin || order.kind == WorkKind::kRestore;
+  const std::tuple round{order.stage, epochs_[rank_.value], order.attempt};
+  const auto [known, first] = cells_set_.emplace(round, order.step);
+  const bool right = sets ? known->second == order.step : known->second <= order.step;
+  if (right && (sets || !first)) return;
+  violated("I8 cells", fmt::format("cell {} is at step {}, where its round begins at step {}",
+                                   order.shards.first.value, order.step, known->second));
+}
+
 void Checkers::order_begins(const WorkOrder& order) {
+  const bool cells = order.stage.value < shards_.size() &&
+                     job_->stages()[order.stage.value].kind == StageKind::kIterate;
+  const bool of_shards = order.kind == WorkKind::kBegin || order.kind == WorkKind::kStep ||
+                         order.kind == WorkKind::kSave || order.kind == WorkKind::kRestore;
+  if (cells && of_shards) return check_cell_order(order);
   if (order.kind != WorkKind::kRun) return;
   if (order.shards.count == 0) violated("I12 bounds", "an order without shards");
   const auto view = views_.find(epochs_[rank_.value]);
@@ -370,6 +387,10 @@ void Checkers::order_ends(const WorkResult& result) {
   if (result.kind != WorkKind::kRun) {
     const bool takes = result.kind == WorkKind::kAbsorb || result.kind == WorkKind::kRestore;
     if (takes && !result.error.empty()) violated("I7 once", result.error);
+    const bool cell = result.kind == WorkKind::kBegin || result.kind == WorkKind::kStep ||
+                      result.kind == WorkKind::kSave;
+    const bool meant = result.error.empty() || result.error == kCellFailure;
+    if (cell && !meant) violated("I8 cells", result.error);
     return;
   }
   for (ShardId shard = result.shards.first; shard < result.shards.end(); ++shard.value) {
@@ -587,6 +608,16 @@ std::uint64_t Checkers::shards_that_ask(StageId stage) const {
 Nanoseconds Checkers::stage_time(StageId stage) const {
   const StagePlan& plan = job_->stages()[stage.value];
   const auto ranks = workers();
+  // All may be with the slow rank; each step waits for halos, and for totals after them.
+  if (plan.kind == StageKind::kIterate) {
+    Nanoseconds work = 0;
+    for (ShardId cell{0}; cell.value < plan.shards; ++cell.value) {
+      work += job_->cost(stage, cell) + 2 * PretendExecutor::kAbsorbTime;
+    }
+    const Nanoseconds slow = options_.slow_rank ? options_.slowness : 1;
+    const Nanoseconds exchange = 4 * (options_.network.delay_max + 2 * options_.tick_period);
+    return static_cast<Nanoseconds>(job_->options().steps + 3) * (work * slow + exchange);
+  }
   const auto workers_count = static_cast<Nanoseconds>(ranks.size());
   const Nanoseconds slowness = options_.slow_rank ? options_.slowness : 1;
   Nanoseconds work = 0, longest = 0, failed_work = 0;

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -91,6 +92,7 @@ class Checkers {
     std::vector<std::uint64_t> vector;
   };
 
+  void check_cell_order(const WorkOrder& order);
   std::string name(StageId stage, ShardId shard) const;
   ShardRecord* record(const char* invariant, std::uint64_t stage, ShardId shard);
 
@@ -137,7 +139,9 @@ class Checkers {
   // In this step: its sink holds already what the step's later events tell.
   bool elected_now_ = false;
   std::vector<std::vector<ShardRecord>> shards_;  // by stage
-  std::uint64_t stage_ = 0;                       // of the latest lease
+  // By stage, epoch and round in it: the step that cells were set to.
+  std::map<std::tuple<StageId, Epoch, Attempt>, std::uint64_t> cells_set_;
+  std::uint64_t stage_ = 0;  // of the latest lease
 
   std::array<std::uint64_t, 256> sent_kinds_{};
   std::uint64_t steals_with_loot_ = 0;

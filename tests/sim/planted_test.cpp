@@ -43,7 +43,9 @@ constexpr Planted kPlanted[] = {
     {PlantedBug::kKeepOldWrites, "I7 "},    {PlantedBug::kKeepHalfCopy, "I8 "},
     {PlantedBug::kClaimMore, "I8 "},        {PlantedBug::kSkipBulkHash, "I7 "},
     {PlantedBug::kKeepBulk, "I6 "},         {PlantedBug::kIgnoreBulkStalls, "I13 "},
-    {PlantedBug::kKeepDeadLinks, "I13 "},
+    {PlantedBug::kKeepDeadLinks, "I13 "},   {PlantedBug::kMissHalo, "I8 "},
+    {PlantedBug::kUseOldTotals, "I8 "},     {PlantedBug::kAddAsTheyCome, "I8 "},
+    {PlantedBug::kGoBackUnevenly, "I8 "},
 };
 static_assert(std::size(kPlanted) == kPlantedBugNames.size() - 1, "a bug without a line here");
 

@@ -9,7 +9,8 @@ namespace regroup::sim {
 namespace {
 
 // Purposes of hashes: one shard's cost, failures and value are independent of each other.
-constexpr std::uint64_t kCost = 1, kFailure = 2, kSize = 3, kValue = 4, kKeys = 5, kRegistry = 6;
+constexpr std::uint64_t kCost = 1, kFailure = 2, kSize = 3, kValue = 4, kKeys = 5, kRegistry = 6,
+                        kCell = 7, kEdge = 8;
 constexpr std::uint32_t kKeysOfShardMax = 24;
 constexpr std::uint32_t kDifferentKeys = 500;
 constexpr std::uint32_t kFlakyTriesMax = 3;
@@ -59,6 +60,14 @@ PretendJob::PretendJob(const JobOptions& options, std::uint32_t attempts_max)
       stages_ = {bag, map, reduce, longer_map, reduce};
       break;
     }
+    case JobKind::kIterate: {
+      if (options.shards % 3 == 1) stages_ = {bag};
+      if (options.shards % 3 == 2) stages_ = {map, reduce};
+      stages_.push_back({StageKind::kIterate, options.cells});
+      stages_.push_back({StageKind::kReduce, options.cells});
+      make_neighbours();
+      break;
+    }
   }
   reduce_serially();
 }
@@ -73,6 +82,7 @@ Nanoseconds PretendJob::cost(StageId stage, ShardId shard) const {
 }
 
 std::uint32_t PretendJob::failing_tries(StageId stage, ShardId shard) const {
+  if (stages_[stage.value].kind == StageKind::kIterate) return 0;
   const std::uint64_t drawn = hash(stage, shard, kFailure);
   const double unit = unit_of(drawn);
   if (unit < options_.hopeless) return kAlways;
@@ -88,6 +98,7 @@ bool PretendJob::asks_registry(StageId stage, ShardId shard) const {
 
 std::uint32_t PretendJob::value_bytes(StageId stage, ShardId shard) const {
   if (stages_[stage.value].kind == StageKind::kMap) return options_.map_value_bytes;
+  if (stages_[stage.value].kind == StageKind::kIterate) return 0;
   if (options_.kind != JobKind::kVariedBag) return 8;
   const std::uint64_t drawn = hash(stage, shard, kSize);
   switch (drawn % 8) {
@@ -125,6 +136,7 @@ void PretendJob::reduce_serially() {
   reduced_.resize(stages_.size());
   for (std::uint16_t s = 0; s + 1u < stages_.size(); ++s) {
     const StageId map{s};
+    if (stages_[s].kind == StageKind::kIterate) iterate_serially(s);
     if (stages_[s].kind != StageKind::kMap) continue;
     std::vector<std::map<std::uint32_t, std::uint32_t>> counts(stages_[s + 1u].shards);
     for (ShardId shard{0}; shard.value < stages_[s].shards; ++shard.value) {
@@ -134,6 +146,161 @@ void PretendJob::reduce_serially() {
     for (const auto& partition : counts) reduced_[s + 1u].push_back(count_list(partition));
   }
 }
+
+// ---- cells ----
+
+// Some have many neighbours, some one or none.
+void PretendJob::make_neighbours() {
+  const std::uint64_t cells = options_.cells;
+  neighbours_.resize(cells);
+  for (std::uint32_t a = 0; a < cells; ++a) {
+    for (std::uint32_t b = a + 1; b < cells; ++b) {
+      const double near = b == a + 1 ? 0.8 : 1.0 / static_cast<double>(cells);
+      if (unit_of(scatter({options_.seed, kEdge, a, b})) >= near) continue;
+      neighbours_[a].push_back(b);
+      neighbours_[b].push_back(a);
+    }
+  }
+  for (auto& others : neighbours_) std::ranges::sort(others);
+}
+
+std::uint64_t PretendJob::cell_at_begin(std::uint32_t cell) const {
+  return scatter({options_.seed, kCell, cell});
+}
+
+std::uint64_t PretendJob::shown(std::uint64_t value, std::uint32_t to) {
+  return scatter({value, to});
+}
+
+PretendTotals PretendJob::partial(std::uint64_t value, std::uint64_t step) {
+  return {scatter({value, step}), scatter(value) | 1};
+}
+
+bool PretendJob::at_end(std::uint64_t step, const PretendTotals& totals) const {
+  const bool early = wants_totals(step) && 2 * step > options_.steps && totals.hash % 32 == 0;
+  return step >= options_.steps || early;
+}
+
+std::uint64_t PretendJob::next(std::uint64_t value, std::uint64_t step,
+                               std::span<const std::uint64_t> halos, const PretendTotals& totals) {
+  std::uint64_t next = scatter({value, step, totals.hash, totals.shift});
+  for (const std::uint64_t halo : halos) next = scatter(next ^ halo);
+  return next;
+}
+
+Bytes PretendJob::cell_value(std::uint64_t value, std::uint64_t step) {
+  Bytes bytes(sizeof value + sizeof step);
+  std::memcpy(bytes.data(), &value, sizeof value);
+  std::memcpy(bytes.data() + sizeof value, &step, sizeof step);
+  return bytes;
+}
+
+void PretendJob::iterate_serially(std::size_t stage) {
+  std::vector<std::uint64_t> values;
+  for (std::uint32_t cell = 0; cell < options_.cells; ++cell) values.push_back(cell_at_begin(cell));
+  std::uint64_t step = 0;
+  for (;; ++step) {
+    PretendTotals totals;
+    if (wants_totals(step)) {
+      for (const std::uint64_t value : values) totals.join(partial(value, step));
+    }
+    if (at_end(step, totals)) break;
+    std::vector<std::uint64_t> after;
+    for (std::uint32_t cell = 0; cell < options_.cells; ++cell) {
+      std::vector<std::uint64_t> halos;
+      for (const std::uint32_t other : neighbours_[cell]) {
+        halos.push_back(shown(values[other], cell));
+      }
+      after.push_back(next(values[cell], step, halos, totals));
+    }
+    values = std::move(after);
+  }
+  for (const std::uint64_t value : values) {
+    reduced_[stage + 1].push_back(cell_value(value, step));
+  }
+}
+
+bool PretendExecutor::cell_fails(const WorkOrder& order) {
+  const JobOptions& options = job_->options();
+  const bool meant = order.kind == options.failing_order &&
+                     order.shards.first.value == options.failing_cell &&
+                     order.step >= options.failing_step;
+  if (!meant || *cell_failures_ == 0) return false;
+  --*cell_failures_;
+  return true;
+}
+
+void PretendExecutor::set_cell(const WorkOrder& order, WorkResult& result) {
+  result.elapsed = kAbsorbTime * slowness_;
+  Cell& cell = cells_[{order.stage, order.shards.first.value}];
+  cell = {0, job_->cell_at_begin(static_cast<std::uint32_t>(order.shards.first.value))};
+  if (order.kind == WorkKind::kRestore) {
+    Reader reader(order.saved());
+    cell.step = reader.get<std::uint64_t>();
+    cell.value = reader.get<std::uint64_t>();
+    if (reader.failed() || reader.rest().size() != job_->options().cell_bytes) {
+      result.error = "a cell that does not decode";
+    } else if (cell.step != order.step) {
+      result.error = "a cell is restored to another step than was said";
+    }
+  }
+  show_cell(order, result);
+}
+
+void PretendExecutor::step_cell(const WorkOrder& order, WorkResult& result) {
+  result.elapsed = job_->cost(order.stage, order.shards.first) * slowness_;
+  const auto number = static_cast<std::uint32_t>(order.shards.first.value);
+  Cell& cell = cells_[{order.stage, number}];
+  if (cell.step != order.step) result.error = "a cell is not at the step that it is to go on from";
+  PretendTotals totals;
+  if (job_->wants_totals(cell.step) != (order.totals != nullptr)) {
+    result.error = "there are no totals, or those that nobody wants";
+  } else if (order.totals) {
+    Reader reader(order.totals->view());
+    totals.hash = reader.get<std::uint64_t>();
+    totals.shift = reader.get<std::uint64_t>();
+  }
+  if (!std::ranges::equal(order.halos, job_->neighbours()[number], {}, &Halo::cell)) {
+    result.error = "halos of others than its neighbours";
+  }
+  std::vector<std::uint64_t> halos;
+  for (const Halo& halo : order.halos) {
+    Reader reader(halo.bytes.view());
+    if (reader.get<std::uint64_t>() != cell.step) result.error = "a halo of another step";
+    if (reader.get<std::uint32_t>() != halo.cell) result.error = "a halo of another cell";
+    if (reader.get<std::uint32_t>() != number) result.error = "a halo for another cell";
+    halos.push_back(reader.get<std::uint64_t>());
+    if (!reader.complete()) result.error = "a halo that does not decode";
+  }
+  if (result.error.empty() && cell_fails(order)) result.error = kCellFailure;
+  if (!result.error.empty()) return;
+  result.at_end = job_->at_end(cell.step, totals);
+  if (result.at_end) return;
+  cell.value = PretendJob::next(cell.value, cell.step, halos, totals);
+  ++cell.step;
+  show_cell(order, result);
+}
+
+void PretendExecutor::show_cell(const WorkOrder& order, WorkResult& result) {
+  const auto number = static_cast<std::uint32_t>(order.shards.first.value);
+  const Cell& cell = cells_[{order.stage, number}];
+  for (const std::uint32_t other : job_->neighbours()[number]) {
+    Halo& halo = result.halos.emplace_back(Halo{other, {}});
+    Writer writer(halo.bytes);
+    writer.put(cell.step);
+    writer.put(number);
+    writer.put(other);
+    writer.put(PretendJob::shown(cell.value, other));
+  }
+  result.wants_totals = job_->wants_totals(cell.step);
+  if (!result.wants_totals) return;
+  const PretendTotals partial = PretendJob::partial(cell.value, cell.step);
+  Writer writer(result.partial);
+  writer.put(partial.hash);
+  writer.put(partial.shift);
+}
+
+// ---- the computing part of a rank ----
 
 void PretendExecutor::execute(WorkOrder& order, WorkResult& result) {
   switch (order.kind) {
@@ -153,7 +320,14 @@ void PretendExecutor::execute(WorkOrder& order, WorkResult& result) {
     case WorkKind::kRestore:
       restore(order, result);
       return;
+    case WorkKind::kBegin:
+      set_cell(order, result);
+      return;
+    case WorkKind::kStep:
+      step_cell(order, result);
+      return;
     case WorkKind::kForget:
+      cells_.clear();
       parts_.clear();
       result.elapsed = kAbsorbTime;
       return;
@@ -176,7 +350,14 @@ void PretendExecutor::open(WorkResult& result) {
     return;
   }
   result.stages = job_->stages();
-  if (upset_ == Upset::kOtherJob) ++result.stages.back().shards;
+  if (job_->options().kind == JobKind::kIterate) result.neighbours = {job_->neighbours()};
+  if (upset_ == Upset::kOtherJob) {
+    ++result.stages.back().shards;
+    if (job_->options().kind == JobKind::kIterate) {  // another job, and one that can be
+      ++result.stages[result.stages.size() - 2].shards;
+      result.neighbours.back().emplace_back();
+    }
+  }
 }
 
 void PretendExecutor::run_shard(StageId stage, ShardId shard, WorkResult& result) {
@@ -216,6 +397,15 @@ void PretendExecutor::absorb(const WorkOrder& order, WorkResult& result) {
 void PretendExecutor::save(WorkOrder& order, WorkResult& result) {
   result.elapsed = kAbsorbTime * slowness_;
   Writer writer(result.partitions.emplace_back(std::move(order.input)));
+  if (job_->stages()[order.stage.value].kind == StageKind::kIterate) {
+    const Cell& cell = cells_[{order.stage, order.shards.first.value}];
+    writer.put(cell.step);
+    writer.put(cell.value);
+    writer.put_raw(Bytes(job_->options().cell_bytes));
+    if (cell.step != order.step) result.error = "a cell is written down at another step";
+    if (result.error.empty() && cell_fails(order)) result.error = kCellFailure;
+    return;
+  }
   for (const auto& [shard, bytes] : parts_[order.stage][order.shards.first.value]) {
     writer.put(shard);
     writer.put_bytes(bytes);
@@ -223,6 +413,9 @@ void PretendExecutor::save(WorkOrder& order, WorkResult& result) {
 }
 
 void PretendExecutor::restore(const WorkOrder& order, WorkResult& result) {
+  if (job_->stages()[order.stage.value].kind == StageKind::kIterate) {
+    return set_cell(order, result);
+  }
   result.elapsed = kAbsorbTime * slowness_;
   auto& parts = parts_[order.stage][order.shards.first.value];
   if (!parts.empty()) result.error = "a partition that holds something is restored";
@@ -234,8 +427,14 @@ void PretendExecutor::restore(const WorkOrder& order, WorkResult& result) {
 }
 
 Bytes PretendExecutor::reduce(StageId stage, ShardId partition) const {
+  const StageId before{static_cast<std::uint16_t>(stage.value - 1u)};
+  if (job_->stages()[before.value].kind == StageKind::kIterate) {
+    const auto cell = cells_.find({before, partition.value});
+    if (cell == cells_.end()) return {};
+    return PretendJob::cell_value(cell->second.value, cell->second.step);
+  }
   std::map<std::uint32_t, std::uint32_t> counts;
-  const auto map_parts = parts_.find(StageId{static_cast<std::uint16_t>(stage.value - 1u)});
+  const auto map_parts = parts_.find(before);
   if (map_parts == parts_.end()) return {};
   const auto parts = map_parts->second.find(partition.value);
   if (parts == map_parts->second.end()) return {};

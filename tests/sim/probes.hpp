@@ -99,9 +99,18 @@ enum class Probe : std::uint8_t {
   kBulkDamaged,  // and was dropped
   kBulkCutShort,
   kBulkStuck,
+  kCellsSetBack,  // to a step of which ranks had copies
+  kCellsSetToFile,
+  kCellsBegunAgain,
+  kCellFailed,
+  kCellsKept,    // all owners have all of them at a step
+  kCellsMissed,  // one was beyond the step at which they were to be written down
+  kCellRegainedHere,
+  kCellRegainedElsewhere,
+  kTotalsAdded,
 };
 
-inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kBulkStuck) + 1;
+inline constexpr std::size_t kProbes = static_cast<std::size_t>(Probe::kTotalsAdded) + 1;
 
 constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a reordered frame was held",
@@ -193,6 +202,15 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a damaged bulk transfer was dropped",
     "a rank died in the middle of a bulk transfer",
     "a bulk transfer was stuck",
+    "cells went back to copies in memory",
+    "cells went back to a file",
+    "cells began again at the beginning",
+    "a cell failed, and all went back",
+    "all cells were written down at a step",
+    "a cell was beyond the step at which it was to be written down",
+    "a cell came back from its partner's memory, where it is now",
+    "a cell came back from its partner's memory, to another rank",
+    "totals were added up",
 };
 
 class Probes {

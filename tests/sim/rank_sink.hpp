@@ -28,6 +28,7 @@ class RankSink : public ResultSink {
               std::span<const std::byte> values) override;
   void skip(StageId stage, ShardId shard, Attempt attempts, RankId rank,
             const std::string& what) override;
+  void add_to_totals(StageId stage, Buffer& into, std::span<const std::byte> next) override;
   void save_state(Writer& writer) const override;
   std::expected<void, std::string> load_state(Reader& reader) override;
   std::size_t state_bytes() const override { return state_bytes_; }

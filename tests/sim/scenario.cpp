@@ -19,13 +19,15 @@ constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStrea
                         kRegistryFaultsStream = 21, kDeadLinkStream = 23, kCopyFaultsStream = 24;
 // Chosen so that seeds which were kept before these came are what they were.
 constexpr std::uint64_t kRegistryStream = 381, kCheckpointStream = 15324, kBulkStream = 2468,
-                        kCopiesStream = 437838;
+                        kCopiesStream = 437838, kIterateStream = 372, kCellFailureStream = 373;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
 // How many runs use the registry, and in how many shards of a stage at most.
 constexpr double kRunsThatAsk = 0.4, kShardsThatAsk = 60;
 constexpr std::uint64_t kBulkTransfersMax = 12;
+constexpr double kRunsThatIterate = 0.12, kStepsMax = 100;
+constexpr std::uint64_t kCellsMax = 20;
 constexpr Nanoseconds kTickOfLongRuns = 2 * kMillisecond;
 // In a cluster of more ranks than this every failure is told to so many that few must do.
 constexpr std::uint32_t kRanksOfStormMax = 64, kFaultsOfLargeWorld = 64, kFaultsOfHugeWorld = 6;
@@ -437,6 +439,64 @@ void draw_copy_faults(Random random, WorldOptions& options) {
   failures.faults.push_back(fault);
 }
 
+// In some runs cells go on step by step, with copies of them made often. An owner dies or stands
+// still while they do, or just when it says something of cells; and often a second one.
+void draw_iterate(Random random, WorldOptions& options) {
+  using Kind = Fault::Kind;
+  if (!random.chance(kRunsThatIterate)) return;
+  JobOptions& job = options.job;
+  job.kind = JobKind::kIterate;
+  job.shards = random.between(0, 40);
+  job.cells = random.chance(0.03) ? 0 : random.between(1, kCellsMax);
+  job.cost = static_cast<Nanoseconds>(random.log_uniform(1e3, 300e3));
+  job.steps = static_cast<std::uint64_t>(random.log_uniform(1, kStepsMax));
+  job.totals_every = random.pick({0u, 1u, 1u, 3u});
+  job.cell_bytes = random.pick({0u, 0u, 200u, 5000u});
+  CopyOptions& copies = options.schedule.copies;
+  copies.every = random.chance(0.8) ? CopyOptions::Every::kPeriod : CopyOptions::Every::kOff;
+  copies.period = static_cast<Nanoseconds>(random.log_uniform(100e3, 10e6));
+  copies.bytes_for_others_max = random.chance(0.1) ? random.below(4096) : std::uint64_t{1} << 30;
+  copies.bulk_bytes_min = random.pick({1u, 100u, 1u << 16});
+  const bool faults = options.ranks > 2 && options.ranks <= kRanksOfStormMax &&
+                      options.upset == Upset::kNone && random.chance(0.6);
+  if (!faults) return;
+  const Nanoseconds begins = options.start_spread + options.open_time_max / 2;
+  const double takes =
+      static_cast<double>(job.steps) *
+      (static_cast<double>(job.cost) * static_cast<double>(job.cells) / options.ranks +
+       4.0 * static_cast<double>(options.network.delay));
+  Fault fault{.kind = random.pick({Kind::kKill, Kind::kKill, Kind::kKillSending, Kind::kPause})};
+  fault.rank = RankId{static_cast<std::uint32_t>(random.below(options.ranks))};
+  fault.at = begins + static_cast<Nanoseconds>(random.unit() * takes);
+  if (fault.kind == Kind::kPause) {
+    options.failures.suspect_after = 2 * kMillisecond;
+    fault.duration = static_cast<Nanoseconds>(random.log_uniform(3e6, 30e6));
+  }
+  if (fault.kind == Kind::kKillSending) {
+    fault.sending = random.pick({MessageKind::kHalos, MessageKind::kCells, MessageKind::kPartials,
+                                 MessageKind::kTotals, MessageKind::kCellNews,
+                                 MessageKind::kSnapshotAt, MessageKind::kCellCopy,
+                                 MessageKind::kCellCopyKept, MessageKind::kCellCopyWanted});
+  }
+  options.failures.faults.push_back(fault);
+  if (!random.chance(0.5)) return;
+  fault.kind = random.pick({Kind::kKill, Kind::kKillSending});
+  fault.rank.value = (fault.rank.value + 1) % options.ranks;
+  fault.at += static_cast<Nanoseconds>(random.log_uniform(10e3, 30e6));
+  options.failures.faults.push_back(fault);
+}
+
+// In some of those a cell throws, but not so often that the run gives up.
+void draw_cell_failures(Random random, WorldOptions& options) {
+  JobOptions& job = options.job;
+  if (job.kind != JobKind::kIterate || job.cells == 0) return;
+  if (options.schedule.attempts_max == 1 || !random.chance(0.3)) return;
+  job.cell_failures = options.schedule.attempts_max - 1;
+  job.failing_order = random.chance(0.7) ? WorkKind::kStep : WorkKind::kSave;
+  job.failing_cell = random.below(job.cells);
+  job.failing_step = random.below(job.steps);
+}
+
 // ---- a last word when a check inside the protocol aborts ----
 
 char last_words[256];
@@ -486,6 +546,8 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
   draw_copies(Random(seed, kCopiesStream), options);
   draw_copy_faults(Random(seed, kCopyFaultsStream), options);
   draw_bulk(Random(seed, kBulkStream), options);
+  draw_iterate(Random(seed, kIterateStream), options);
+  draw_cell_failures(Random(seed, kCellFailureStream), options);
   if (overrides.deaths_in_tree && options.ranks > 1) {
     options.upset = Upset::kNone;
     options.failures = draw_deaths_in_tree(Random(seed, kTreeStream), options);

@@ -47,6 +47,10 @@ const char* name_of(WorkKind kind) {
       return "restore";
     case WorkKind::kForget:
       return "forget";
+    case WorkKind::kBegin:
+      return "begin";
+    case WorkKind::kStep:
+      return "step";
     case WorkKind::kFinalize:
       return "finalize";
   }
@@ -58,6 +62,7 @@ const char* name_of(WorkKind kind) {
 World::World(const WorldOptions& options, PretendDisk& disk)
     : options_(options),
       job_(options.job, options.schedule.attempts_max),
+      cell_failures_left_(options.job.cell_failures),
       checkers_(options_, job_),
       agreement_(options.ranks, checkers_),
       bulk_checker_([this](const char* invariant, const std::string& what) {
@@ -87,7 +92,8 @@ World::World(const WorldOptions& options, PretendDisk& disk)
     const RankId self{i};
     const Upset upset = options.upset_rank == self ? options.upset : Upset::kNone;
     const std::uint32_t slowness = options.slow_rank == self ? options.slowness : 1;
-    rank.executor = std::make_unique<PretendExecutor>(job_, self, slowness, open_time, upset);
+    rank.executor = std::make_unique<PretendExecutor>(job_, self, slowness, open_time, upset,
+                                                      cell_failures_left_);
     rank.user = std::make_unique<RegistryUser>(job_, self, options.launch);
     make_rank(self);
     schedule({.time = start, .kind = Kind::kStart, .rank = self});
@@ -891,6 +897,12 @@ void World::observe_sent(RankId to, const Frame& frame) {
     case MessageKind::kCopyBack:
       observe_copy_back(to, frame);
       return;
+    case MessageKind::kCells:
+    case MessageKind::kCellNews:
+    case MessageKind::kCellCopyWanted:
+    case MessageKind::kTotals:
+    case MessageKind::kCellCopyKept:
+      return observe_cells(frame);
     case MessageKind::kAnnounce:
       reader.get<StageId>();
       if (reader.get_range().count != 0) probes.hit(Probe::kRunningAnnounced);
@@ -904,7 +916,11 @@ void World::observe_verdict(Reader reader) {
   reader.get<StageId>();
   reader.get<std::uint32_t>();
   reader.get<std::uint64_t>();
-  switch (reader.get<CopyVerdict>()) {
+  observe_verdict_of(reader.get<CopyVerdict>());
+}
+
+void World::observe_verdict_of(CopyVerdict verdict) {
+  switch (verdict) {
     case CopyVerdict::kKept:
       return report_.probes.hit(Probe::kCopyKept);
     case CopyVerdict::kNoRoom:
@@ -919,6 +935,45 @@ void World::observe_verdict(Reader reader) {
   }
 }
 
+void World::observe_cells(const Frame& frame) {
+  Probes& probes = report_.probes;
+  Reader reader(frame.body);
+  const auto stage = reader.get<StageId>();
+  if (frame.header.kind == MessageKind::kCellCopyKept) {
+    reader.get<std::uint32_t>();
+    reader.get<std::uint64_t>();
+    return observe_verdict_of(reader.get<CopyVerdict>());
+  }
+  if (frame.header.kind == MessageKind::kCellCopyWanted) {
+    ranks_[frame.header.from.value].copies_from_others.insert({stage, reader.get<std::uint32_t>()});
+    return;
+  }
+  const CellRound round = get_cell_round(reader);
+  if (frame.header.kind == MessageKind::kTotals) return probes.hit(Probe::kTotalsAdded);
+  if (frame.header.kind == MessageKind::kCells) {
+    if (round == CellRound{0, 1}) return;
+    switch (reader.get<CellStart>()) {
+      case CellStart::kBegin:
+        return probes.hit(Probe::kCellsBegunAgain);
+      case CellStart::kMemory:
+        return probes.hit(Probe::kCellsSetBack);
+      case CellStart::kFile:
+        return probes.hit(Probe::kCellsSetToFile);
+    }
+    return;
+  }
+  switch (reader.get<CellNews>()) {
+    case CellNews::kKept:
+      return probes.hit(Probe::kCellsKept);
+    case CellNews::kMissed:
+      return probes.hit(Probe::kCellsMissed);
+    case CellNews::kFailed:
+      return probes.hit(Probe::kCellFailed);
+    default:
+      return;
+  }
+}
+
 // An answer without a copy counts as well, which the simulator never saw.
 void World::observe_copy_back(RankId to, const Frame& frame) {
   Reader reader(frame.body);
@@ -929,6 +984,11 @@ void World::observe_copy_back(RankId to, const Frame& frame) {
 void World::observe_regained(const Event& event) {
   const bool by_message = ranks_[event.rank.value].copies_from_others.erase(
                               {event.stage, static_cast<std::uint32_t>(event.a)}) != 0;
+  if (job_.stages()[event.stage.value].kind == StageKind::kIterate) {
+    if (static_cast<RegainedFrom>(event.b) != RegainedFrom::kPartner) return;
+    return report_.probes.hit(by_message ? Probe::kCellRegainedElsewhere
+                                         : Probe::kCellRegainedHere);
+  }
   switch (static_cast<RegainedFrom>(event.b)) {
     case RegainedFrom::kSnapshot:
       return report_.probes.hit(Probe::kRegainedSnapshot);

@@ -174,8 +174,10 @@ class World {
   void observe_sent(RankId to, const Frame& frame);
   void observe_agreement(const Frame& frame);
   void observe_verdict(Reader reader);
+  void observe_verdict_of(CopyVerdict verdict);
   void observe_copy_back(RankId to, const Frame& frame);
   void observe_regained(const Event& event);
+  void observe_cells(const Frame& frame);
   void count_control(RankId rank, const Frame& frame, std::uint64_t ControlTraffic::*way);
   void observe_events();
   void trace(const Happening& happening);
@@ -183,6 +185,7 @@ class World {
 
   WorldOptions options_;
   PretendJob job_;
+  std::uint32_t cell_failures_left_;
   Checkers checkers_;
   AgreementCheckers agreement_;
   BulkChecker bulk_checker_;

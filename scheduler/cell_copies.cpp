@@ -1,0 +1,94 @@
+#include "scheduler/cell_copies.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace regroup {
+
+void CellCopies::begin(RankId self, std::uint64_t bytes_for_others_max) {
+  self_ = self;
+  bytes_max_ = bytes_for_others_max;
+}
+
+bool CellCopies::keep(const CellAt& at, CellCopy copy) {
+  const bool own = copy.of == self_;
+  if (const auto there = copies_.find(at); there != copies_.end()) {
+    if (own && there->second.of != self_) {
+      bytes_for_others_ -= there->second.bytes->size();
+      there->second.of = self_;
+    }
+    if (copy.bytes != there->second.bytes) give_back(copy);
+    return true;
+  }
+  const std::size_t bytes = copy.bytes->size();
+  if (!own && bytes_for_others_ + bytes > bytes_max_) {
+    give_back(copy);
+    return false;
+  }
+  if (!own) bytes_for_others_ += bytes;
+  copies_.emplace(at, std::move(copy));
+  return true;
+}
+
+const CellCopy* CellCopies::find(const CellAt& at) const {
+  const auto found = copies_.find(at);
+  return found == copies_.end() ? nullptr : &found->second;
+}
+
+template <class Is>
+void CellCopies::drop_if(Is is) {
+  for (auto it = copies_.begin(); it != copies_.end();) {
+    const auto one = it++;
+    if (!is(one->first)) continue;
+    if (one->second.of != self_) bytes_for_others_ -= one->second.bytes->size();
+    give_back(one->second);
+    copies_.erase(one);
+  }
+}
+
+void CellCopies::drop(const CellAt& at) {
+  drop_if([&](const CellAt& one) { return one == at; });
+}
+
+void CellCopies::drop_step(StageId stage, std::uint64_t step) {
+  drop_if([&](const CellAt& one) { return one.stage == stage && one.step == step; });
+}
+
+void CellCopies::drop_steps_before(StageId stage, std::uint64_t step) {
+  drop_if([&](const CellAt& one) { return one.stage == stage && one.step < step; });
+}
+
+void CellCopies::drop_before(StageId stage) {
+  drop_if([&](const CellAt& one) { return one.stage < stage; });
+}
+
+void CellCopies::clear() {
+  copies_.clear();
+  spares_.clear();
+  bytes_for_others_ = 0;
+}
+
+std::vector<CopyOffer> CellCopies::offers() const {
+  std::vector<CopyOffer> offers;
+  offers.reserve(copies_.size());
+  for (const auto& [at, copy] : copies_) offers.push_back({{at.stage, at.cell}, at.step});
+  return offers;
+}
+
+std::shared_ptr<Buffer> CellCopies::spare() {
+  const auto unused = std::ranges::find_if(
+      spares_, [&](const auto& spare) { return lent_ == 0 && spare.use_count() == 1; });
+  if (unused == spares_.end()) return std::make_shared<Buffer>();
+  std::shared_ptr<Buffer> bytes = std::move(*unused);
+  spares_.erase(unused);
+  bytes->clear();
+  return bytes;
+}
+
+void CellCopies::give_back(CellCopy& copy) {
+  if (copy.bytes == nullptr || copy.bytes->capacity() == 0) return;
+  if (spares_.size() == kSparesMax) spares_.erase(spares_.begin());
+  spares_.push_back(std::move(copy.bytes));
+}
+
+}  // namespace regroup
