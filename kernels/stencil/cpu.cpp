@@ -18,8 +18,8 @@ namespace {
 // KiB.
 constexpr std::size_t kColumnCells = std::size_t{1} << 14;
 
-// Rows are cut no shorter than this while there are planes: what is fetched ahead of a row, and the
-// cells beside it, would not be used.
+// In three dimensions rows are cut to this, so that a column has several: of its cross section, one
+// row above and one below belong to the next columns and are read again by them.
 constexpr std::size_t kColumnRowCells = 2048;
 
 const StencilKernels& kernels_for(InstructionSet set) {
