@@ -21,6 +21,7 @@
 //     void step(Cell& state, const CellContext& cell, std::span<const Halo> halos,
 //               const Total* total) const;
 //     Result result(const Cell& state, const CellContext& cell) const;
+//     CellField field() const;                                // optional, see below
 //     void report(std::span<const Result> cells, Report& report) const;
 //   };
 //
@@ -112,12 +113,13 @@ class Iterative : public JobProgram<Job> {
     if constexpr (requires { this->job_.steps_max(); }) return this->job_.steps_max();
     return 0;
   }
-  std::vector<Neighbours> neighbours() const override {
-    Neighbours all;
+  std::vector<CellPlan> cells() const override {
+    CellPlan plan;
     for (std::uint32_t cell = 0; cell < this->job_.cells(); ++cell) {
-      all.push_back(this->job_.neighbours(cell));
+      plan.neighbours.push_back(this->job_.neighbours(cell));
     }
-    return {std::move(all)};
+    if constexpr (kHasField) plan.field = this->job_.field();
+    return {std::move(plan)};
   }
 
   std::expected<void, std::string> compute_cell(const WorkOrder& order, std::uint64_t seed,
@@ -238,6 +240,7 @@ class Iterative : public JobProgram<Job> {
 
  private:
   static constexpr bool kHasTotals = requires { typename Job::Total; };
+  static constexpr bool kHasField = requires(const Job& job) { job.field(); };
   static constexpr std::size_t kResultBytesMax = std::size_t{512} << 20;
   static constexpr std::size_t kSavedResultBytesMin = 8;  // cell, length
 

@@ -51,7 +51,7 @@ std::expected<void, std::string> JobExecutor::open(WorkOrder& order, WorkResult&
   seed_ = *seed;
   stages_ = program_->stages();
   result.stages = stages_;
-  result.neighbours = program_->neighbours();
+  result.cells = program_->cells();
   return {};
 }
 

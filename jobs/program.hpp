@@ -51,7 +51,7 @@ class Program : public ResultSink {
   // After how many steps an iterate stage ends, if that is known; 0: it is not. For displays.
   virtual std::uint64_t steps() const { return 0; }
   // Of each iterate stage, in order.
-  virtual std::vector<Neighbours> neighbours() const { return {}; }
+  virtual std::vector<CellPlan> cells() const { return {}; }
   // Sets a cell to step 0, or to what save_partition() wrote of it, or takes it on to the next
   // step; then says what it shows, as the order's kind has it. May throw: then the cell has failed.
   virtual std::expected<void, std::string> compute_cell(const WorkOrder&, std::uint64_t /*seed*/,

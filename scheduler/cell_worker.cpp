@@ -12,9 +12,28 @@ namespace {
 
 constexpr std::size_t kTextBytesMax = 4096;
 constexpr std::size_t kHaloHeadBytes = 4 + 4 + 4;
+constexpr std::uint64_t kFieldElementsMax = std::uint64_t{1} << 58;
 
 std::size_t parity(std::uint64_t step) {
   return step % 2;
+}
+
+bool makes_sense(const CellField& field, std::size_t cells) {
+  const auto inside = [&](const CellField::Place& place) {
+    const auto& [start, extent] = place;
+    const auto& shape = field.field.shape;
+    if (start.size() != shape.size() || extent.size() != shape.size()) return false;
+    for (std::size_t i = 0; i < shape.size(); ++i) {
+      if (start[i] > shape[i] || extent[i] > shape[i] - start[i]) return false;
+    }
+    return true;
+  };
+  std::uint64_t elements = 1;
+  for (const std::uint64_t extent : field.field.shape) {
+    if (extent > kFieldElementsMax / elements) return false;
+    elements *= std::max<std::uint64_t>(1, extent);
+  }
+  return field.places.size() == cells && std::ranges::all_of(field.places, inside);
 }
 
 bool make_sense(const Neighbours& neighbours) {
@@ -34,10 +53,10 @@ bool make_sense(const Neighbours& neighbours) {
 
 // Neighbours need not be sorted in cells further on for the search: those would be refused, too.
 std::string_view CellWorker::open(const std::vector<StagePlan>& stages,
-                                  std::vector<Neighbours> neighbours) {
+                                  std::vector<CellPlan> plans) {
   stages_ = stages;
-  neighbours_.clear();
-  auto next = neighbours.begin();
+  plans_.clear();
+  auto next = plans.begin();
   for (std::uint16_t s = 0; s < stages.size(); ++s) {
     if (stages[s].kind != StageKind::kIterate) continue;
     const bool reduced = s + 1u < stages.size() && stages[s + 1u].kind == StageKind::kReduce &&
@@ -45,16 +64,23 @@ std::string_view CellWorker::open(const std::vector<StagePlan>& stages,
     if (!reduced) {
       return "an iterate stage of the job has no reduce stage of as many shards after it";
     }
-    if (next == neighbours.end() || next->size() != stages[s].shards) {
+    if (next == plans.end() || next->neighbours.size() != stages[s].shards) {
       return "an iterate stage of the job does not say who is whose neighbour";
     }
-    for (const auto& others : *next) {
+    for (const auto& others : next->neighbours) {
       if (!std::ranges::is_sorted(others)) return "neighbours of a cell are not in ascending order";
     }
-    if (!make_sense(*next)) {
+    if (!make_sense(next->neighbours)) {
       return "a cell of the job has a neighbour that does not have it, or is none";
     }
-    neighbours_[StageId{s}] = std::move(*next++);
+    if (next->field && !makes_sense(*next->field, stages[s].shards)) {
+      return "cells of the job do not lie in the field that they are blocks of";
+    }
+    Plan& plan = plans_[StageId{s}] = Plan{std::move(*next++), {}};
+    for (std::uint64_t c = 0, row = 0; plan.field && c < stages[s].shards; ++c) {
+      plan.first_rows.push_back(row);
+      row += plan.field->elements(c);
+    }
   }
   return {};
 }
@@ -155,7 +181,7 @@ void CellWorker::set_out(Context& context, CellStart start, std::uint64_t step,
                          CheckpointNumber checkpoint, const std::vector<RankId>& holders) {
   checkpoint_ = checkpoint;
   from_file_ = start == CellStart::kFile;
-  const Neighbours& neighbours = neighbours_[stage_];
+  const Neighbours& neighbours = plans_[stage_].neighbours;
   for (std::uint32_t c = 0; c < owners_.size(); ++c) {
     if (owners_[c] != context.self()) continue;
     Cell& cell = cells_[c];
@@ -183,8 +209,13 @@ void CellWorker::set_out(Context& context, CellStart start, std::uint64_t step,
   if (from_disk_.empty()) return;
   DiskRequest request{
       .task = DiskTask::kLoadPieces, .checkpoint = checkpoint, .epoch = context.view().epoch};
+  const auto& field = plans_[stage_].field;
   for (const std::uint32_t number : from_disk_) {
     request.pieces.push_back({partition_dataset(stage_, number), 0, {}});
+    if (!field) continue;
+    request.pieces.push_back({.dataset = field_dataset(field->field),
+                              .type = field->type,
+                              .block = field->block(number)});
   }
   context.ask_disk(std::move(request));
 }
@@ -227,6 +258,7 @@ void CellWorker::restore_from(Context& context, std::uint32_t number, Cell& cell
   tasks_.push_back({number, WorkKind::kRestore});
 }
 
+// Blocks of a field come behind what else there is of their cells.
 void CellWorker::on_loaded(Context& context, DiskAnswer& answer) {
   if (answer.checkpoint != checkpoint_ && answer.error.empty()) return;  // of a round before
   for (const std::uint32_t number : std::exchange(from_disk_, {})) {
@@ -234,11 +266,19 @@ void CellWorker::on_loaded(Context& context, DiskAnswer& answer) {
         std::ranges::find(answer.pieces, partition_dataset(stage_, number), &StatePiece::dataset);
     if (piece == answer.pieces.end() && answer.error.empty()) {
       from_disk_.push_back(number);
-    } else if (piece == answer.pieces.end() || piece->bytes.empty()) {
+      continue;
+    }
+    auto saved = std::make_shared<Buffer>();
+    if (piece != answer.pieces.end()) {
+      const auto block = std::next(piece);
+      const bool has_block = block != answer.pieces.end() && block->block.has_value();
+      *saved = std::move(piece->bytes);
+      if (has_block && !saved->empty()) saved->append(block->bytes.view());
+    }
+    if (saved->empty() || !is_whole(number, *saved)) {
       fail(context, number, kNoStep, "the checkpoint does not have it");
     } else {
-      restore_from(context, number, *own(number), std::make_shared<Buffer>(std::move(piece->bytes)),
-                   RegainedFrom::kFile);
+      restore_from(context, number, *own(number), std::move(saved), RegainedFrom::kFile);
     }
   }
 }

@@ -38,7 +38,7 @@ class CellWorker {
   explicit CellWorker(const ScheduleOptions& options) : options_(options) {}
 
   // The job is open, and these are its stages; why they cannot be, or "".
-  std::string_view open(const std::vector<StagePlan>& stages, std::vector<Neighbours> neighbours);
+  std::string_view open(const std::vector<StagePlan>& stages, std::vector<CellPlan> plans);
   // kCells, from the coordinator: a round begins, and whatever was under way is void.
   bool begin(Context& context, Reader& reader);
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
@@ -57,10 +57,10 @@ class CellWorker {
   void end();
 
   std::vector<CopyOffer> offers() const { return copies_.offers(); }
-  // For a checkpoint: as they were at the step that was told last to be with all owners. Nothing if
-  // some of them is not there.
-  std::optional<std::vector<StatePiece>> pieces(StageId stage,
-                                                const std::vector<std::uint32_t>& cells) const;
+  // Adds them to what is written for a checkpoint, as they were at the step that was told last to
+  // be with all owners. False if some of them is not there.
+  bool add_pieces(StageId stage, const std::vector<std::uint32_t>& cells,
+                  DiskRequest& request) const;
   void lent_to_disk() { copies_.lent_to_disk(); }
   void back_from_disk() { copies_.back_from_disk(); }
 
@@ -115,6 +115,10 @@ class CellWorker {
     std::size_t halos = 0;
     Buffer bytes;
   };
+  // The cells of a stage; of those of a field, the first rows of their blocks.
+  struct Plan : CellPlan {
+    std::vector<std::uint64_t> first_rows;
+  };
   struct Early {
     RankId from;
     Buffer message;
@@ -133,6 +137,7 @@ class CellWorker {
   void take_halo(Cell& cell, std::size_t neighbour, std::uint64_t step, Buffer bytes);
   void take_early();
   bool on_totals(Reader& reader);
+  bool is_whole(std::uint32_t number, const Buffer& saved) const;
   void stands(Context& context, std::uint32_t number, Cell& cell, WorkResult& result);
   void show(Context& context, std::uint32_t number, const Cell& cell, std::vector<Halo>& halos);
   void flush(Context& context, RankId to, Outgoing& outgoing);
@@ -168,7 +173,7 @@ class CellWorker {
 
   ScheduleOptions options_;
   std::vector<StagePlan> stages_;
-  std::map<StageId, Neighbours> neighbours_;
+  std::map<StageId, Plan> plans_;
 
   bool active_ = false;  // in a round of this view
   StageId stage_;

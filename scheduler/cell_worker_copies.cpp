@@ -123,6 +123,9 @@ void CellWorker::saved(Context& context, std::uint32_t number, Cell& cell, WorkR
                        std::shared_ptr<Buffer> bytes) {
   cell.saving = false;
   const bool meant = snapshot_ && snapshot_->step == cell.step;
+  if (result.error.empty() && !is_whole(number, result.partitions.front())) {
+    result.error = "what is saved of a cell does not end with its block of the field";
+  }
   if (!result.error.empty()) {
     if (meant) snapshot_.reset();
     save_at_ = kNoStep;
@@ -177,15 +180,38 @@ void CellWorker::send_next_copy(Context& context) {
   tell(context, CellNews::kKept, done.step, done.refused, static_cast<std::uint64_t>(done.cost));
 }
 
-std::optional<std::vector<StatePiece>> CellWorker::pieces(
-    StageId stage, const std::vector<std::uint32_t>& cells) const {
-  std::vector<StatePiece> pieces;
+// Of a cell of a field all but its block, and the block as what it is to other readers.
+bool CellWorker::add_pieces(StageId stage, const std::vector<std::uint32_t>& cells,
+                            DiskRequest& request) const {
+  const Plan& plan = plans_.at(stage);
   for (const std::uint32_t cell : cells) {
     const CellCopy* const copy = copies_.find({stage, cell, confirmed_});
-    if (copy == nullptr) return std::nullopt;
-    pieces.push_back({partition_dataset(stage, cell), 0, {}, copy->bytes});
+    if (copy == nullptr) return false;
+    StatePiece& piece = request.pieces.emplace_back(
+        StatePiece{.dataset = partition_dataset(stage, cell), .shared = copy->bytes});
+    if (!plan.field) continue;
+    const std::size_t block_bytes = plan.field->elements(cell) * element_bytes(plan.field->type);
+    piece.shared_bytes = copy->bytes->size() - block_bytes;
+    request.pieces.push_back({.dataset = field_dataset(plan.field->field),
+                              .first_row = plan.first_rows[cell],
+                              .shared = copy->bytes,
+                              .shared_begin = copy->bytes->size() - block_bytes,
+                              .type = plan.field->type,
+                              .block = plan.field->block(cell)});
   }
-  return pieces;
+  if (cells.empty()) return true;
+  request.step = confirmed_;
+  if (plan.field && plan.field->step_time) {
+    request.time = static_cast<double>(confirmed_) * *plan.field->step_time;
+  }
+  return true;
+}
+
+// Whether there can be a block of the cell in it.
+bool CellWorker::is_whole(std::uint32_t number, const Buffer& saved) const {
+  const auto& field = plans_.at(stage_).field;
+  const std::size_t block = field ? field->elements(number) * element_bytes(field->type) : 0;
+  return saved.size() >= sizeof(std::uint64_t) + block;
 }
 
 // ---- copies between ranks ----

@@ -22,6 +22,10 @@ Nanoseconds checkpoint_interval(Nanoseconds cost, Nanoseconds failure_interval) 
   return std::max(daly_interval(cost, failure_interval), kCheckpointCostShare * cost);
 }
 
+std::string field_dataset(const GridField& field) {
+  return "fields/" + field.name;
+}
+
 std::string partition_dataset(StageId stage, std::uint32_t partition) {
   return "partitions/stage_" + std::to_string(stage.value) + "/" + std::to_string(partition);
 }

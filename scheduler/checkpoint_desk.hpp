@@ -28,6 +28,8 @@ inline constexpr const char* kDescriptionDataset = "job/description";
 // What an owner adds for a partition of a map stage: which map shards it has taken in, and what the
 // job says that it holds.
 std::string partition_dataset(StageId stage, std::uint32_t partition);
+// What it adds for cells of a field: their blocks. The rest of each is its partition's.
+std::string field_dataset(const GridField& field);
 
 enum class CheckpointStep : std::uint8_t {
   kIdle,

@@ -611,7 +611,7 @@ void Worker::opened(Context& context, WorkResult& result) {
   stages_ = result.stages;
   open_error_ = std::move(result.error);
   if (open_error_.empty()) open_error_ = problem_with(stages_);
-  if (open_error_.empty()) open_error_ = cells_.open(stages_, std::move(result.neighbours));
+  if (open_error_.empty()) open_error_ = cells_.open(stages_, std::move(result.cells));
   if (!open_error_.empty()) stages_.clear();
   send_ready(context);
 }

@@ -113,7 +113,7 @@ class Worker {
   struct Part {
     CheckpointNumber number;
     std::size_t partitions_left = 0;
-    std::vector<StatePiece> pieces;
+    DiskRequest request;
   };
   // A partition that is being written down, and for what.
   struct Saving {
@@ -208,6 +208,7 @@ class Worker {
                    const std::vector<std::uint32_t>& cells);
   void begin_saving(WorkOrder& order);
   void saved(Context& context, WorkResult& result);
+  void begin_part(Context& context, CheckpointNumber number);
   void write_part(Context& context);
   void tell_part(Context& context, std::string_view error, std::string_view part);
   void drop_checkpoint_work();

@@ -33,7 +33,7 @@ bool Worker::on_snapshot(Context& context, Reader& reader) {
   }
   drop_checkpoint_work();
   find_partner(context);
-  part_ = Part{number, 0, std::exchange(own_pieces_, {})};
+  begin_part(context, number);
   for (const std::uint32_t partition : partitions) {
     if (held_.of(stage, partition) == nullptr) continue;
     absorb_orders_.push_back(
@@ -49,14 +49,12 @@ bool Worker::on_snapshot(Context& context, Reader& reader) {
 // They have been written down before.
 bool Worker::write_cells(Context& context, CheckpointNumber number, StageId stage,
                          const std::vector<std::uint32_t>& cells) {
-  auto pieces = cells_.pieces(stage, cells);
   drop_checkpoint_work();
-  part_ = Part{number, 0, std::exchange(own_pieces_, {})};
-  if (!pieces) {
+  begin_part(context, number);
+  if (!cells_.add_pieces(stage, cells, part_->request)) {
     tell_part(context, "a cell is not there any more as it was", "");
     return true;
   }
-  std::ranges::move(*pieces, std::back_inserter(part_->pieces));
   write_part(context);
   return true;
 }
@@ -89,7 +87,8 @@ void Worker::saved(Context& context, WorkResult& result) {
       copying_->to_send.push_back(partition);
     }
     if (for_part) {
-      part_->pieces.push_back({partition_dataset(result.stage, partition), 0, {}, saving->bytes});
+      part_->request.pieces.push_back(
+          {partition_dataset(result.stage, partition), 0, {}, saving->bytes});
       if (--part_->partitions_left == 0) write_part(context);
     }
   } else if (for_part) {
@@ -98,13 +97,18 @@ void Worker::saved(Context& context, WorkResult& result) {
   send_next_copy(context);
 }
 
+void Worker::begin_part(Context& context, CheckpointNumber number) {
+  part_ = Part{.number = number,
+               .request = {.task = DiskTask::kWritePart,
+                           .checkpoint = number,
+                           .epoch = context.view().epoch,
+                           .pieces = std::exchange(own_pieces_, {})}};
+}
+
 void Worker::write_part(Context& context) {
-  DiskRequest request{
-      .task = DiskTask::kWritePart, .checkpoint = part_->number, .epoch = context.view().epoch};
-  request.pieces = std::move(part_->pieces);
   copies_.lent_to_disk();
   cells_.lent_to_disk();
-  context.ask_disk(std::move(request));
+  context.ask_disk(std::move(part_->request));
 }
 
 void Worker::on_disk(Context& context, DiskAnswer& answer) {

@@ -553,10 +553,6 @@ Expected<Transfer> transfer(hid_t dataset, std::uint64_t first_row, std::uint64_
 
 // ---- Handle, Node, Dataset, Group, File: what the header promises ----
 
-std::size_t element_bytes(ElementType type) {
-  return type == ElementType::kUint8 ? 1 : 8;
-}
-
 Handle& Handle::operator=(Handle&& other) noexcept {
   if (this != &other) {
     reset();

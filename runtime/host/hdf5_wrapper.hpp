@@ -33,8 +33,8 @@ template <class T>
 using Expected = std::expected<T, std::string>;
 
 // Little-endian in the file.
+using regroup::element_bytes;
 using regroup::ElementType;
-std::size_t element_bytes(ElementType type);
 
 // What an attribute holds. Text is stored with a fixed length: no NUL in it, attribute_bytes_max at
 // most.

@@ -33,13 +33,18 @@ struct StatePiece {
   std::string dataset;
   std::uint64_t first_row = 0;
   Buffer bytes;
-  // Instead of them: what stays with whoever asks, and is only read.
+  // Instead of them: what stays with whoever asks, and is only read, from `shared_begin` on.
   std::shared_ptr<const Buffer> shared = {};
+  std::size_t shared_begin = 0;
+  std::size_t shared_bytes = kToItsEnd;
   ElementType type = ElementType::kUint8;
   // That the rows are a block of a field, in C order; to load: the block that is wanted.
   std::optional<FieldBlock> block = {};
 
-  std::span<const std::byte> view() const { return shared ? shared->view() : bytes.view(); }
+  static constexpr std::size_t kToItsEnd = std::dynamic_extent;
+  std::span<const std::byte> view() const {
+    return shared ? shared->view().subspan(shared_begin, shared_bytes) : bytes.view();
+  }
 };
 
 struct DiskRequest {

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,10 @@ namespace regroup {
 
 // What a dataset holds.
 enum class ElementType : std::uint8_t { kUint8, kInt64, kUint64, kFloat64 };
+
+constexpr std::size_t element_bytes(ElementType type) {
+  return type == ElementType::kUint8 ? 1 : 8;
+}
 
 // Where the elements are: one a cell, or one a node.
 enum class FieldCentre : std::uint8_t { kCells, kNodes };
@@ -36,6 +41,29 @@ struct FieldBlock {
   std::vector<std::uint64_t> extent;
 
   friend bool operator==(const FieldBlock&, const FieldBlock&) = default;
+};
+
+// That what is saved of each cell of an iterate stage ends with its block of a field, in C order;
+// no two blocks share an element.
+struct CellField {
+  struct Place {
+    std::vector<std::uint64_t> start;
+    std::vector<std::uint64_t> extent;
+  };
+
+  GridField field;
+  ElementType type = ElementType::kFloat64;
+  std::optional<double> step_time = {};  // from a step to the next, in units of the job's own
+  std::vector<Place> places;             // by cell
+
+  FieldBlock block(std::size_t cell) const {
+    return {field, places[cell].start, places[cell].extent};
+  }
+  std::uint64_t elements(std::size_t cell) const {
+    std::uint64_t elements = 1;
+    for (const std::uint64_t extent : places[cell].extent) elements *= extent;
+    return elements;
+  }
 };
 
 }  // namespace regroup

@@ -5,11 +5,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "runtime/protocol/buffer.hpp"
+#include "runtime/protocol/field.hpp"
 #include "runtime/protocol/ids.hpp"
 
 namespace regroup {
@@ -47,6 +49,12 @@ enum class WorkKind : std::uint8_t {
 
 // By cell: its neighbours, ascending. Whoever is another cell's neighbour has it as its own.
 using Neighbours = std::vector<std::vector<std::uint32_t>>;
+
+// The cells of an iterate stage.
+struct CellPlan {
+  Neighbours neighbours;
+  std::optional<CellField> field = {};
+};
 
 // What a cell shows a neighbour of itself at some step.
 struct Halo {
@@ -121,7 +129,7 @@ struct WorkResult {
   std::vector<ShardFailure> failures;  // kRun: of the others
   std::vector<Buffer> partitions;  // kRun of a map stage (one shard): one part a partition; kSave
   std::vector<StagePlan> stages;   // kOpen
-  std::vector<Neighbours> neighbours;  // kOpen: of each iterate stage
+  std::vector<CellPlan> cells;     // kOpen: of each iterate stage
   // kBegin, kStep, kRestore of a cell: of the step that it stands at then.
   std::vector<Halo> halos;  // one for each neighbour
   Buffer partial;           // what it adds to the totals
@@ -142,7 +150,7 @@ struct WorkResult {
     failures.clear();
     partitions.clear();
     stages.clear();
-    neighbours.clear();
+    cells.clear();
     halos.clear();
     partial.clear();
     wants_totals = false;

@@ -500,7 +500,7 @@ class FuzzedRank {
     result.stages = stages_;
     for (const StagePlan& plan : stages_) {
       if (plan.kind != StageKind::kIterate) continue;
-      Neighbours& neighbours = result.neighbours.emplace_back();
+      Neighbours& neighbours = result.cells.emplace_back().neighbours;
       for (std::uint32_t cell = 0; cell < kCells; ++cell) {
         neighbours.push_back(neighbours_of(cell));
       }

@@ -1,8 +1,7 @@
-// Whole runs in one process: a HostLoop with scheduler and job for each rank, each in a thread of
-// its own, over queues instead of MPI. What a real run does, where the thread sanitizer can see it.
+// Whole runs in one process: the same bits on any number of ranks, whatever the schedule.
+#include "tests/jobs/threaded_run.hpp"
+
 #include <algorithm>
-#include <future>
-#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -10,45 +9,12 @@
 
 #include <gtest/gtest.h>
 
-#include "jobs/job_executor.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/sample_jobs.hpp"
-#include "runtime/host/host_loop.hpp"
-#include "scheduler/scheduler.hpp"
-#include "tests/host/memory_transport.hpp"
-#include "tests/jobs/error_of.hpp"
-#include "tests/jobs/program_run.hpp"
+#include "tests/jobs/temporary_folder.hpp"
 
 namespace regroup {
 namespace {
-
-using Options = ProgramRun::Set;
-
-struct ThreadedRank {
-  ThreadedRank(test::MemoryNetwork& network, RankId self, std::unique_ptr<Program> made,
-               const ScheduleOptions& schedule, Buffer description)
-      : program(std::move(made)),
-        transport(network, self),
-        executor(*program, 1, {.rank = self, .registry = &registry},
-                 [this] {
-                   picture = report_of(*program);
-                   return std::expected<void, std::string>();
-                 }),
-        node({.self = self, .ranks = network.ranks()},
-             std::make_unique<Scheduler>(schedule, *program, std::move(description)), pool),
-        loop(node, transport, executor) {
-    registry = Registry([this](RegistryCall call) { return loop.call(std::move(call)); });
-  }
-
-  std::unique_ptr<Program> program;
-  ReportPicture picture;
-  BufferPool pool;
-  Registry registry;
-  test::MemoryTransport transport;
-  JobExecutor executor;
-  Node node;
-  HostLoop loop;
-};
 
 // Every shard raises one counter by one, on several threads, and gives what it made of it.
 struct Counter {
@@ -151,56 +117,26 @@ struct Ring {
   }
 };
 
-std::unique_ptr<Program> make(const char* name, const Options& options,
-                              const std::vector<std::string>& inputs) {
+JobRegistry all_jobs() {
   JobRegistry registry;
   add_montecarlo(registry);
   add_wordcount(registry);
   registry.add<Counter>();
   registry.add<Ring>();
-  auto program = registry.make(name);
-  for (const auto& [option, value] : options) (void)program->options().find(option)->set(value);
-  for (const std::string& input : inputs) (void)program->options().input_list()->set(input);
-  return program;
-}
-
-ReportPicture run_threaded(const char* name, const Options& options,
-                           const std::vector<std::string>& inputs, std::uint32_t ranks,
-                           Policy policy) {
-  test::MemoryNetwork network(ranks);
-  ScheduleOptions schedule;
-  schedule.policy = policy;
-  auto coordinator = make(name, options, inputs);
-  EXPECT_EQ(error_of(coordinator->prepare()), "");
-  Buffer description = describe_job(*coordinator, 1);
-  std::vector<std::unique_ptr<ThreadedRank>> all;
-  all.push_back(std::make_unique<ThreadedRank>(network, RankId{0}, std::move(coordinator), schedule,
-                                               std::move(description)));
-  for (std::uint32_t rank = 1; rank < ranks; ++rank) {
-    all.push_back(std::make_unique<ThreadedRank>(network, RankId{rank}, make(name, {}, {}),
-                                                 schedule, Buffer()));
-  }
-  std::vector<std::future<Outcome>> outcomes;
-  for (auto& rank : all) {
-    outcomes.push_back(std::async(std::launch::async, [&] { return rank->loop.run(); }));
-  }
-  for (auto& outcome : outcomes) {
-    const Outcome ended = outcome.get();
-    EXPECT_EQ(ended.exit_status, 0) << ended.message;
-  }
-  return all.front()->picture;
+  return registry;
 }
 
 constexpr Policy kPolicies[] = {Policy::kDynamic, Policy::kAffinity, Policy::kStatic,
                                 Policy::kPeer};
 
 TEST(ThreadedRun, ABagHasTheSameBitsOnAnyRanksAndSchedule) {
-  const Options options = {{"samples", "100000"}, {"shard-samples", "200"}, {"steps", "3"}};
-  const ReportPicture alone = run_threaded("montecarlo", options, {}, 1, Policy::kDynamic);
+  const ProgramRun::Set options = {{"samples", "100000"}, {"shard-samples", "200"}, {"steps", "3"}};
+  const ReportPicture alone =
+      run_threaded(all_jobs(), "montecarlo", options, {}, 1, Policy::kDynamic);
   ASSERT_EQ(alone.values.size(), 8u);
   for (const Policy policy : kPolicies) {
     for (const std::uint32_t ranks : {2u, 3u}) {
-      EXPECT_EQ(run_threaded("montecarlo", options, {}, ranks, policy), alone)
+      EXPECT_EQ(run_threaded(all_jobs(), "montecarlo", options, {}, ranks, policy), alone)
           << ranks << " ranks, " << name_of(policy);
     }
   }
@@ -211,25 +147,29 @@ TEST(ThreadedRun, AMapReduceHasTheSameBitsOnAnyRanksAndSchedule) {
   std::string text;
   for (int i = 0; i < 20'000; ++i) text += "w" + std::to_string(i * i % 997) + " ";
   const std::vector<std::string> inputs = {folder.write("text", text)};
-  const Options options = {{"shard-bytes", "1000"}};
-  const ReportPicture alone = run_threaded("wordcount", options, inputs, 1, Policy::kDynamic);
+  const ProgramRun::Set options = {{"shard-bytes", "1000"}};
+  const ReportPicture alone =
+      run_threaded(all_jobs(), "wordcount", options, inputs, 1, Policy::kDynamic);
   ASSERT_EQ(alone.values.at(0), (NamedValue{"words", std::uint64_t{20'000}}));
   for (const Policy policy : kPolicies) {
-    EXPECT_EQ(run_threaded("wordcount", options, inputs, 3, policy), alone) << name_of(policy);
+    EXPECT_EQ(run_threaded(all_jobs(), "wordcount", options, inputs, 3, policy), alone)
+        << name_of(policy);
   }
 }
 
 TEST(ThreadedRun, CellsHaveTheSameBitsOnAnyRanks) {
-  const ReportPicture alone = run_threaded("ring", {}, {}, 1, Policy::kDynamic);
+  const ReportPicture alone = run_threaded(all_jobs(), "ring", {}, {}, 1, Policy::kDynamic);
   ASSERT_EQ(alone.values.size(), Ring::kCells);
   for (const std::uint32_t ranks : {2u, 3u, 5u}) {
-    EXPECT_EQ(run_threaded("ring", {}, {}, ranks, Policy::kDynamic), alone) << ranks << " ranks";
+    EXPECT_EQ(run_threaded(all_jobs(), "ring", {}, {}, ranks, Policy::kDynamic), alone)
+        << ranks << " ranks";
   }
 }
 
 TEST(ThreadedRun, ShardsRaiseACounterOfTheRegistryInTurn) {
   for (const std::uint32_t ranks : {1u, 2u, 4u}) {
-    const ReportPicture picture = run_threaded("counter", {}, {}, ranks, Policy::kDynamic);
+    const ReportPicture picture =
+        run_threaded(all_jobs(), "counter", {}, {}, ranks, Policy::kDynamic);
     EXPECT_EQ(picture.values.at(0), (NamedValue{"in-turn", Counter::kShards * Counter::kThreads}))
         << ranks << " ranks";
   }

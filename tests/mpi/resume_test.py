@@ -1,12 +1,21 @@
 """Runs that are stopped, or lose everything, and go on from their checkpoint: to the same result, bit for
 bit, on whatever number of ranks. With real signals, real kills and real files that are damaged."""
 
+import math
 import os
 import random
 import signal
 import subprocess
+import unittest
+import xml.etree.ElementTree
 
 import cli
+
+try:
+    import h5py
+    import numpy
+except ImportError:
+    h5py = None
 
 END_SECONDS_MAX = 60
 # Kills of everything at random instants, in a row; a long series is for those who ask for it.
@@ -14,18 +23,21 @@ KILLS = int(os.environ.get("RESUME_TEST_KILLS", "6"))
 SEED = int(os.environ.get("RESUME_TEST_SEED", "1"))
 SLEEPER = ["sleeper", "--shards", 400, "--milliseconds", 10]
 PI = ["montecarlo", "--samples", 60_000_000, "--shard-samples", 20_000]
+HEAT = ["heat", "--grid", "400x300", "--steps", 20_000, "--blocks", 12]
 
 
 class Resuming(cli.CliTest):
-    def begin(self, *words, dir="run", ranks=3, shards=20, program=cli.REGROUP, settings=()):
-        """Starts a run and waits until some shards are done."""
+    def begin(self, *words, dir="run", ranks=3, shards=20, steps=0, program=cli.REGROUP, settings=()):
+        """Starts a run and waits until some shards are done, or cells have come to a step."""
         launch = ["-n", ranks] if ranks > 1 else []
         running = self.start([program, "run", *words, "--dir", dir, *launch, *settings])
 
         def has_begun():
             self.assertIsNone(running.popen.poll(), "the run has ended already")
             status = self.status_of(dir)
-            return status and status["state"] == "running" and status["shards_done"] >= shards
+            if not status or status["state"] != "running":
+                return False
+            return (status["step"] or 0) >= steps if steps else status["shards_done"] >= shards
 
         cli.eventually(has_begun, "a run under way", END_SECONDS_MAX)
         return running
@@ -45,8 +57,9 @@ class Resuming(cli.CliTest):
         return (self.folder / dir / "result.h5").read_bytes()
 
     def undisturbed(self, *words, program=cli.REGROUP):
-        self.start([program, "run", *words, "--dir", "undisturbed", "-n", 2]).end(END_SECONDS_MAX)
-        return self.result("undisturbed")
+        dir = f"undisturbed-{words[0]}"
+        self.start([program, "run", *words, "--dir", dir, "-n", 2]).end(END_SECONDS_MAX)
+        return self.result(dir)
 
     def checkpoints(self, dir="run"):
         """Numbers of the sealed ones."""
@@ -161,6 +174,78 @@ class Partitions(Resuming):
                 self.assertLess(self.times_run(dir + "-log"), self.SHARDS + 50)
 
 
+class Cells(Resuming):
+    """Cells go on from a checkpoint at the step that it has, and are on their grid there for other readers."""
+
+    def test_another_rank_count(self):
+        expected = self.undisturbed(*HEAT)
+        for before, after in ((3, 2), (1, 4)):
+            with self.subTest(before=before, after=after):
+                dir = f"stopped-{before}"
+                running = self.begin(*HEAT, dir=dir, ranks=before, steps=500, settings=["--checkpoint-every", "off"])
+                self.stop(running)
+                if h5py:
+                    self.assertGreaterEqual(self.step_of(dir), 500)
+                self.resume("-n", after, dir=dir)
+                self.assertEqual(self.result(dir), expected)
+
+    def test_a_lost_owner(self):
+        for source, copies in (("partner", ["--checkpoint-every", "off", "--partner-copies", 0.05]),
+                               ("file", ["--checkpoint-every", 0.1, "--partner-copies", "off"])):
+            with self.subTest(source):
+                dir = f"from-{source}"
+                words = [*HEAT, "--dir", dir, "-n", 3, *copies, "--inject", "kill:rank=1,at=1s"]
+                ended = self.start([cli.REGROUP, "run", *words]).end(END_SECONDS_MAX)
+                self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+                status = self.status_of(dir)
+                self.assertEqual(status["failures_survived"], 1, ended)
+                self.assertGreater(status["restored_from"][source], 0, ended)
+                self.assertEqual(self.result(dir), self.undisturbed(*HEAT))
+
+    @unittest.skipUnless(h5py, "there is no h5py")
+    def test_the_field_is_what_the_scheme_makes_of_a_sine(self):
+        for grid, blocks in (("60x40", 6), ("20x12x16", 8)):
+            with self.subTest(grid):
+                job = ["heat", "--grid", grid, "--steps", 10**9, "--blocks", blocks]
+                self.stop(self.begin(*job, dir=grid, ranks=2, steps=50, settings=["--checkpoint-every", "off"]))
+                extents = [int(extent) for extent in reversed(grid.split("x"))]
+                step, field = self.field_of(grid)
+                self.assertEqual(field.shape, tuple(extents))
+                number = 0.9 / (2 * len(extents))
+                spacing = 1 / (max(extents) + 1)
+                factor, expected = 1, numpy.ones(extents)
+                for axis, extent in enumerate(extents):
+                    half = math.pi / (2 * (extent + 1))
+                    factor -= 4 * number * math.sin(half) ** 2
+                    wave = numpy.sin(2 * half * numpy.arange(1, extent + 1))
+                    expected *= wave.reshape([-1 if other == axis else 1 for other in range(len(extents))])
+                error = abs(field - expected * factor**step).max() / factor**step
+                self.assertLess(error, 1e-10, step)
+                xdmf = (self.newest(grid) / "fields.xdmf").read_text()
+                root = xml.etree.ElementTree.fromstring(xdmf)
+                self.assertEqual(root.find(".//Attribute").get("Name"), "temperature")
+                dimensions = root.find(".//Attribute/DataItem").get("Dimensions")
+                self.assertEqual([int(extent) for extent in dimensions.split()], extents)
+                time = step * 0.9 * spacing**2 / (2 * len(extents))
+                self.assertAlmostEqual(float(root.find(".//Time").get("Value")) / time, 1, 12)
+
+    def newest(self, dir):
+        return self.folder / dir / "checkpoints" / f"{self.checkpoints(dir)[-1]:06}"
+
+    def step_of(self, dir):
+        """The step of a checkpoint, which all its parts that have cells agree on."""
+        steps = set()
+        for part in self.newest(dir).glob("part-*.h5"):
+            with h5py.File(part) as file:
+                steps |= {int(file.attrs["step"])} if "step" in file.attrs else set()
+        self.assertEqual(len(steps), 1)
+        return steps.pop()
+
+    def field_of(self, dir):
+        with h5py.File(self.newest(dir) / "view.h5") as view:
+            return self.step_of(dir), view["fields/temperature"][...]
+
+
 class Stopped(Resuming):
     def test_each_signal_and_rank_count(self):
         expected = self.undisturbed(*PI)
@@ -230,19 +315,22 @@ class Killed(Resuming):
         """Supervisor, mpirun and ranks, at once; each time another number of ranks goes on. A run that is
         done before enough kills is followed by another."""
         chance = random.Random(SEED)
-        expected = self.undisturbed(*PI)
-        kills = runs = 0
-        while kills < KILLS:
-            kills += self.kill_until_done(f"run-{runs}", KILLS - kills, chance)
-            self.assertEqual(self.result(f"run-{runs}"), expected)
-            runs += 1
-            self.assertLess(runs, 4 * KILLS, "the runs are done before they can be killed")
-        print(f"{kills} times everything was killed in {runs} runs; all results are those of the undisturbed run")
+        for job in (PI, HEAT):
+            expected = self.undisturbed(*job)
+            kills = runs = 0
+            while kills < KILLS:
+                dir = f"{job[0]}-{runs}"
+                kills += self.kill_until_done(job, dir, KILLS - kills, chance)
+                self.assertEqual(self.result(dir), expected)
+                runs += 1
+                self.assertLess(runs, 4 * KILLS, "the runs are done before they can be killed")
+            print(f"{job[0]}: {kills} times everything was killed in {runs} runs; all results are those of the "
+                  "undisturbed run")
 
-    def kill_until_done(self, dir, kills_max, chance):
+    def kill_until_done(self, job, dir, kills_max, chance):
         """Returns how often it was killed before it was done."""
         every = ["--checkpoint-every", "0.05"]
-        command = [cli.REGROUP, "run", *PI, "--dir", dir, "-n", 3, *every]
+        command = [cli.REGROUP, "run", *job, "--dir", dir, "-n", 3, *every]
         for kills in range(kills_max):
             running = self.start(command)
             known = lambda: self.checkpoints(dir) or running.popen.poll() is not None

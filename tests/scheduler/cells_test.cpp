@@ -205,7 +205,7 @@ class CellRank : public LoneRank {
     WorkResult result;
     result.restart(*order);
     result.stages = kStages;
-    result.neighbours = {kRow};
+    result.cells = {{kRow}};
     finish(result);
   }
   std::vector<std::string> said() {

@@ -53,10 +53,13 @@ void PretendDisk::load(const DiskRequest& request, DiskAnswer& answer) const {
     std::map<std::uint64_t, const Piece*> found;
     for (const auto& [rank, pieces] : stored.parts) {
       for (const Piece& piece : pieces) {
-        if (piece.dataset == wanted.dataset) found[piece.first_row] = &piece;
+        const bool meant =
+            piece.dataset == wanted.dataset && (!wanted.block || piece.block == wanted.block);
+        if (meant) found[piece.first_row] = &piece;
       }
     }
-    StatePiece& whole = answer.pieces.emplace_back(StatePiece{wanted.dataset, 0, {}});
+    StatePiece& whole = answer.pieces.emplace_back(
+        StatePiece{.dataset = wanted.dataset, .type = wanted.type, .block = wanted.block});
     for (const auto& [row, piece] : found) whole.bytes.append(piece->bytes);
   }
 }
@@ -83,7 +86,7 @@ void PretendDisk::write(RankId rank, const DiskRequest& request, DiskAnswer& ans
   std::vector<Piece>& pieces = stored.parts[rank];
   for (const StatePiece& piece : request.pieces) {
     const auto bytes = piece.view();
-    pieces.push_back({piece.dataset, piece.first_row, {bytes.begin(), bytes.end()}});
+    pieces.push_back({piece.dataset, piece.first_row, {bytes.begin(), bytes.end()}, piece.block});
   }
   answer.part = std::to_string(rank.value);
 }

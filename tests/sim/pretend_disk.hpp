@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,7 @@ class PretendDisk {
     std::string dataset;
     std::uint64_t first_row = 0;
     std::vector<std::byte> bytes;
+    std::optional<FieldBlock> block;
   };
   struct Stored {
     std::map<RankId, std::vector<Piece>> parts;

@@ -195,6 +195,26 @@ Bytes PretendJob::cell_value(std::uint64_t value, std::uint64_t step) {
   return bytes;
 }
 
+CellPlan PretendJob::cells() const {
+  CellPlan plan{neighbours_};
+  if (!options_.cells_in_field) return plan;
+  const std::uint64_t extent = options_.cell_bytes / element_bytes(ElementType::kUint64);
+  CellField& field = plan.field.emplace(
+      CellField{.field = {.name = "pretended", .shape = {extent * options_.cells}},
+                .type = ElementType::kUint64});
+  for (std::uint64_t cell = 0; cell < options_.cells; ++cell) {
+    field.places.push_back({{cell * extent}, {extent}});
+  }
+  return plan;
+}
+
+Bytes PretendJob::cell_elements(std::uint64_t value) const {
+  Bytes bytes(options_.cell_bytes);
+  std::size_t at = 0;
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>(value >> 8 * (at++ % 8));
+  return bytes;
+}
+
 void PretendJob::iterate_serially(std::size_t stage) {
   std::vector<std::uint64_t> values;
   for (std::uint32_t cell = 0; cell < options_.cells; ++cell) values.push_back(cell_at_begin(cell));
@@ -238,7 +258,7 @@ void PretendExecutor::set_cell(const WorkOrder& order, WorkResult& result) {
     Reader reader(order.saved());
     cell.step = reader.get<std::uint64_t>();
     cell.value = reader.get<std::uint64_t>();
-    if (reader.failed() || reader.rest().size() != job_->options().cell_bytes) {
+    if (reader.failed() || !std::ranges::equal(reader.rest(), job_->cell_elements(cell.value))) {
       result.error = "a cell that does not decode";
     } else if (cell.step != order.step) {
       result.error = "a cell is restored to another step than was said";
@@ -350,12 +370,13 @@ void PretendExecutor::open(WorkResult& result) {
     return;
   }
   result.stages = job_->stages();
-  if (job_->options().kind == JobKind::kIterate) result.neighbours = {job_->neighbours()};
+  if (job_->options().kind == JobKind::kIterate) result.cells = {job_->cells()};
   if (upset_ == Upset::kOtherJob) {
     ++result.stages.back().shards;
     if (job_->options().kind == JobKind::kIterate) {  // another job, and one that can be
       ++result.stages[result.stages.size() - 2].shards;
-      result.neighbours.back().emplace_back();
+      result.cells.back() = {job_->neighbours()};
+      result.cells.back().neighbours.emplace_back();
     }
   }
 }
@@ -401,7 +422,7 @@ void PretendExecutor::save(WorkOrder& order, WorkResult& result) {
     const Cell& cell = cells_[{order.stage, order.shards.first.value}];
     writer.put(cell.step);
     writer.put(cell.value);
-    writer.put_raw(Bytes(job_->options().cell_bytes));
+    writer.put_raw(job_->cell_elements(cell.value));
     if (cell.step != order.step) result.error = "a cell is written down at another step";
     if (result.error.empty() && cell_fails(order)) result.error = kCellFailure;
     return;

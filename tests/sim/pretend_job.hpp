@@ -41,6 +41,7 @@ struct JobOptions {
   std::uint64_t steps = 10;         // at most: totals may end it before
   std::uint64_t totals_every = 1;   // steps; 0: there are none
   std::uint32_t cell_bytes = 0;     // of a cell, beyond what it computes with
+  bool cells_in_field = false;      // that, which is whole words
   std::uint32_t cell_failures = 0;  // how often one throws in the run, whatever the rank
   WorkKind failing_order{};         // kStep or kSave; that one does
   std::uint64_t failing_cell = 0;
@@ -92,6 +93,9 @@ class PretendJob {
 
   // ---- cells: some rule that takes in all that a cell is given ----
   const Neighbours& neighbours() const { return neighbours_; }
+  CellPlan cells() const;
+  // What else there is of a cell of that value, and lies in a field if cells do.
+  Bytes cell_elements(std::uint64_t value) const;
   std::uint64_t cell_at_begin(std::uint32_t cell) const;
   // What a cell of this value shows its neighbour.
   static std::uint64_t shown(std::uint64_t value, std::uint32_t to);

@@ -19,7 +19,7 @@ constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStrea
                         kRegistryFaultsStream = 21, kDeadLinkStream = 23, kCopyFaultsStream = 24;
 // Chosen so that seeds which were kept before these came are what they were.
 constexpr std::uint64_t kRegistryStream = 381, kCheckpointStream = 15324, kBulkStream = 2468,
-                        kCopiesStream = 437838, kIterateStream = 372, kCellFailureStream = 373;
+                        kCopiesStream = 437838, kIterateStream = 372, kMoreOfCellsStream = 373;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
@@ -486,10 +486,12 @@ void draw_iterate(Random random, WorldOptions& options) {
   options.failures.faults.push_back(fault);
 }
 
-// In some of those a cell throws, but not so often that the run gives up.
-void draw_cell_failures(Random random, WorldOptions& options) {
+// In some of those a cell throws, but not so often that the run gives up; in some, most of what
+// cells are lies in a field.
+void draw_more_of_cells(Random random, WorldOptions& options) {
   JobOptions& job = options.job;
   if (job.kind != JobKind::kIterate || job.cells == 0) return;
+  job.cells_in_field = job.cell_bytes != 0 && random.chance(0.5);
   if (options.schedule.attempts_max == 1 || !random.chance(0.3)) return;
   job.cell_failures = options.schedule.attempts_max - 1;
   job.failing_order = random.chance(0.7) ? WorkKind::kStep : WorkKind::kSave;
@@ -547,7 +549,7 @@ WorldOptions draw_scenario(std::uint64_t seed, const Overrides& overrides) {
   draw_copy_faults(Random(seed, kCopyFaultsStream), options);
   draw_bulk(Random(seed, kBulkStream), options);
   draw_iterate(Random(seed, kIterateStream), options);
-  draw_cell_failures(Random(seed, kCellFailureStream), options);
+  draw_more_of_cells(Random(seed, kMoreOfCellsStream), options);
   if (overrides.deaths_in_tree && options.ranks > 1) {
     options.upset = Upset::kNone;
     options.failures = draw_deaths_in_tree(Random(seed, kTreeStream), options);

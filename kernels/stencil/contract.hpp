@@ -1,0 +1,19 @@
+// What callers of the stencil owe it, checked at each call and in production too: to write past a
+// block would spoil other memory, and with it results. Private to this folder, and not for files
+// compiled for a newer instruction set.
+#pragma once
+
+#include <span>
+
+#include "kernels/stencil/stencil.hpp"
+
+namespace regroup::kernels {
+
+// Unless it holds, prints "stencil: text" on standard error and aborts.
+void require(bool holds, const char* text);
+
+// That both spans hold a block of the shape, share no memory, and have the box in their interior.
+void require_step(const StencilShape& shape, const StencilBox& box, std::span<const double> in,
+                  std::span<double> out);
+
+}  // namespace regroup::kernels

@@ -1,0 +1,88 @@
+// What a diffusion step costs on the least and the best instruction set, for blocks from the size
+// of a cache to many times that, beside a plain copy of as many bytes as the step has to read and
+// write (memcpy, in turns with it, so that both see the same machine) and beside the reference.
+// Items are cells.
+//   GB/s            16 bytes a cell: what has to be read once and written once
+//   of_copy         the copy's time over the step's
+//   over_reference  the reference's time over the step's
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include "kernels/stencil/stencil.hpp"
+
+namespace regroup::kernels {
+namespace {
+
+constexpr int kReferenceRounds = 3;
+
+template <class F>
+double seconds_of(F f) {
+  const auto begin = std::chrono::steady_clock::now();
+  f();
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+  benchmark::ClobberMemory();
+  return taken.count();
+}
+
+void diffusion_step(benchmark::State& state, const StencilShape& shape, InstructionSet set) {
+  const DiffusionNumbers numbers{0.125, 0.125, shape.dimensions() == 3 ? 0.125 : 0};
+  const StencilBox box = whole_box(shape);
+  std::vector<double> in(block_cells(shape), 1);
+  std::vector<double> out(in.size(), 1);
+  const double cells = static_cast<double>(shape.nx * shape.ny * shape.planes());
+
+  double reference_seconds = 1e9;
+  for (int round = 0; round < kReferenceRounds; ++round) {
+    reference_seconds = std::min(
+        reference_seconds, seconds_of([&] { reference::diffuse(shape, numbers, box, in, out); }));
+  }
+  double step_seconds = 0;
+  double copy_seconds = 0;
+  for (auto _ : state) {
+    const double step = seconds_of([&] { diffuse(shape, numbers, box, in, out, set); });
+    copy_seconds += seconds_of([&] {
+      std::memcpy(out.data(), in.data(), static_cast<std::size_t>(cells) * sizeof(double));
+    });
+    step_seconds += step;
+    state.SetIterationTime(step);
+  }
+  const double rounds = static_cast<double>(state.iterations());
+  state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(cells));
+  state.counters["GB/s"] = 2 * sizeof(double) * cells * rounds / step_seconds / 1e9;
+  state.counters["of_copy"] = copy_seconds / step_seconds;
+  state.counters["over_reference"] = reference_seconds * rounds / step_seconds;
+}
+
+void register_benchmarks() {
+  constexpr StencilShape kShapes[] = {{100, 100},       {1000, 1000},    {8000, 8000},
+                                      {32, 32, 32},     {100, 100, 100}, {400, 400, 400},
+                                      {1000, 1000, 100}};
+  for (const StencilShape& shape : kShapes) {
+    for (const InstructionSet set : {InstructionSet::kBaseline, best_instruction_set()}) {
+      std::string name = "diffuse/" + std::to_string(shape.nx) + "x" + std::to_string(shape.ny);
+      if (shape.nz != 0) name += "x" + std::to_string(shape.nz);
+      name += "/" + std::string(instruction_set_name(set));
+      benchmark::RegisterBenchmark(
+          name.c_str(),
+          [shape, set](benchmark::State& state) { diffusion_step(state, shape, set); })
+          ->UseManualTime()
+          ->Unit(benchmark::kMicrosecond);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace regroup::kernels
+
+int main(int argc, char** argv) {
+  regroup::kernels::register_benchmarks();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}

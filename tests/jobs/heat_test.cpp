@@ -1,0 +1,131 @@
+// heat, held against what is known of its start: by how much a sine fades in a step of the scheme,
+// and how fast the error against the equation itself shrinks.
+#include <cmath>
+#include <numbers>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "jobs/sample_jobs.hpp"
+#include "tests/jobs/error_of.hpp"
+#include "tests/jobs/threaded_run.hpp"
+
+namespace regroup {
+namespace {
+
+using testing::HasSubstr;
+using Options = ProgramRun::Set;
+
+ReportPicture run_heat(const Options& options, std::uint32_t ranks = 1) {
+  JobRegistry jobs;
+  add_heat(jobs);
+  return run_threaded(jobs, "heat", options, {}, ranks);
+}
+
+double real(const ReportPicture& picture, const std::string& name) {
+  for (const NamedValue& value : picture.values) {
+    if (value.name == name) return std::get<double>(value.value);
+  }
+  ADD_FAILURE() << "no value " << name;
+  return 0;
+}
+
+TEST(HeatJob, HasTheSameBitsOnAnyRanks) {
+  for (const Options& options :
+       {Options{{"grid", "40x30"}, {"steps", "50"}, {"blocks", "12"}},
+        Options{{"grid", "12x10x9"}, {"steps", "20"}, {"blocks", "18"}, {"start", "spot"}}}) {
+    const ReportPicture alone = run_heat(options);
+    ASSERT_EQ(alone.values.size(), 8u);
+    for (const std::uint32_t ranks : {2u, 3u}) EXPECT_EQ(run_heat(options, ranks), alone);
+  }
+}
+
+TEST(HeatJob, TheCutChangesNoTemperature) {
+  for (const char* grid : {"31x17", "9x11x7"}) {
+    Options options{{"grid", grid}, {"steps", "40"}, {"blocks", "1"}, {"start", "spot"}};
+    const ReportPicture whole = run_heat(options);
+    for (const char* blocks : {"2", "6", "21"}) {
+      options[2].second = blocks;
+      const ReportPicture cut = run_heat(options);
+      for (const char* name : {"least", "greatest", "error_max"}) {
+        EXPECT_EQ(real(cut, name), real(whole, name)) << name << " of " << grid;
+      }
+      EXPECT_NEAR(real(cut, "mean"), real(whole, "mean"), 1e-14);
+    }
+  }
+}
+
+// A half wave along each axis is an eigenfunction of the scheme. With an odd number of cells one
+// is at its crest.
+TEST(HeatJob, ASineFadesByItsFactorEachStep) {
+  const std::array<std::pair<const char*, std::vector<double>>, 2> grids = {
+      {{"31x15", {31, 15}}, {"15x7x11", {15, 7, 11}}}};
+  for (const auto& [grid, cells] : grids) {
+    const ReportPicture picture = run_heat({{"grid", grid}, {"steps", "100"}, {"blocks", "4"}});
+    const double number = 0.9 / (2 * static_cast<double>(cells.size()));
+    double factor = 1;
+    for (const double n : cells) {
+      const double sine = std::sin(std::numbers::pi / (2 * (n + 1)));
+      factor -= 4 * number * sine * sine;
+    }
+    EXPECT_NEAR(real(picture, "greatest") / std::pow(factor, 100), 1, 1e-12) << grid;
+    EXPECT_GT(real(picture, "least"), 0);
+  }
+}
+
+TEST(HeatJob, TheErrorShrinksWithTheSquareOfTheSpacing) {
+  const auto error = [](const char* grid, const char* steps, const char* start) {
+    return real(run_heat({{"grid", grid}, {"steps", steps}, {"start", start}}), "error_max");
+  };
+  EXPECT_NEAR(error("31x31", "40", "sine") / error("63x63", "160", "sine"), 4, 0.1);
+  EXPECT_NEAR(error("15x15x15", "20", "sine") / error("31x31x31", "80", "sine"), 4, 0.2);
+  EXPECT_NEAR(error("127x127", "80", "spot") / error("255x255", "320", "spot"), 4, 0.3);
+}
+
+TEST(HeatJob, RefusesWhatIsNoGridOrNotStable) {
+  JobRegistry jobs;
+  add_heat(jobs);
+  const auto refusal = [&](const Options& options) {
+    const auto program = jobs.make("heat");
+    for (const auto& [name, value] : options) {
+      EXPECT_EQ(error_of(program->options().find(name)->set(value)), "");
+    }
+    return error_of(program->prepare());
+  };
+  EXPECT_EQ(refusal({}), "");
+  EXPECT_EQ(refusal({{"time-step", "9.4e-7"}}), "");
+  EXPECT_THAT(refusal({{"grid", "512"}}), HasSubstr("--grid: '512' is no grid"));
+  EXPECT_THAT(refusal({{"grid", "3x3"}, {"blocks", "10"}}), HasSubstr("--blocks: a grid of 3x3"));
+  EXPECT_THAT(refusal({{"time-step", "9.6e-7"}}),
+              HasSubstr("--time-step 9.6e-07 is not stable: with this grid and diffusivity give at "
+                        "most 9.49"));
+}
+
+TEST(HeatJob, ASavedBlockThatIsCutShortIsRefused) {
+  JobRegistry jobs;
+  add_heat(jobs);
+  const auto program = jobs.make("heat");
+  ASSERT_EQ(error_of(program->options().find("grid")->set("8x8")), "");
+  ASSERT_EQ(error_of(program->options().find("blocks")->set("4")), "");
+  Buffer nothing;
+  Reader reader(nothing.view());
+  ASSERT_EQ(error_of(program->load(reader)), "");
+  WorkResult result;
+  WorkOrder order{.kind = WorkKind::kBegin, .shards = {ShardId{1}, 1}};
+  const RankResources resources{};
+  ASSERT_EQ(error_of(program->compute_cell(order, 1, resources, result)), "");
+  Buffer saved;
+  ASSERT_EQ(error_of(program->save_partition(StageId{0}, 1, saved)), "");
+  ASSERT_EQ(saved.size(), 3 * 8 + 4 * 4 * sizeof(double));
+  order.kind = WorkKind::kRestore;
+  order.input = Buffer(saved.view());
+  EXPECT_EQ(error_of(program->compute_cell(order, 1, resources, result)), "");
+  for (const std::size_t bytes : {std::size_t{0}, std::size_t{23}, saved.size() - 8}) {
+    order.input = Buffer(saved.view().first(bytes));
+    EXPECT_THROW((void)program->compute_cell(order, 1, resources, result), std::runtime_error);
+  }
+}
+
+}  // namespace
+}  // namespace regroup
