@@ -146,7 +146,7 @@ void CellWorker::is_kept_here(std::uint32_t number) {
   if (!snapshot_ || snapshot_->saves_left == 0) return;
   --snapshot_->saves_left;
   const auto copied = copied_.find(number);
-  const bool is_there = copied != copied_.end() && copied->second == snapshot_->step;
+  const bool is_there = copied != copied_.end() && copied->second.step == snapshot_->step;
   if (copies_on() && !is_there) snapshot_->to_send.push_back(number);
 }
 
@@ -171,13 +171,24 @@ void CellWorker::send_next_copy(Context& context) {
     snapshot_->under_way[number] = bytes;
     snapshot_->bytes_under_way += bytes;
     snapshot_->cost += CopyDesk::kSendingPerByte * static_cast<Nanoseconds>(bytes);
+    snapshot_->sending.begins(bytes, context.now());
     send_copy(context, partner_, at, *copy);
   }
   if (!snapshot_->under_way.empty() || snapshot_->saves_left != 0) return;
   kept_ = snapshot_->step;
   if (save_at_ == kept_) save_at_ = kNoStep;
   const Snapshot done = *std::exchange(snapshot_, {});
-  tell(context, CellNews::kKept, done.step, done.refused, static_cast<std::uint64_t>(done.cost));
+  tell(context, CellNews::kKept, done.step, 0, static_cast<std::uint64_t>(done.cost));
+  if (!copies_on()) return;
+  CopyProgress made{.partitions = copied_.size(),
+                    .refused = done.refused,
+                    .cost = done.cost,
+                    .sent = done.sending.bytes(),
+                    .sending = done.sending.took()};
+  for (const auto& [cell, copied] : copied_) made.bytes += copied.bytes;
+  Writer writer = context.begin(context.view().coordinator, MessageKind::kCopiesMade);
+  put(writer, made);
+  context.send();
 }
 
 // Of a cell of a field all but its block, and the block as what it is to other readers.
@@ -235,6 +246,10 @@ void CellWorker::send_copy(Context& context, RankId to, const CellAt& at, const 
 
 void CellWorker::on_bulk(Context& context, RankId from, Reader header, Buffer& bytes) {
   (void)on_copy(context, from, header, &bytes);
+  // What is of no use any more is lent for the next one.
+  if (const auto spare = copies_.spare(); spare->capacity() != 0) {
+    context.give_large(std::move(*spare));
+  }
 }
 
 // One that was asked for, or one to keep for its owner.
@@ -284,10 +299,12 @@ bool CellWorker::on_copy_kept(Context& context, RankId from, Reader& reader) {
   if (!meant) return true;
   const auto under_way = snapshot_->under_way.find(at.cell);
   if (under_way == snapshot_->under_way.end()) return true;
-  snapshot_->bytes_under_way -= under_way->second;
+  const std::size_t under_way_bytes = under_way->second;
+  snapshot_->bytes_under_way -= under_way_bytes;
   snapshot_->under_way.erase(under_way);
+  snapshot_->sending.ends(context.now());
   if (verdict == CopyVerdict::kKept) {
-    copied_[at.cell] = at.step;
+    copied_[at.cell] = {at.step, under_way_bytes};
   } else {
     ++snapshot_->refused;
   }

@@ -130,6 +130,7 @@ class Worker {
     std::map<std::uint32_t, std::size_t> under_way;  // by partition: bytes
     std::size_t bytes_under_way = 0;
     std::uint64_t refused = 0;
+    CopySending sending;
   };
   // Where a partition that is missing is looked for, nearest first.
   enum class Place : std::uint8_t { kPeer, kHere, kDisk, kNowhere };

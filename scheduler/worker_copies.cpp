@@ -120,6 +120,7 @@ void Worker::send_next_copy(Context& context) {
     copying_->under_way[p] = copy->bytes->size();
     copying_->bytes_under_way += copy->bytes->size();
     copy_desk_.sent(copy->bytes->size());
+    copying_->sending.begins(copy->bytes->size(), context.now());
     send_copy(context, partner_, MessageKind::kCopy, {owners_stage_, p}, copy->held, *copy);
   }
   if (copying_ && copying_->under_way.empty() && copying_->saves_left == 0) end_copies(context);
@@ -181,6 +182,7 @@ bool Worker::on_copy_kept(Context& context, RankId from, Reader& reader) {
   if (under_way == copying_->under_way.end()) return true;
   copying_->bytes_under_way -= under_way->second;
   copying_->under_way.erase(under_way);
+  copying_->sending.ends(context.now());
   if (verdict == CopyVerdict::kKept) {
     copied_[partition.second] = {held, copy->bytes->size()};
   } else {
@@ -192,15 +194,16 @@ bool Worker::on_copy_kept(Context& context, RankId from, Reader& reader) {
 
 void Worker::end_copies(Context& context) {
   copy_desk_.end(context.now());
-  const std::uint64_t refused = std::exchange(copying_, {})->refused;
-  std::uint64_t bytes = 0;
-  for (const auto& [partition, copied] : copied_) bytes += copied.bytes;
+  const CopyRound done = *std::exchange(copying_, {});
+  CopyProgress made{.partitions = copied_.size(),
+                    .refused = done.refused,
+                    .cost = copy_desk_.cost(),
+                    .interval = copy_desk_.interval(),
+                    .sent = done.sending.bytes(),
+                    .sending = done.sending.took()};
+  for (const auto& [partition, copied] : copied_) made.bytes += copied.bytes;
   Writer writer = context.begin(context.view().coordinator, MessageKind::kCopiesMade);
-  writer.put(static_cast<std::uint32_t>(copied_.size()));
-  writer.put(bytes);
-  writer.put(static_cast<std::uint32_t>(refused));
-  writer.put(static_cast<std::uint64_t>(copy_desk_.cost()));
-  writer.put(static_cast<std::uint64_t>(copy_desk_.interval()));
+  put(writer, made);
   context.send();
 }
 
