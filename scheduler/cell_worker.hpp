@@ -44,7 +44,7 @@ class CellWorker {
   bool begin(Context& context, Reader& reader);
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
   // A copy of a cell whose bytes came beside the frames; without them, they came damaged.
-  void on_bulk(Context& context, RankId from, Reader header, Buffer& bytes);
+  void on_bulk(Context& context, RankId from, Reader header, BulkCopy& bulk);
   // Nothing goes on until the next round begins; what is kept stays.
   void on_view();
   void on_tick(Context& context);
@@ -171,7 +171,7 @@ class CellWorker {
   void is_kept_here(std::uint32_t number);
   void send_next_copy(Context& context);
   void send_copy(Context& context, RankId to, const CellAt& at, const CellCopy& copy);
-  bool on_copy(Context& context, RankId from, Reader& reader, Buffer* bulk);
+  bool on_copy(Context& context, RankId from, Reader& reader, BulkCopy* bulk);
   CopyVerdict take_copy(Context& context, RankId from, const CellAt& at, std::uint64_t hash,
                         std::shared_ptr<Buffer> bytes);
   bool on_copy_kept(Context& context, RankId from, Reader& reader);

@@ -228,8 +228,7 @@ bool CellWorker::is_whole(std::uint32_t number, const Buffer& saved) const {
 // ---- copies between ranks ----
 
 void CellWorker::send_copy(Context& context, RankId to, const CellAt& at, const CellCopy& copy) {
-  const std::uint64_t hash = copy.hash != 0 ? copy.hash : hash_of_copy(copy.bytes->view());
-  const auto begin = [&] {
+  const auto begin = [&](std::uint64_t hash) {
     Writer writer = context.begin(to, MessageKind::kCellCopy);
     put(writer, at);
     writer.put(hash);
@@ -237,15 +236,15 @@ void CellWorker::send_copy(Context& context, RankId to, const CellAt& at, const 
   };
   const std::size_t bytes = copy.bytes->size();
   if (bytes != 0 && bytes >= options_.copies.bulk_bytes_min && to != context.self()) {
-    begin();
+    begin(copy.hash);
     if (context.send_bulk(copy.bytes)) return;
   }
-  begin().put_raw(copy.bytes->view());
+  begin(copy.hash != 0 ? copy.hash : hash_of_copy(copy.bytes->view())).put_raw(copy.bytes->view());
   context.send();
 }
 
-void CellWorker::on_bulk(Context& context, RankId from, Reader header, Buffer& bytes) {
-  (void)on_copy(context, from, header, &bytes);
+void CellWorker::on_bulk(Context& context, RankId from, Reader header, BulkCopy& bulk) {
+  (void)on_copy(context, from, header, &bulk);
   // What is of no use any more is lent for the next one.
   if (const auto spare = copies_.spare(); spare->capacity() != 0) {
     context.give_large(std::move(*spare));
@@ -253,17 +252,18 @@ void CellWorker::on_bulk(Context& context, RankId from, Reader header, Buffer& b
 }
 
 // One that was asked for, or one to keep for its owner.
-bool CellWorker::on_copy(Context& context, RankId from, Reader& reader, Buffer* bulk) {
+bool CellWorker::on_copy(Context& context, RankId from, Reader& reader, BulkCopy* bulk) {
   const CellAt at = get_cell_at(reader);
   const auto hash = reader.get<std::uint64_t>();
   if (reader.failed()) return false;
   std::shared_ptr<Buffer> bytes =
-      bulk != nullptr ? std::make_shared<Buffer>(std::move(*bulk)) : copies_.spare();
+      bulk != nullptr ? std::make_shared<Buffer>(std::move(bulk->bytes)) : copies_.spare();
   if (bulk == nullptr) bytes->append(reader.rest());
+  const bool same = !bytes->empty() && hash_is(hash, *bytes, bulk);
   Cell* const sought = active_ && at.stage == stage_ ? own(at.cell) : nullptr;
   if (sought != nullptr && sought->sought_from == from && sought->step == at.step) {
     sought->sought_from = kNobody;
-    if (bytes->empty() || hash_of_copy(bytes->view()) != hash) {
+    if (!same) {
       fail(context, at.cell, at.step, "its copy in another rank's memory is gone");
     } else {
       restore_from(context, at.cell, *sought, std::move(bytes), RegainedFrom::kPartner);
@@ -271,7 +271,9 @@ bool CellWorker::on_copy(Context& context, RankId from, Reader& reader, Buffer* 
     return true;
   }
   if (bytes->empty() && bulk == nullptr) return true;  // an answer that nobody waits for
-  const CopyVerdict verdict = take_copy(context, from, at, hash, std::move(bytes));
+  const std::uint64_t known = bulk != nullptr ? bulk->hash : hash;
+  const CopyVerdict verdict =
+      same ? take_copy(context, from, at, known, std::move(bytes)) : CopyVerdict::kDamaged;
   Writer writer = context.begin(from, MessageKind::kCellCopyKept);
   put(writer, at);
   writer.put(verdict);
@@ -283,7 +285,6 @@ CopyVerdict CellWorker::take_copy(Context& context, RankId from, const CellAt& a
                                   std::uint64_t hash, std::shared_ptr<Buffer> bytes) {
   if (!is_cells(at.stage) || at.stage < stage_) return CopyVerdict::kNotNow;
   if (at.cell >= stages_[at.stage.value].shards) return CopyVerdict::kDamaged;
-  if (hash_of_copy(bytes->view()) != hash) return CopyVerdict::kDamaged;
   if (Reader(bytes->view()).get<std::uint64_t>() != at.step) return CopyVerdict::kDamaged;
   find_partner(context);
   return copies_.keep(at, {std::move(bytes), hash, from}) ? CopyVerdict::kKept

@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include <xxhash.h>
-
 #include "runtime/protocol/frame.hpp"
 #include "runtime/protocol/wire.hpp"
 #include "runtime/protocol/work.hpp"
+#include "scheduler/copy_desk.hpp"
+#include "scheduler/partition_copies.hpp"
 
 namespace regroup::testing_roles {
 
@@ -201,7 +201,7 @@ inline Buffer copy_message(std::uint16_t stage, std::uint32_t partition, std::ui
   writer.put(stage);
   writer.put(partition);
   writer.put(tag);
-  writer.put(hash.value_or(XXH3_64bits(bytes.data(), bytes.size())));
+  writer.put(hash.value_or(hash_of_copy(bytes)));
   writer.put_raw(bytes);
   return payload;
 }
