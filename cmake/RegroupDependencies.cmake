@@ -1,6 +1,7 @@
 # Everything Regroup needs, found once, as imported targets. All are packages of the distribution.
 # The installed package config includes this same file's counterpart, regroupConfig.cmake.in.
 
+include(CheckCXXSourceCompiles)
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
@@ -32,6 +33,12 @@ find_package(nlohmann_json REQUIRED)
 pkg_check_modules(hwloc REQUIRED IMPORTED_TARGET hwloc)
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+# Its hashes by the best instructions that a machine has, if it was built with those.
+set(CMAKE_REQUIRED_LIBRARIES PkgConfig::xxhash)
+check_cxx_source_compiles(
+  "#include <xxh_x86dispatch.h>
+   int main() { return static_cast<int>(XXH3_128bits(\"\", 0).low64); }" REGROUP_XXHASH_DISPATCHES)
+unset(CMAKE_REQUIRED_LIBRARIES)
 pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
 
 if(REGROUP_CUDA)

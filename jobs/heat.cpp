@@ -45,8 +45,11 @@ struct HeatBlock {
 
   // Its shape, then the interior cells, row by row: ghosts are others', or the boundary.
   void encode(Writer& writer) const {
-    for (const std::size_t cells : {shape.nx, shape.ny, shape.nz}) {
-      writer.put(static_cast<std::uint64_t>(cells));
+    const std::size_t cells = shape.nx * shape.ny * planes();
+    writer.buffer().reserve(writer.buffer().size() + 3 * sizeof(std::uint64_t) +
+                            cells * sizeof(double));
+    for (const std::size_t extent : {shape.nx, shape.ny, shape.nz}) {
+      writer.put(static_cast<std::uint64_t>(extent));
     }
     for (std::size_t z = 0; z < planes(); ++z) {
       for (std::size_t y = 0; y < shape.ny; ++y) writer.put_raw(std::as_bytes(row(y, z)));

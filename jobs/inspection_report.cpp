@@ -112,6 +112,10 @@ void add_partner_copies(const RunStatus& status, Lines& lines) {
                                  bytes_text(how.bytes));
   if (how.interval_seconds != 0) text += fmt::format(", every {:.1f} s", how.interval_seconds);
   if (how.cost_seconds != 0) text += fmt::format(", a round takes {:.3f} s", how.cost_seconds);
+  if (how.sending_seconds > 0) {
+    const double rate = static_cast<double>(how.sent_bytes) / how.sending_seconds;
+    text += fmt::format(", sent at {}/s", bytes_text(static_cast<std::uint64_t>(rate)));
+  }
   lines.add("copies", text);
   if (how.refused == 0) return;
   lines.add("", fmt::format("{} refused, for want of room: see --partner-memory", how.refused));

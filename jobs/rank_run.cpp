@@ -83,7 +83,9 @@ PartnerCopiesStatus copies_status(const CopyProgress& copies) {
           .bytes = copies.bytes,
           .refused = copies.refused,
           .cost_seconds = to_seconds(copies.cost),
-          .interval_seconds = to_seconds(copies.interval)};
+          .interval_seconds = to_seconds(copies.interval),
+          .sent_bytes = copies.sent,
+          .sending_seconds = to_seconds(copies.sending)};
 }
 
 RestoredFrom restored_from(const RegainedCounts& regained) {

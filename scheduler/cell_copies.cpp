@@ -17,15 +17,16 @@ bool CellCopies::keep(const CellAt& at, CellCopy copy) {
       bytes_for_others_ -= there->second.bytes->size();
       there->second.of = self_;
     }
-    if (copy.bytes != there->second.bytes) give_back(copy);
+    if (copy.bytes != there->second.bytes) give_back(std::move(copy.bytes));
     return true;
   }
   const std::size_t bytes = copy.bytes->size();
   if (!own && bytes_for_others_ + bytes > bytes_max_) {
-    give_back(copy);
+    give_back(std::move(copy.bytes));
     return false;
   }
   if (!own) bytes_for_others_ += bytes;
+  memory_ += copy.bytes->capacity();
   copies_.emplace(at, std::move(copy));
   return true;
 }
@@ -41,7 +42,8 @@ void CellCopies::drop_if(Is is) {
     const auto one = it++;
     if (!is(one->first)) continue;
     if (one->second.of != self_) bytes_for_others_ -= one->second.bytes->size();
-    give_back(one->second);
+    memory_ -= one->second.bytes->capacity();
+    give_back(std::move(one->second.bytes));
     copies_.erase(one);
   }
 }
@@ -65,7 +67,7 @@ void CellCopies::drop_before(StageId stage) {
 void CellCopies::clear() {
   copies_.clear();
   spares_.clear();
-  bytes_for_others_ = 0;
+  memory_ = spare_memory_ = bytes_for_others_ = 0;
 }
 
 std::vector<CopyOffer> CellCopies::offers() const {
@@ -81,14 +83,19 @@ std::shared_ptr<Buffer> CellCopies::spare() {
   if (unused == spares_.end()) return std::make_shared<Buffer>();
   std::shared_ptr<Buffer> bytes = std::move(*unused);
   spares_.erase(unused);
+  spare_memory_ -= bytes->capacity();
   bytes->clear();
   return bytes;
 }
 
-void CellCopies::give_back(CellCopy& copy) {
-  if (copy.bytes == nullptr || copy.bytes->capacity() == 0) return;
-  if (spares_.size() == kSparesMax) spares_.erase(spares_.begin());
-  spares_.push_back(std::move(copy.bytes));
+void CellCopies::give_back(std::shared_ptr<Buffer> bytes) {
+  if (bytes == nullptr || bytes->capacity() == 0) return;
+  spare_memory_ += bytes->capacity();
+  spares_.push_back(std::move(bytes));
+  while (!spares_.empty() && (spares_.size() > kSparesMax || spare_memory_ > memory_)) {
+    spare_memory_ -= spares_.front()->capacity();
+    spares_.pop_front();
+  }
 }
 
 }  // namespace regroup

@@ -1,11 +1,13 @@
 // What a rank keeps in memory of cells besides the cells themselves: snapshots of its own, and
 // copies for the ranks whose partner it is. Those of several steps lie beside each other, since
 // cells go back together: the copies of a step are of use until a later one is complete. What is
-// kept for others is bounded; memory that is given up is used again. Pure, not thread-safe.
+// kept for others is bounded. Memory that is given up is used again: as much of it is held as the
+// copies that are left have, for that is what the next step takes. Pure, not thread-safe.
 #pragma once
 
 #include <compare>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
@@ -32,7 +34,7 @@ struct CellCopy {
 
 class CellCopies {
  public:
-  static constexpr std::size_t kSparesMax = 8;
+  static constexpr std::size_t kSparesMax = 1024;
 
   void begin(RankId self, std::uint64_t bytes_for_others_max);
   // False if it is another rank's, and there is no room. One that is there already stays.
@@ -58,13 +60,15 @@ class CellCopies {
  private:
   template <class Is>
   void drop_if(Is is);
-  void give_back(CellCopy& copy);
+  void give_back(std::shared_ptr<Buffer> bytes);
 
   RankId self_;
   std::uint64_t bytes_max_ = 0;
   std::map<CellAt, CellCopy> copies_;
   std::uint64_t bytes_for_others_ = 0;
-  std::vector<std::shared_ptr<Buffer>> spares_;
+  std::uint64_t memory_ = 0;  // of all copies
+  std::deque<std::shared_ptr<Buffer>> spares_;
+  std::uint64_t spare_memory_ = 0;
   std::uint64_t lent_ = 0;
 };
 

@@ -19,6 +19,7 @@
 #include "runtime/protocol/node.hpp"
 #include "scheduler/cell_copies.hpp"
 #include "scheduler/cells.hpp"
+#include "scheduler/copy_desk.hpp"
 #include "scheduler/options.hpp"
 #include "scheduler/shard_source.hpp"
 
@@ -43,7 +44,7 @@ class CellWorker {
   bool begin(Context& context, Reader& reader);
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
   // A copy of a cell whose bytes came beside the frames; without them, they came damaged.
-  void on_bulk(Context& context, RankId from, Reader header, Buffer& bytes);
+  void on_bulk(Context& context, RankId from, Reader header, BulkCopy& bulk);
   // Nothing goes on until the next round begins; what is kept stays.
   void on_view();
   void on_tick(Context& context);
@@ -107,6 +108,11 @@ class CellWorker {
     std::size_t bytes_under_way = 0;
     std::uint64_t refused = 0;
     Nanoseconds cost = 0;
+    CopySending sending;
+  };
+  struct Copied {
+    std::uint64_t step = 0;
+    std::size_t bytes = 0;
   };
   // Halos for the cells of another rank, that wait for others of the step.
   struct Outgoing {
@@ -165,7 +171,7 @@ class CellWorker {
   void is_kept_here(std::uint32_t number);
   void send_next_copy(Context& context);
   void send_copy(Context& context, RankId to, const CellAt& at, const CellCopy& copy);
-  bool on_copy(Context& context, RankId from, Reader& reader, Buffer* bulk);
+  bool on_copy(Context& context, RankId from, Reader& reader, BulkCopy* bulk);
   CopyVerdict take_copy(Context& context, RankId from, const CellAt& at, std::uint64_t hash,
                         std::shared_ptr<Buffer> bytes);
   bool on_copy_kept(Context& context, RankId from, Reader& reader);
@@ -203,7 +209,7 @@ class CellWorker {
   CellCopies copies_;
   RankId partner_ = kNobody;
   Epoch partner_since_;
-  std::map<std::uint32_t, std::uint64_t> copied_;  // by cell: the step that the partner has last
+  std::map<std::uint32_t, Copied> copied_;  // by cell: what the partner has last
   std::uint64_t save_at_ = kNoStep;
   std::uint64_t named_ = kNoStep;      // the step that was last named to be written down
   std::uint64_t confirmed_ = kNoStep;  // the latest that all owners have

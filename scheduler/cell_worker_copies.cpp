@@ -146,7 +146,7 @@ void CellWorker::is_kept_here(std::uint32_t number) {
   if (!snapshot_ || snapshot_->saves_left == 0) return;
   --snapshot_->saves_left;
   const auto copied = copied_.find(number);
-  const bool is_there = copied != copied_.end() && copied->second == snapshot_->step;
+  const bool is_there = copied != copied_.end() && copied->second.step == snapshot_->step;
   if (copies_on() && !is_there) snapshot_->to_send.push_back(number);
 }
 
@@ -171,13 +171,24 @@ void CellWorker::send_next_copy(Context& context) {
     snapshot_->under_way[number] = bytes;
     snapshot_->bytes_under_way += bytes;
     snapshot_->cost += CopyDesk::kSendingPerByte * static_cast<Nanoseconds>(bytes);
+    snapshot_->sending.begins(bytes, context.now());
     send_copy(context, partner_, at, *copy);
   }
   if (!snapshot_->under_way.empty() || snapshot_->saves_left != 0) return;
   kept_ = snapshot_->step;
   if (save_at_ == kept_) save_at_ = kNoStep;
   const Snapshot done = *std::exchange(snapshot_, {});
-  tell(context, CellNews::kKept, done.step, done.refused, static_cast<std::uint64_t>(done.cost));
+  tell(context, CellNews::kKept, done.step, 0, static_cast<std::uint64_t>(done.cost));
+  if (!copies_on()) return;
+  CopyProgress made{.partitions = copied_.size(),
+                    .refused = done.refused,
+                    .cost = done.cost,
+                    .sent = done.sending.bytes(),
+                    .sending = done.sending.took()};
+  for (const auto& [cell, copied] : copied_) made.bytes += copied.bytes;
+  Writer writer = context.begin(context.view().coordinator, MessageKind::kCopiesMade);
+  put(writer, made);
+  context.send();
 }
 
 // Of a cell of a field all but its block, and the block as what it is to other readers.
@@ -217,8 +228,7 @@ bool CellWorker::is_whole(std::uint32_t number, const Buffer& saved) const {
 // ---- copies between ranks ----
 
 void CellWorker::send_copy(Context& context, RankId to, const CellAt& at, const CellCopy& copy) {
-  const std::uint64_t hash = copy.hash != 0 ? copy.hash : hash_of_copy(copy.bytes->view());
-  const auto begin = [&] {
+  const auto begin = [&](std::uint64_t hash) {
     Writer writer = context.begin(to, MessageKind::kCellCopy);
     put(writer, at);
     writer.put(hash);
@@ -226,29 +236,34 @@ void CellWorker::send_copy(Context& context, RankId to, const CellAt& at, const 
   };
   const std::size_t bytes = copy.bytes->size();
   if (bytes != 0 && bytes >= options_.copies.bulk_bytes_min && to != context.self()) {
-    begin();
+    begin(copy.hash);
     if (context.send_bulk(copy.bytes)) return;
   }
-  begin().put_raw(copy.bytes->view());
+  begin(copy.hash != 0 ? copy.hash : hash_of_copy(copy.bytes->view())).put_raw(copy.bytes->view());
   context.send();
 }
 
-void CellWorker::on_bulk(Context& context, RankId from, Reader header, Buffer& bytes) {
-  (void)on_copy(context, from, header, &bytes);
+void CellWorker::on_bulk(Context& context, RankId from, Reader header, BulkCopy& bulk) {
+  (void)on_copy(context, from, header, &bulk);
+  // What is of no use any more is lent for the next one.
+  if (const auto spare = copies_.spare(); spare->capacity() != 0) {
+    context.give_large(std::move(*spare));
+  }
 }
 
 // One that was asked for, or one to keep for its owner.
-bool CellWorker::on_copy(Context& context, RankId from, Reader& reader, Buffer* bulk) {
+bool CellWorker::on_copy(Context& context, RankId from, Reader& reader, BulkCopy* bulk) {
   const CellAt at = get_cell_at(reader);
   const auto hash = reader.get<std::uint64_t>();
   if (reader.failed()) return false;
   std::shared_ptr<Buffer> bytes =
-      bulk != nullptr ? std::make_shared<Buffer>(std::move(*bulk)) : copies_.spare();
+      bulk != nullptr ? std::make_shared<Buffer>(std::move(bulk->bytes)) : copies_.spare();
   if (bulk == nullptr) bytes->append(reader.rest());
+  const bool same = !bytes->empty() && hash_is(hash, *bytes, bulk);
   Cell* const sought = active_ && at.stage == stage_ ? own(at.cell) : nullptr;
   if (sought != nullptr && sought->sought_from == from && sought->step == at.step) {
     sought->sought_from = kNobody;
-    if (bytes->empty() || hash_of_copy(bytes->view()) != hash) {
+    if (!same) {
       fail(context, at.cell, at.step, "its copy in another rank's memory is gone");
     } else {
       restore_from(context, at.cell, *sought, std::move(bytes), RegainedFrom::kPartner);
@@ -256,7 +271,9 @@ bool CellWorker::on_copy(Context& context, RankId from, Reader& reader, Buffer* 
     return true;
   }
   if (bytes->empty() && bulk == nullptr) return true;  // an answer that nobody waits for
-  const CopyVerdict verdict = take_copy(context, from, at, hash, std::move(bytes));
+  const std::uint64_t known = bulk != nullptr ? bulk->hash : hash;
+  const CopyVerdict verdict =
+      same ? take_copy(context, from, at, known, std::move(bytes)) : CopyVerdict::kDamaged;
   Writer writer = context.begin(from, MessageKind::kCellCopyKept);
   put(writer, at);
   writer.put(verdict);
@@ -268,7 +285,6 @@ CopyVerdict CellWorker::take_copy(Context& context, RankId from, const CellAt& a
                                   std::uint64_t hash, std::shared_ptr<Buffer> bytes) {
   if (!is_cells(at.stage) || at.stage < stage_) return CopyVerdict::kNotNow;
   if (at.cell >= stages_[at.stage.value].shards) return CopyVerdict::kDamaged;
-  if (hash_of_copy(bytes->view()) != hash) return CopyVerdict::kDamaged;
   if (Reader(bytes->view()).get<std::uint64_t>() != at.step) return CopyVerdict::kDamaged;
   find_partner(context);
   return copies_.keep(at, {std::move(bytes), hash, from}) ? CopyVerdict::kKept
@@ -284,10 +300,12 @@ bool CellWorker::on_copy_kept(Context& context, RankId from, Reader& reader) {
   if (!meant) return true;
   const auto under_way = snapshot_->under_way.find(at.cell);
   if (under_way == snapshot_->under_way.end()) return true;
-  snapshot_->bytes_under_way -= under_way->second;
+  const std::size_t under_way_bytes = under_way->second;
+  snapshot_->bytes_under_way -= under_way_bytes;
   snapshot_->under_way.erase(under_way);
+  snapshot_->sending.ends(context.now());
   if (verdict == CopyVerdict::kKept) {
-    copied_[at.cell] = at.step;
+    copied_[at.cell] = {at.step, under_way_bytes};
   } else {
     ++snapshot_->refused;
   }

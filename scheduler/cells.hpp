@@ -42,8 +42,8 @@ enum class CellNews : std::uint8_t {
   kRestored,  // they stand at `step`; `a`: those that came from a partner, `b`: from a file
   kSteps,     // the one that is furthest behind is at `step`, the first one at `a`
   kEnded,     // they are at the end, at `step`
-  kKept,      // they are written down at `step`, and so is what the partner keeps; `a`: copies that
-              // it refused, `b`: nanoseconds that it took
+  kKept,      // they are written down at `step`, and with the partner unless it refused; `b`:
+              // nanoseconds that it took
   kMissed,    // they cannot be written down at `step`: one is at `a` already, or the text says why
   kFailed,    // cell `a` could not be set to or taken on from `step`, as the text says
 };

@@ -41,16 +41,6 @@ enum class RunPhase : std::uint8_t { kOpening, kRunning, kFinalizing, kClosing, 
 // Partitions that came back after their owners were lost, by RegainedFrom.
 using RegainedCounts = std::array<std::uint64_t, kRegainedFrom>;
 
-// What ranks have in the memory of their partners now, and what that costs.
-struct CopyProgress {
-  std::uint64_t rounds = 0;      // of all ranks, told to this coordinator
-  std::uint64_t partitions = 0;  // of which there is a copy
-  std::uint64_t bytes = 0;       // of those
-  std::uint64_t refused = 0;     // copies, by the latest round of each rank
-  Nanoseconds cost = 0;          // of the latest round, of the rank that took longest
-  Nanoseconds interval = 0;      // between rounds, the longest
-};
-
 // A picture of the run, for progress displays and status files.
 struct RunProgress {
   RunPhase phase = RunPhase::kOpening;

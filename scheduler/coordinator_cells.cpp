@@ -135,9 +135,6 @@ bool Coordinator::on_cell_news(Context& context, RankId from, Reader& reader) {
       if (runs && cells_.ended(from, step)) commit_cells(context);
       return true;
     case CellNews::kKept:
-      peers_[from.value].copies.refused = a;
-      peers_[from.value].copies.cost = static_cast<Nanoseconds>(b);
-      peers_[from.value].copies.interval = cell_desk_.interval();
       if (cells_.kept(from, step, static_cast<Nanoseconds>(b))) cells_kept(context);
       return true;
     case CellNews::kMissed:
@@ -227,7 +224,6 @@ void Coordinator::send_step(Context& context) {
 // All have it: what is older is of no use any more.
 void Coordinator::cells_kept(Context& context) {
   confirmed_at_ = context.now();
-  ++copy_rounds_;
   if (cells_.confirmed() > cell_failed_at_) cell_failures_ = 0;
   if (std::exchange(naming_, false)) {
     cell_desk_.saved(cells_.cost());

@@ -212,12 +212,7 @@ std::vector<CopyOffer> Coordinator::read_offers(Reader& reader) {
 }
 
 bool Coordinator::on_copies_made(RankId from, Reader& reader) {
-  CopyProgress made;
-  made.partitions = reader.get<std::uint32_t>();
-  made.bytes = reader.get<std::uint64_t>();
-  made.refused = reader.get<std::uint32_t>();
-  made.cost = static_cast<Nanoseconds>(reader.get<std::uint64_t>());
-  made.interval = static_cast<Nanoseconds>(reader.get<std::uint64_t>());
+  const CopyProgress made = get_copy_progress(reader);
   if (!reader.complete()) return false;
   peers_[from.value].copies = made;
   ++copy_rounds_;
@@ -232,7 +227,10 @@ CopyProgress Coordinator::copies_made() const {
     all.refused += peer.copies.refused;
     all.cost = std::max(all.cost, peer.copies.cost);
     all.interval = std::max(all.interval, peer.copies.interval);
+    all.sent += peer.copies.sent;
+    all.sending = std::max(all.sending, peer.copies.sending);
   }
+  if (cell_stage()) all.interval = cell_desk_.interval();
   return all;
 }
 

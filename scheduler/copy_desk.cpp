@@ -28,6 +28,28 @@ RankId partner_of(RankId rank, const View& view, const ScheduleOptions& options)
   return elsewhere != ring.end() ? *elsewhere : ring.front();
 }
 
+void put(Writer& writer, const CopyProgress& made) {
+  writer.put(static_cast<std::uint32_t>(made.partitions));
+  writer.put(made.bytes);
+  writer.put(static_cast<std::uint32_t>(made.refused));
+  writer.put(static_cast<std::uint64_t>(made.cost));
+  writer.put(static_cast<std::uint64_t>(made.interval));
+  writer.put(made.sent);
+  writer.put(static_cast<std::uint64_t>(made.sending));
+}
+
+CopyProgress get_copy_progress(Reader& reader) {
+  CopyProgress made;
+  made.partitions = reader.get<std::uint32_t>();
+  made.bytes = reader.get<std::uint64_t>();
+  made.refused = reader.get<std::uint32_t>();
+  made.cost = static_cast<Nanoseconds>(reader.get<std::uint64_t>());
+  made.interval = static_cast<Nanoseconds>(reader.get<std::uint64_t>());
+  made.sent = reader.get<std::uint64_t>();
+  made.sending = static_cast<Nanoseconds>(reader.get<std::uint64_t>());
+  return made;
+}
+
 bool CopyDesk::due(Nanoseconds now, std::uint64_t failures) {
   if (busy_ || !on() || (!wanted_ && known_ && now - looked_at_ < kLookPeriod)) return false;
   looked_at_ = now;

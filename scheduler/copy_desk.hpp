@@ -7,6 +7,7 @@
 
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/view.hpp"
+#include "runtime/protocol/wire.hpp"
 #include "scheduler/options.hpp"
 
 namespace regroup {
@@ -14,6 +15,43 @@ namespace regroup {
 // The next of the ranks that compute, on another host if there is one; without another that
 // computes, the next member. kNobody when there is no other.
 RankId partner_of(RankId rank, const View& view, const ScheduleOptions& options);
+
+// What a rank has in the memory of its partner, and what that costs; or all ranks together: sums,
+// and of times those of the rank that took longest.
+struct CopyProgress {
+  std::uint64_t rounds = 0;      // of all ranks, told to this coordinator
+  std::uint64_t partitions = 0;  // or cells, of which there is a copy
+  std::uint64_t bytes = 0;       // of those
+  std::uint64_t refused = 0;     // copies, in the latest round
+  Nanoseconds cost = 0;          // of the latest round
+  Nanoseconds interval = 0;      // between rounds
+  std::uint64_t sent = 0;        // bytes, in the latest round
+  Nanoseconds sending = 0;       // while some of them were sent and not yet answered
+};
+
+// What kCopiesMade says: all but the rounds.
+void put(Writer& writer, const CopyProgress& made);
+CopyProgress get_copy_progress(Reader& reader);
+
+// How much of a round was sent, and for how long some of it was under way.
+class CopySending {
+ public:
+  void begins(std::uint64_t bytes, Nanoseconds now) {
+    if (under_way_++ == 0) began_at_ = now;
+    bytes_ += bytes;
+  }
+  void ends(Nanoseconds now) {
+    if (--under_way_ == 0) took_ += now - began_at_;
+  }
+  std::uint64_t bytes() const { return bytes_; }
+  Nanoseconds took() const { return took_; }
+
+ private:
+  std::uint64_t bytes_ = 0;
+  std::size_t under_way_ = 0;
+  Nanoseconds began_at_ = 0;
+  Nanoseconds took_ = 0;
+};
 
 class CopyDesk {
  public:

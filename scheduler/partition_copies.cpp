@@ -2,14 +2,18 @@
 
 #include <algorithm>
 
-#include <xxhash.h>
-
+#include "runtime/protocol/bulk.hpp"
 #include "runtime/protocol/wire.hpp"
 
 namespace regroup {
 
 std::uint64_t hash_of_copy(std::span<const std::byte> bytes) {
-  return XXH3_64bits(bytes.data(), bytes.size());
+  return hash_of_bulk(bytes).low;
+}
+
+bool hash_is(std::uint64_t said, const Buffer& copy, const BulkCopy* bulk) {
+  if (bulk == nullptr) return hash_of_copy(copy.view()) == said;
+  return !copy.empty() && (said == 0 || said == bulk->hash);
 }
 
 std::optional<CopyHead> read_copy_head(std::span<const std::byte> bytes, std::uint64_t shards) {

@@ -57,6 +57,17 @@ enum class RegainedFrom : std::uint8_t {
 inline constexpr std::size_t kRegainedFrom = 3;
 
 std::uint64_t hash_of_copy(std::span<const std::byte> bytes);
+
+// The bytes of a copy that came beside the frames, whose hash is known for that; none if they came
+// damaged.
+struct BulkCopy {
+  Buffer bytes;
+  std::uint64_t hash = 0;
+};
+
+// Whether a copy that has come is what its sender says; who sends it beside the frames need not
+// know (0).
+bool hash_is(std::uint64_t said, const Buffer& copy, const BulkCopy* bulk);
 // The map shards that a copy says it knows, and where its content begins; nothing if it is no copy
 // of a partition of a stage of so many map shards.
 struct CopyHead {

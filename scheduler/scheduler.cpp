@@ -137,13 +137,13 @@ bool Scheduler::on_message(Context& context, RankId from, MessageKind kind,
 }
 
 void Scheduler::on_bulk(Context& context, RankId from, MessageKind kind,
-                        std::span<const std::byte> header, Buffer bytes) {
-  worker_.on_bulk(context, from, kind, Reader(header), std::move(bytes));
+                        std::span<const std::byte> header, Buffer bytes, const BulkHash& hash) {
+  worker_.on_bulk(context, from, kind, Reader(header), std::move(bytes), hash);
 }
 
 void Scheduler::on_bulk_damaged(Context& context, RankId from, MessageKind kind,
                                 std::span<const std::byte> header) {
-  worker_.on_bulk(context, from, kind, Reader(header), {});
+  worker_.on_bulk(context, from, kind, Reader(header), {}, {});
 }
 
 // The registry's calls go where the worker's reports go, and when.

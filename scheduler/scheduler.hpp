@@ -33,7 +33,7 @@ class Scheduler : public Service {
   bool on_message(Context& context, RankId from, MessageKind kind,
                   std::span<const std::byte> payload) override;
   void on_bulk(Context& context, RankId from, MessageKind kind, std::span<const std::byte> header,
-               Buffer bytes) override;
+               Buffer bytes, const BulkHash& hash) override;
   void on_bulk_damaged(Context& context, RankId from, MessageKind kind,
                        std::span<const std::byte> header) override;
   void on_work_wanted(Context& context) override { worker_.on_work_wanted(context); }

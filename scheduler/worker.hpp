@@ -65,7 +65,8 @@ class Worker {
 
   bool on_message(Context& context, RankId from, MessageKind kind, Reader& reader);
   // A copy of a partition whose bytes came beside the frames; without them, they came damaged.
-  void on_bulk(Context& context, RankId from, MessageKind kind, Reader header, Buffer bytes);
+  void on_bulk(Context& context, RankId from, MessageKind kind, Reader header, Buffer bytes,
+               const BulkHash& hash);
   // Tells the coordinator of the new view what this rank has done and is doing: at once if it is
   // the one of before, else when it has taken over and asks.
   void on_view(Context& context);
@@ -130,6 +131,7 @@ class Worker {
     std::map<std::uint32_t, std::size_t> under_way;  // by partition: bytes
     std::size_t bytes_under_way = 0;
     std::uint64_t refused = 0;
+    CopySending sending;
   };
   // Where a partition that is missing is looked for, nearest first.
   enum class Place : std::uint8_t { kPeer, kHere, kDisk, kNowhere };
@@ -168,10 +170,10 @@ class Worker {
   bool on_cells(Context& context, Reader& reader);
   bool on_partitions(Context& context, RankId from, Reader& reader);
   bool on_snapshot(Context& context, Reader& reader);
-  bool on_copy(Context& context, RankId from, Reader& reader, Buffer* bytes = nullptr);
+  bool on_copy(Context& context, RankId from, Reader& reader, BulkCopy* bulk = nullptr);
   bool on_copy_kept(Context& context, RankId from, Reader& reader);
   bool on_copy_wanted(Context& context, RankId from, Reader& reader);
-  bool on_copy_back(Context& context, Reader& reader, Buffer* bulk = nullptr);
+  bool on_copy_back(Context& context, Reader& reader, BulkCopy* bulk = nullptr);
   bool on_partitions_taken(Context& context, RankId from, Reader& reader);
   bool on_acknowledge(Reader& reader);
   bool on_finish(Context& context, Reader& reader);
@@ -229,7 +231,7 @@ class Worker {
   void end_copies(Context& context);
   CopyVerdict take_copy(Context& context, RankId from, PartitionId partition, std::uint64_t hash,
                         std::shared_ptr<Buffer> bytes);
-  std::shared_ptr<Buffer> kept_bytes(std::span<const std::byte> bytes);
+  std::shared_ptr<Buffer> kept_copy(const Reader& reader, BulkCopy* bulk);
   bool may_send_another(const PartitionCopy& copy) const;
   void regain_missing(Context& context, CheckpointNumber checkpoint, std::vector<RankId> holders);
   void look_for(Context& context, std::uint32_t partition, Place place);

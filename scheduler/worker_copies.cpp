@@ -120,6 +120,7 @@ void Worker::send_next_copy(Context& context) {
     copying_->under_way[p] = copy->bytes->size();
     copying_->bytes_under_way += copy->bytes->size();
     copy_desk_.sent(copy->bytes->size());
+    copying_->sending.begins(copy->bytes->size(), context.now());
     send_copy(context, partner_, MessageKind::kCopy, {owners_stage_, p}, copy->held, *copy);
   }
   if (copying_ && copying_->under_way.empty() && copying_->saves_left == 0) end_copies(context);
@@ -135,8 +136,7 @@ bool Worker::may_send_another(const PartitionCopy& copy) const {
 // too many wait for that, they go in frames as well.
 void Worker::send_copy(Context& context, RankId to, MessageKind kind, PartitionId partition,
                        std::uint64_t tag, const PartitionCopy& copy) {
-  const std::uint64_t hash = copy.hash != 0 ? copy.hash : hash_of_copy(copy.bytes->view());
-  const auto begin = [&] {
+  const auto begin = [&](std::uint64_t hash) {
     Writer writer = context.begin(to, kind);
     writer.put(partition.first);
     writer.put(partition.second);
@@ -146,22 +146,24 @@ void Worker::send_copy(Context& context, RankId to, MessageKind kind, PartitionI
   };
   const std::size_t bytes = copy.bytes->size();
   if (bytes != 0 && bytes >= options_.copies.bulk_bytes_min && to != context.self()) {
-    begin();
+    begin(copy.hash);
     if (context.send_bulk(copy.bytes)) return;
   }
-  begin().put_raw(copy.bytes->view());
+  begin(copy.hash != 0 ? copy.hash : hash_of_copy(copy.bytes->view())).put_raw(copy.bytes->view());
   context.send();
 }
 
-void Worker::on_bulk(Context& context, RankId from, MessageKind kind, Reader header, Buffer bytes) {
+void Worker::on_bulk(Context& context, RankId from, MessageKind kind, Reader header, Buffer bytes,
+                     const BulkHash& hash) {
+  BulkCopy bulk{std::move(bytes), hash.low};
   if (kind == MessageKind::kCopy) {
-    (void)on_copy(context, from, header, &bytes);
+    (void)on_copy(context, from, header, &bulk);
   } else if (kind == MessageKind::kCopyBack) {
-    (void)on_copy_back(context, header, &bytes);
+    (void)on_copy_back(context, header, &bulk);
   } else if (kind == MessageKind::kCellCopy && !finished_) {
-    cells_.on_bulk(context, from, header, bytes);
+    cells_.on_bulk(context, from, header, bulk);
   }
-  context.give_large(std::move(bytes));
+  context.give_large(std::move(bulk.bytes));
   // What was replaced is lent for the next one.
   if (const auto spare = copies_.spare(); spare->capacity() != 0) {
     context.give_large(std::move(*spare));
@@ -181,6 +183,7 @@ bool Worker::on_copy_kept(Context& context, RankId from, Reader& reader) {
   if (under_way == copying_->under_way.end()) return true;
   copying_->bytes_under_way -= under_way->second;
   copying_->under_way.erase(under_way);
+  copying_->sending.ends(context.now());
   if (verdict == CopyVerdict::kKept) {
     copied_[partition.second] = {held, copy->bytes->size()};
   } else {
@@ -192,29 +195,32 @@ bool Worker::on_copy_kept(Context& context, RankId from, Reader& reader) {
 
 void Worker::end_copies(Context& context) {
   copy_desk_.end(context.now());
-  const std::uint64_t refused = std::exchange(copying_, {})->refused;
-  std::uint64_t bytes = 0;
-  for (const auto& [partition, copied] : copied_) bytes += copied.bytes;
+  const CopyRound done = *std::exchange(copying_, {});
+  CopyProgress made{.partitions = copied_.size(),
+                    .refused = done.refused,
+                    .cost = copy_desk_.cost(),
+                    .interval = copy_desk_.interval(),
+                    .sent = done.sending.bytes(),
+                    .sending = done.sending.took()};
+  for (const auto& [partition, copied] : copied_) made.bytes += copied.bytes;
   Writer writer = context.begin(context.view().coordinator, MessageKind::kCopiesMade);
-  writer.put(static_cast<std::uint32_t>(copied_.size()));
-  writer.put(bytes);
-  writer.put(static_cast<std::uint32_t>(refused));
-  writer.put(static_cast<std::uint64_t>(copy_desk_.cost()));
-  writer.put(static_cast<std::uint64_t>(copy_desk_.interval()));
+  put(writer, made);
   context.send();
 }
 
 // ---- copies for others ----
 
-bool Worker::on_copy(Context& context, RankId from, Reader& reader, Buffer* bytes) {
+bool Worker::on_copy(Context& context, RankId from, Reader& reader, BulkCopy* bulk) {
   const PartitionId partition = get_partition(reader);
   const auto held = reader.get<std::uint64_t>();
   const auto hash = reader.get<std::uint64_t>();
   if (reader.failed()) return false;
   if (finished_) return true;
-  auto kept =
-      bytes != nullptr ? std::make_shared<Buffer>(std::move(*bytes)) : kept_bytes(reader.rest());
-  const CopyVerdict verdict = take_copy(context, from, partition, hash, std::move(kept));
+  auto kept = kept_copy(reader, bulk);
+  const bool same = hash_is(hash, *kept, bulk);
+  const std::uint64_t known = bulk != nullptr ? bulk->hash : hash;
+  const CopyVerdict verdict =
+      same ? take_copy(context, from, partition, known, std::move(kept)) : CopyVerdict::kDamaged;
   Writer writer = context.begin(from, MessageKind::kCopyKept);
   writer.put(partition.first);
   writer.put(partition.second);
@@ -231,7 +237,7 @@ CopyVerdict Worker::take_copy(Context& context, RankId from, PartitionId partiti
   const bool map = stages_[stage.value].kind == StageKind::kMap;
   if (!map || number >= stages_[stage.value + 1u].shards) return CopyVerdict::kDamaged;
   const auto head = read_copy_head(bytes->view(), stages_[stage.value].shards);
-  if (!head || hash_of_copy(bytes->view()) != hash) return CopyVerdict::kDamaged;
+  if (!head) return CopyVerdict::kDamaged;
   find_partner(context);
   PartitionCopy copy{std::move(bytes), head->held.count(), hash, from};
   if (planted(PlantedBug::kKeepHalfCopy)) {
@@ -249,9 +255,10 @@ CopyVerdict Worker::take_copy(Context& context, RankId from, PartitionId partiti
                                                              : CopyVerdict::kNoRoom;
 }
 
-std::shared_ptr<Buffer> Worker::kept_bytes(std::span<const std::byte> bytes) {
+std::shared_ptr<Buffer> Worker::kept_copy(const Reader& reader, BulkCopy* bulk) {
+  if (bulk != nullptr) return std::make_shared<Buffer>(std::move(bulk->bytes));
   std::shared_ptr<Buffer> kept = copies_.spare();
-  kept->append(bytes);
+  kept->append(reader.rest());
   return kept;
 }
 
@@ -329,7 +336,7 @@ void Worker::found(std::uint32_t partition, Place place, RegainedFrom from, Part
   regaining_->left[partition] = {place, from, std::move(copy)};
 }
 
-bool Worker::on_copy_back(Context& context, Reader& reader, Buffer* bulk) {
+bool Worker::on_copy_back(Context& context, Reader& reader, BulkCopy* bulk) {
   const PartitionId partition = get_partition(reader);
   const auto round = reader.get<std::uint64_t>();
   const auto hash = reader.get<std::uint64_t>();
@@ -339,13 +346,12 @@ bool Worker::on_copy_back(Context& context, Reader& reader, Buffer* bulk) {
   const bool awaited = sought != regaining_->left.end() && sought->second.place == Place::kPeer &&
                        sought->second.copy.bytes == nullptr;
   if (!awaited) return true;
-  auto bytes =
-      bulk != nullptr ? std::make_shared<Buffer>(std::move(*bulk)) : kept_bytes(reader.rest());
-  if (bytes->empty() || hash_of_copy(bytes->view()) != hash) {
+  auto bytes = kept_copy(reader, bulk);
+  if (bytes->empty() || !hash_is(hash, *bytes, bulk)) {
     look_for(context, partition.second, Place::kHere);
   } else {
     found(partition.second, Place::kPeer, RegainedFrom::kPartner,
-          {std::move(bytes), 0, hash, context.self()});
+          {std::move(bytes), 0, bulk != nullptr ? bulk->hash : hash, context.self()});
   }
   go_on_regaining(context);
   return true;

@@ -1,9 +1,9 @@
 #include "runtime/host/content_hash.hpp"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include "runtime/protocol/check.hpp"
+#include "runtime/protocol/xxhash.hpp"
 
 namespace regroup {
 namespace {

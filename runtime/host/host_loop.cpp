@@ -68,7 +68,7 @@ Outcome HostLoop::run() {
   std::unique_lock lock(mutex_);
   while (!outcome_) {
     const bool heard = make_progress();
-    push_bulk();
+    push_bulk(kBulkSlice);
     if (outcome_) break;
     time_ = node_->now();
     const bool worked = work(result, lock);
@@ -98,7 +98,9 @@ bool HostLoop::work(WorkResult& result, std::unique_lock<std::mutex>& lock) {
     if (!worked) hold_companion_off();
     compute(result);
     stand_aside();
+    leader_waits_.store(true, std::memory_order_relaxed);
     lock.lock();
+    leader_waits_.store(false, std::memory_order_relaxed);
     node_->step(WorkFinished{&result}, output_);
     drain();
     worked = true;
@@ -181,12 +183,13 @@ bool HostLoop::poll_bulk() {
 }
 
 // Without work the leader has nothing better to do than to look, and does.
-void HostLoop::push_bulk() {
+void HostLoop::push_bulk(Nanoseconds slice) {
   if (!has_work_.load(std::memory_order_relaxed)) return;
   if (!has_bulk_.load(std::memory_order_relaxed)) return;
-  const Nanoseconds until = node_->now() + kBulkSlice;
+  const Nanoseconds until = node_->now() + slice;
   Nanoseconds moved_at = node_->now();
-  while (!outcome_ && node_->now() < until && node_->now() - moved_at < kBulkWait) {
+  while (!outcome_ && !leader_waits_.load(std::memory_order_relaxed) && node_->now() < until &&
+         node_->now() - moved_at < kBulkWait) {
     if (make_progress()) {
       moved_at = node_->now();
     } else {
@@ -481,6 +484,11 @@ void HostLoop::pause() {
 }
 
 void HostLoop::hold_companion_off() {
+  if (has_bulk_.load(std::memory_order_relaxed)) {  // it is to be at that all the time
+    if (companion_due_ > time_) wake_companion(1, kCompanionPeriod);
+    companion_due_ = time_;
+    return;
+  }
   const Nanoseconds hold = last_order_ < kCompanionPeriod ? kHoldOffShort : kHoldOff;
   if (companion_due_ - time_ >= hold / 2) return;
   if (recovering_.load(std::memory_order_relaxed)) return;
@@ -525,7 +533,7 @@ void HostLoop::companion() {
     std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) continue;
     make_progress();
-    push_bulk();
+    push_bulk(kCompanionBulkSlice);
     ring_bulk_peers();
     if (!outcome_) continue;
     if (ended_at == 0) ended_at = now();

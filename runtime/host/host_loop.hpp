@@ -66,8 +66,10 @@ class HostLoop {
   // With a bulk transfer under way it yields that long, for the next chunk is never far.
   static constexpr Nanoseconds kBulkPatience = 2 * kMillisecond;
   // A rank that computes goes on with bulk transfers for so long at a time, as long as something
-  // moves or did so a moment ago: both ends must be at it at the same time.
+  // moves or did so a moment ago: both ends must be at it at the same time. The companion ends
+  // sooner when the leader has done with an order.
   static constexpr Nanoseconds kBulkSlice = kMillisecond;
+  static constexpr Nanoseconds kCompanionBulkSlice = 10 * kMillisecond;
   static constexpr Nanoseconds kBulkWait = 200 * kMicrosecond;
   // How often the companion makes progress while an order holds up the leader, which pushes the
   // companion's timer ahead for as long as it is not held up: further where orders are short, since
@@ -148,7 +150,7 @@ class HostLoop {
   bool make_progress();
   std::size_t poll();
   bool poll_bulk();
-  void push_bulk();
+  void push_bulk(Nanoseconds slice);
   void drop_bulk();
   void ring_bulk_peers();
   void flush();
@@ -213,7 +215,8 @@ class HostLoop {
   RankSet left_;                    // have said their last word
   std::atomic<bool> has_news_ = false;
   std::atomic<bool> has_bulk_ = false;
-  std::atomic<bool> has_work_ = false;  // there was an order when the leader last asked
+  std::atomic<bool> leader_waits_ = false;  // for the companion
+  std::atomic<bool> has_work_ = false;      // there was an order when the leader last asked
   std::atomic<bool> recovering_ = false;
   std::atomic<Nanoseconds> aside_until_ = 0;  // by the monotonic clock; 0: not aside
   std::mutex aside_mutex_;                    // of its shortening

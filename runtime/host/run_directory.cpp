@@ -394,6 +394,8 @@ void take_partner_copies(const json& object, std::optional<PartnerCopiesStatus>&
   take(*member, "refused", status.refused, problem);
   take(*member, "cost_seconds", status.cost_seconds, problem);
   take(*member, "interval_seconds", status.interval_seconds, problem);
+  take(*member, "sent_bytes", status.sent_bytes, problem);
+  take(*member, "sending_seconds", status.sending_seconds, problem);
 }
 
 nlohmann::ordered_json to_json(const PartnerCopiesStatus& status) {
@@ -402,7 +404,9 @@ nlohmann::ordered_json to_json(const PartnerCopiesStatus& status) {
           {"bytes", status.bytes},
           {"refused", status.refused},
           {"cost_seconds", status.cost_seconds},
-          {"interval_seconds", status.interval_seconds}};
+          {"interval_seconds", status.interval_seconds},
+          {"sent_bytes", status.sent_bytes},
+          {"sending_seconds", status.sending_seconds}};
 }
 
 void take_restored_from(const json& object, RestoredFrom& out, std::string& problem) {

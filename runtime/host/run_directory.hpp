@@ -70,6 +70,8 @@ struct PartnerCopiesStatus {
   std::uint64_t refused = 0;     // for want of room, in the latest rounds
   double cost_seconds = 0;       // of the latest round, of the rank that took longest
   double interval_seconds = 0;   // between rounds, the longest; 0: there are none by themselves
+  std::uint64_t sent_bytes = 0;  // in the latest rounds of all ranks
+  double sending_seconds = 0;    // while some were under way, of the rank that took longest
 
   friend bool operator==(const PartnerCopiesStatus&, const PartnerCopiesStatus&) = default;
 };

@@ -4,12 +4,10 @@
 #include <cstring>
 #include <utility>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "runtime/protocol/check.hpp"
 #include "runtime/protocol/planted.hpp"
 #include "runtime/protocol/wire.hpp"
+#include "runtime/protocol/xxhash.hpp"
 
 namespace regroup {
 
@@ -41,14 +39,15 @@ bool BulkDesk::post(RankId to, MessageKind kind, std::span<const std::byte> head
   ++queued_;
   Sending& sending = sending_[to];
   sending.queue.push_back({kind, Buffer(header), std::move(bytes)});
-  if (sending.queue.size() == 1) offer_next(to, output);
+  offer_next(to, output);
   return true;
 }
 
 void BulkDesk::offer_next(RankId to, Output& output) {
   Sending& sending = sending_[to];
-  if (sending.queue.empty()) return;
-  const Posted& posted = sending.queue.front();
+  const std::size_t wanted = sending.under_way ? 2 : 1;
+  if (sending.offered == std::min(wanted, sending.queue.size())) return;
+  const Posted& posted = sending.queue[sending.offered++];
   Saying offer{to, MessageKind::kBulkOffer, Buffer(64 + posted.header.size())};
   Writer writer(offer.payload);
   writer.put(posted.kind);
@@ -67,6 +66,7 @@ bool BulkDesk::hear_ready(RankId from, std::span<const std::byte> payload, Outpu
   sending.under_way = tag;
   sending.looks = 0;
   output.sends.push_back({from, tag, sending.queue.front().bytes});
+  offer_next(from, output);
   return true;
 }
 
@@ -82,6 +82,7 @@ void BulkDesk::sent(const BulkSent& news, Output& output) {
   output.sayings.push_back(std::move(end));
   sending.under_way.reset();
   sending.queue.pop_front();
+  --sending.offered;
   --queued_;
   offer_next(news.to, output);
 }
@@ -99,8 +100,6 @@ bool BulkDesk::hear_offer(RankId from, std::span<const std::byte> payload, Outpu
   if (reader.failed() || bytes > kBytesMax || header.size() > kHeaderBytesMax || waits)
     return false;
   if (is_control(transfer.kind) || is_bulk(transfer.kind)) return false;
-  const auto current = receiving_.find(from);
-  if (current != receiving_.end() && !current->second.told) return false;
   transfer.bytes = bytes;
   transfer.header = Buffer(header);
   waiting_.emplace_back(from, std::move(transfer));
@@ -170,11 +169,12 @@ void BulkDesk::complete(RankId from, Output& output) {
   receiving_bytes_ -= receiving.transfer.bytes;
   if (same || planted(PlantedBug::kSkipBulkHash)) {
     output.deliveries.push_back({from, receiving.transfer.kind,
-                                 std::move(receiving.transfer.header), std::move(receiving.bytes)});
+                                 std::move(receiving.transfer.header), std::move(receiving.bytes),
+                                 *receiving.found});
   } else {
     ++damaged_;
     output.damaged.push_back(
-        {from, receiving.transfer.kind, std::move(receiving.transfer.header), {}});
+        {from, receiving.transfer.kind, std::move(receiving.transfer.header), {}, {}});
   }
   receiving_.erase(found);
   begin_waiting(output);

@@ -122,6 +122,7 @@ class BulkDesk {
     MessageKind kind{};
     Buffer header;
     Buffer bytes;
+    BulkHash hash = {};  // of the bytes
   };
   struct Output {
     std::vector<Saying> sayings;
@@ -160,9 +161,11 @@ class BulkDesk {
     Buffer header;
     std::shared_ptr<const Buffer> bytes;
   };
-  // To one peer. The first in the queue is the one that is offered or under way.
+  // To one peer. The first in the queue is offered or under way; the second is offered once the
+  // first is under way, so that its receiver can begin with it at once.
   struct Sending {
     std::deque<Posted> queue;
+    std::size_t offered = 0;  // those in front
     std::optional<BulkTag> under_way;
     std::uint32_t looks = 0;  // since it moved
   };

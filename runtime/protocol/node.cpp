@@ -401,7 +401,7 @@ void Node::carry_out_bulk() {
   drops_.bulks = bulk_.damaged();
   for (BulkDesk::Delivery& delivery : todo.deliveries) {
     service_->on_bulk(context_, delivery.from, delivery.kind, delivery.header.view(),
-                      std::move(delivery.bytes));
+                      std::move(delivery.bytes), delivery.hash);
   }
   for (const BulkDesk::Delivery& damaged : todo.damaged) {
     service_->on_bulk_damaged(context_, damaged.from, damaged.kind, damaged.header.view());
@@ -425,7 +425,7 @@ bool Node::send_begun_bulk(std::shared_ptr<const Buffer> bytes) {
 }
 
 void Service::on_bulk(Context& context, RankId, MessageKind, std::span<const std::byte>,
-                      Buffer bytes) {
+                      Buffer bytes, const BulkHash&) {
   context.give_large(std::move(bytes));
 }
 

@@ -216,9 +216,10 @@ class Service {
   virtual bool on_message(Context& context, RankId from, MessageKind kind,
                           std::span<const std::byte> payload) = 0;
   // A message with a large part, of which every byte is as it was sent. `header` is gone after the
-  // call; the bytes are the service's, who gives them back (Context::give_large) when done.
+  // call; the bytes are the service's, who gives them back (Context::give_large) when done. `hash`
+  // is theirs, so that nobody need read them again for that.
   virtual void on_bulk(Context& context, RankId from, MessageKind kind,
-                       std::span<const std::byte> header, Buffer bytes);
+                       std::span<const std::byte> header, Buffer bytes, const BulkHash& hash);
   // One that was dropped, since what arrived is not what was sent. Its sender is not told.
   virtual void on_bulk_damaged(Context&, RankId, MessageKind, std::span<const std::byte>) {}
   virtual void on_work_wanted(Context& context) = 0;

@@ -105,8 +105,8 @@ class RingService : public Service {
     if (++done_ == context.ranks()) context.finish({});
     return true;
   }
-  void on_bulk(Context& context, RankId, MessageKind, std::span<const std::byte>,
-               Buffer bytes) override {
+  void on_bulk(Context& context, RankId, MessageKind, std::span<const std::byte>, Buffer bytes,
+               const BulkHash&) override {
     context.give_large(std::move(bytes));
     if (alone_->marks() <= rounds_)
       alone_->mark();

@@ -59,7 +59,7 @@ class ScriptedService : public Service {
     return true;
   }
   void on_bulk(Context& context, RankId from, MessageKind, std::span<const std::byte> header,
-               Buffer bytes) override {
+               Buffer bytes, const BulkHash&) override {
     call(script_->on_bulk, context, from, header, bytes);
   }
   void on_work_wanted(Context& context) override { call(script_->on_work_wanted, context); }

@@ -57,7 +57,9 @@ RunStatus sample_status() {
                            .bytes = 1 << 22,
                            .refused = 7,
                            .cost_seconds = 0.125,
-                           .interval_seconds = 30};
+                           .interval_seconds = 30,
+                           .sent_bytes = 1 << 21,
+                           .sending_seconds = 0.0625};
   status.recoveries = {{2, {1}, {}, std::string(kEvidenceDead), utc_text(7), 0.5, 1.25, 1.5},
                        {3, {2}, {1}, std::string(kEvidenceTold), utc_text(8), 1.5, 2.25, {}}};
   status.seconds = 1.5;

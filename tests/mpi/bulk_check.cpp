@@ -214,7 +214,7 @@ class Exchange : public Service {
     return true;
   }
   void on_bulk(Context& context, RankId from, MessageKind kind, std::span<const std::byte> header,
-               Buffer bytes) override {
+               Buffer bytes, const BulkHash&) override {
     Reader reader(header);
     const auto number = reader.get<std::uint64_t>();
     const auto epoch = reader.get<Epoch>();

@@ -53,7 +53,8 @@ class Script : public Service {
     return false;
   }
   void on_bulk(Context& context, RankId from, MessageKind kind, std::span<const std::byte> header,
-               Buffer bytes) override {
+               Buffer bytes, const BulkHash& hash) override {
+    EXPECT_EQ(hash, hash_of_bulk(bytes.view()));
     came.push_back({from, kind, text_of(header), text_of(bytes.view())});
     context.give_large(std::move(bytes));
   }
@@ -403,13 +404,45 @@ TEST_F(Desk, RefusesOffersBeyondTheBound) {
   EXPECT_TRUE(hear_offer(BulkDesk::kBytesMax));
 }
 
-TEST_F(Desk, RefusesAnOfferBeforeTheEndOfTheLast) {
+TEST_F(Desk, HoldsOneOfferWhileAnotherIsUnderWayAndRefusesMore) {
   EXPECT_TRUE(hear_offer(5));
-  EXPECT_FALSE(hear_offer(5));
+  EXPECT_TRUE(hear_offer(6));
+  EXPECT_FALSE(hear_offer(7));
   EXPECT_TRUE(hear_end(output.receives[0].tag));
-  EXPECT_TRUE(hear_offer(5)) << "the bytes of the first may come later";
-  EXPECT_FALSE(hear_offer(5));
+  EXPECT_FALSE(hear_offer(7)) << "the bytes of the first may come later";
   EXPECT_EQ(output.receives.size(), 1u);
+  Buffer bytes;
+  bytes.resize(5);
+  desk.arrived({kOne, output.receives[0].tag, {}, &bytes}, output);
+  ASSERT_EQ(output.receives.size(), 2u);
+  EXPECT_EQ(output.receives[1].size, 6u);
+  EXPECT_TRUE(hear_offer(7));
+}
+
+TEST_F(Desk, OffersTheNextOnceTheFirstIsUnderWay) {
+  const auto offers = [&] {
+    return std::ranges::count(output.sayings, MessageKind::kBulkOffer, &BulkDesk::Saying::kind);
+  };
+  const auto hear_ready = [&](std::uint64_t tag) {
+    return hear(MessageKind::kBulkReady, [&](Writer& writer) { writer.put(BulkTag{tag}); });
+  };
+  for (const char* text : {"a", "b", "c"}) {
+    EXPECT_TRUE(desk.post(kOne, kKind, {}, large(text), output));
+  }
+  EXPECT_EQ(offers(), 1);
+  EXPECT_TRUE(hear_ready(1));
+  EXPECT_EQ(offers(), 2);
+  EXPECT_FALSE(hear_ready(2)) << "one after the other";
+  desk.sent({kOne, BulkTag{1}, {}}, output);
+  EXPECT_EQ(offers(), 2) << "the third waits until the second is under way";
+  EXPECT_TRUE(hear_ready(2));
+  EXPECT_EQ(offers(), 3);
+  desk.sent({kOne, BulkTag{2}, {}}, output);
+  EXPECT_TRUE(hear_ready(3));
+  desk.sent({kOne, BulkTag{3}, {}}, output);
+  EXPECT_EQ(offers(), 3);
+  EXPECT_TRUE(desk.post(kOne, kKind, {}, large("d"), output));
+  EXPECT_EQ(offers(), 4);
 }
 
 TEST_F(Desk, RefusesAnswersToNothing) {

@@ -353,7 +353,7 @@ TEST_F(WorkerCells, AreWrittenDownAtTheStepThatIsNamedAndGoToThePartner) {
   kept(1);
   EXPECT_THAT(rank.said(), IsEmpty());
   kept(2);
-  EXPECT_THAT(rank.said(), ElementsAre("0 kept 1"));
+  EXPECT_THAT(rank.said(), ElementsAre("0 kept 1", "0 copies made: 2 26 bytes"));
 }
 
 TEST_F(WorkerCells, SayWhenTheyAreBeyondTheStepThatIsNamed) {

@@ -962,8 +962,18 @@ TEST(CoordinatorViews, CopiesThatRanksHaveMadeAreAddedUp) {
   LostOwnerWithCopies run;
   run.offer(1, 1);
   run.offer(2, 1);
-  run.receive(1, MessageKind::kCopiesMade, copies_made_message(3, 100, 1, 7, 70));
-  run.receive(2, MessageKind::kCopiesMade, copies_made_message(4, 200, 0, 9, 60));
+  run.receive(1, MessageKind::kCopiesMade,
+              copies_made_message({.partitions = 3,
+                                   .bytes = 100,
+                                   .refused = 1,
+                                   .cost = 7,
+                                   .interval = 70,
+                                   .sent = 80,
+                                   .sending = 5}));
+  run.receive(
+      2, MessageKind::kCopiesMade,
+      copies_made_message(
+          {.partitions = 4, .bytes = 200, .cost = 9, .interval = 60, .sent = 20, .sending = 4}));
   const CopyProgress copies = run.progress().copies;
   EXPECT_EQ(copies.rounds, 2u);
   EXPECT_EQ(copies.partitions, 7u);
@@ -971,6 +981,8 @@ TEST(CoordinatorViews, CopiesThatRanksHaveMadeAreAddedUp) {
   EXPECT_EQ(copies.refused, 1u);
   EXPECT_EQ(copies.cost, 9);
   EXPECT_EQ(copies.interval, 70);
+  EXPECT_EQ(copies.sent, 100u);
+  EXPECT_EQ(copies.sending, 5);
 }
 
 TEST(CoordinatorViews, AMapShardIsDoneIfEveryOwnerHoldsIt) {

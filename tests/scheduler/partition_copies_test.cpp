@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "runtime/protocol/bulk.hpp"
 #include "runtime/protocol/wire.hpp"
 
 namespace regroup {
@@ -93,6 +94,20 @@ TEST_F(Keeping, MemoryIsUsedAgainOnceNobodyReadsIt) {
   const auto spare = copies.spare();
   EXPECT_EQ(spare->data(), before);
   EXPECT_TRUE(spare->empty());
+}
+
+TEST(CopyHash, OfOneThatCameBesideTheFramesIsTheTransfers) {
+  const std::vector<std::byte> bytes(3 << 20, std::byte{7});
+  const Buffer copy{std::span(bytes)};
+  const std::uint64_t hash = hash_of_copy(bytes);
+  EXPECT_EQ(hash, hash_of_bulk(bytes).low);
+  BulkCopy bulk{{}, hash};
+  EXPECT_TRUE(hash_is(hash, copy, nullptr));
+  EXPECT_FALSE(hash_is(0, copy, nullptr)) << "in frames it is said";
+  EXPECT_TRUE(hash_is(hash, copy, &bulk));
+  EXPECT_TRUE(hash_is(0, copy, &bulk)) << "nobody has computed it before";
+  EXPECT_FALSE(hash_is(hash + 1, copy, &bulk)) << "it has changed where it was kept";
+  EXPECT_FALSE(hash_is(0, Buffer(), &bulk)) << "it came damaged";
 }
 
 TEST(CopyHead, IsTheSetOfMapShards) {

@@ -12,11 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include <xxhash.h>
-
 #include "runtime/protocol/frame.hpp"
 #include "runtime/protocol/wire.hpp"
 #include "runtime/protocol/work.hpp"
+#include "scheduler/copy_desk.hpp"
+#include "scheduler/partition_copies.hpp"
 
 namespace regroup::testing_roles {
 
@@ -201,7 +201,7 @@ inline Buffer copy_message(std::uint16_t stage, std::uint32_t partition, std::ui
   writer.put(stage);
   writer.put(partition);
   writer.put(tag);
-  writer.put(hash.value_or(XXH3_64bits(bytes.data(), bytes.size())));
+  writer.put(hash.value_or(hash_of_copy(bytes)));
   writer.put_raw(bytes);
   return payload;
 }
@@ -227,16 +227,10 @@ inline Buffer copy_wanted_message(std::uint16_t stage, std::uint32_t partition,
   return payload;
 }
 
-inline Buffer copies_made_message(std::uint32_t partitions, std::uint64_t bytes,
-                                  std::uint32_t refused, std::uint64_t cost,
-                                  std::uint64_t interval) {
+inline Buffer copies_made_message(const CopyProgress& made) {
   Buffer payload;
   Writer writer(payload);
-  writer.put(partitions);
-  writer.put(bytes);
-  writer.put(refused);
-  writer.put(cost);
-  writer.put(interval);
+  put(writer, made);
   return payload;
 }
 
@@ -552,6 +546,8 @@ inline std::string show(MessageKind kind, std::span<const std::byte> payload) {
       if (const auto refused = reader.get<std::uint32_t>()) out << " refused " << refused;
       reader.get<std::uint64_t>();  // cost
       reader.get<std::uint64_t>();  // interval
+      reader.get<std::uint64_t>();  // bytes sent
+      reader.get<std::uint64_t>();  // time it took
       break;
     case MessageKind::kHoldings:
       out << "holdings " << stage() << ':';

@@ -48,8 +48,8 @@ void BulkUser::send(Context& context) {
 }
 
 void BulkUser::on_bulk(Context& context, RankId from, MessageKind kind,
-                       std::span<const std::byte> header, Buffer bytes) {
-  if (kind != kKind) return Scheduler::on_bulk(context, from, kind, header, std::move(bytes));
+                       std::span<const std::byte> header, Buffer bytes, const BulkHash& hash) {
+  if (kind != kKind) return Scheduler::on_bulk(context, from, kind, header, std::move(bytes), hash);
   Reader reader(header);
   const auto number = reader.get<std::uint64_t>();
   checker_->handed_over(from, context.self(), context.view().epoch, number, bytes.view());

@@ -37,7 +37,7 @@ class BulkUser : public Scheduler {
   void on_tick(Context& context) override;
   void on_work_wanted(Context& context) override;
   void on_bulk(Context& context, RankId from, MessageKind kind, std::span<const std::byte> header,
-               Buffer bytes) override;
+               Buffer bytes, const BulkHash& hash) override;
 
  private:
   static constexpr std::uint64_t kStream = 0x75736572;
