@@ -136,16 +136,17 @@ class Iterative : public JobProgram<Job> {
       REGROUP_CHECK(found != cells_.end(), "a cell that was set out before it goes on");
       std::vector<Halo> halos;
       for (const auto& halo : order.halos) halos.push_back(decode_result<Halo>(halo.bytes.view()));
-      this->job_.step(found->second, context, std::span<const Halo>(halos), given);
+      this->job_.step(found->second.state, context, std::span<const Halo>(halos), given);
+      found->second.step = order.step + 1;
     } else if (order.kind == WorkKind::kRestore) {
       std::optional<Cell> state = try_decode_result<Cell>(order.saved());
       if (!state) return std::unexpected("a saved cell cannot be decoded");
-      cells_.insert_or_assign(number, std::move(*state));
+      cells_.insert_or_assign(number, Held{order.step, std::move(*state)});
     } else {
-      cells_.insert_or_assign(number, this->job_.begin(context));
+      cells_.insert_or_assign(number, Held{0, this->job_.begin(context)});
     }
-    const std::uint64_t step = order.step + (order.kind == WorkKind::kStep ? 1 : 0);
-    show(cells_.at(number), CellContext(number, step, seed, resources), result);
+    const Held& held = cells_.at(number);
+    show(held.state, CellContext(number, held.step, seed, resources), result);
     return {};
   }
 
@@ -156,8 +157,9 @@ class Iterative : public JobProgram<Job> {
     run_shard(shard, result, [&] {
       const auto number = static_cast<std::uint32_t>(shard.value);
       encoded_.clear();
-      encode_result<Result>(
-          this->job_.result(cells_.at(number), CellContext(number, 0, seed, resources)), encoded_);
+      const Held& held = cells_.at(number);
+      const CellContext context(number, held.step, seed, resources);
+      encode_result<Result>(this->job_.result(held.state, context), encoded_);
       if (encoded_.size() > kResultBytesMax) {
         throw std::length_error("the cell's result is larger than 512 MiB: use more cells");
       }
@@ -173,7 +175,7 @@ class Iterative : public JobProgram<Job> {
                                                   Buffer& content) override {
     const auto found = cells_.find(cell);
     if (found == cells_.end()) return std::unexpected("there is no such cell here");
-    encode_result(found->second, content);
+    encode_result(found->second.state, content);
     return {};
   }
   std::expected<void, std::string> restore_partition(StageId, std::uint32_t,
@@ -268,7 +270,11 @@ class Iterative : public JobProgram<Job> {
     result_bytes_ += kSavedResultBytesMin + bytes.size();
   }
 
-  std::map<std::uint32_t, Cell> cells_;         // those this rank owns, and some that it owned
+  struct Held {
+    std::uint64_t step = 0;
+    Cell state;
+  };
+  std::map<std::uint32_t, Held> cells_;         // those this rank owns, and some that it owned
   std::vector<std::optional<Buffer>> results_;  // coordinator: by cell, encoded
   std::size_t result_bytes_ = 0;
   Buffer encoded_;

@@ -1,6 +1,7 @@
 #include "scheduler/cell_board.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "runtime/protocol/planted.hpp"
 #include "scheduler/shard_source.hpp"
@@ -48,6 +49,7 @@ void CellBoard::begin(CellTarget target, std::span<const RankId> owners) {
   first_ = 0;
   last_.clear();
   kept_.clear();
+  cost_ = 0;
   totals_.reset();
   totals_step_ = kNoStep;
   confirmed_ = pending_ = kNoStep;
@@ -86,14 +88,21 @@ std::uint64_t CellBoard::last() const {
 
 std::uint64_t CellBoard::name() {
   pending_ = first_ + margin_;
+  cost_ = 0;
   return pending_;
 }
 
 bool CellBoard::missed(std::uint64_t step, std::uint64_t first) {
   first_ = std::max(first_, first);
-  if (step != pending_) return false;
-  pending_ = kNoStep;
+  if (!save_failed(step)) return false;
   margin_ = std::min(2 * margin_, kMarginMax);
+  missed_ = true;
+  return true;
+}
+
+bool CellBoard::save_failed(std::uint64_t step) {
+  if (step == kNoStep || step != pending_) return false;
+  pending_ = kNoStep;
   return true;
 }
 
@@ -109,6 +118,7 @@ bool CellBoard::kept(RankId rank, std::uint64_t step, Nanoseconds cost) {
   confirmed_ = step;
   first_ = std::max(first_, step);
   pending_ = kNoStep;
+  if (!std::exchange(missed_, false)) margin_ = std::max(margin_ / 2, kMarginMin);
   return true;
 }
 

@@ -1,7 +1,8 @@
 // What the coordinator knows of the cells of the iterate stage that runs: where they can be set to,
 // who is where, at which step they are written down and by whom, and the totals that are being
 // added up. It decides at which step all are written down next: ahead of all cells by a margin,
-// which doubles whenever some cell was there already. Says nothing itself. Pure, not thread-safe.
+// which doubles whenever some cell was there already, and halves when none was. Says nothing
+// itself. Pure, not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -58,6 +59,8 @@ class CellBoard {
   // The step that all cells have come to; 0: not known.
   std::uint64_t last() const;
 
+  // Where all cells stood when they were restored; kNoStep: they are not yet.
+  std::uint64_t begin_step() const { return all_restored() ? begin_step_ : kNoStep; }
   // The latest step at which all owners have all cells written down, or kNoStep.
   std::uint64_t confirmed() const { return confirmed_; }
   // There is nothing later to be written down.
@@ -68,6 +71,8 @@ class CellBoard {
   std::uint64_t pending() const { return pending_; }
   // False if it is not the one that is named.
   bool missed(std::uint64_t step, std::uint64_t first);
+  // The same of cells that cannot be written down, however far ahead.
+  bool save_failed(std::uint64_t step);
   // True when a step is confirmed by that.
   bool kept(RankId rank, std::uint64_t step, Nanoseconds cost);
   Nanoseconds cost() const { return cost_; }  // of the rank that took longest
@@ -101,6 +106,7 @@ class CellBoard {
   std::map<RankId, std::uint64_t> last_;
 
   std::uint64_t margin_ = kMarginMin;
+  bool missed_ = false;  // some cell, since the last one that was confirmed
   std::uint64_t pending_ = kNoStep;
   std::uint64_t confirmed_ = kNoStep;
   std::map<RankId, std::uint64_t> kept_;

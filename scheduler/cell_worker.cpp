@@ -260,7 +260,7 @@ void CellWorker::restore_from(Context& context, std::uint32_t number, Cell& cell
 
 // Blocks of a field come behind what else there is of their cells.
 void CellWorker::on_loaded(Context& context, DiskAnswer& answer) {
-  if (answer.checkpoint != checkpoint_ && answer.error.empty()) return;  // of a round before
+  if (answer.checkpoint != checkpoint_) return;  // of a round before
   for (const std::uint32_t number : std::exchange(from_disk_, {})) {
     const auto piece =
         std::ranges::find(answer.pieces, partition_dataset(stage_, number), &StatePiece::dataset);
@@ -317,8 +317,9 @@ bool CellWorker::on_halos(RankId from, Reader& reader) {
     const auto number = reader.get<std::uint32_t>();
     Cell& cell = *own(number);
     const auto at = std::ranges::lower_bound(*cell.neighbours, other);
-    take_halo(cell, static_cast<std::size_t>(at - cell.neighbours->begin()), step,
-              Buffer(reader.get_bytes()));
+    const auto index = static_cast<std::size_t>(at - cell.neighbours->begin());
+    if (cell.halos[parity(step)][index].here) return false;  // twice in the message
+    take_halo(cell, index, step, Buffer(reader.get_bytes()));
     make_ready(number, cell);
   }
   return true;
@@ -529,6 +530,9 @@ void CellWorker::stands(Context& context, std::uint32_t number, Cell& cell, Work
   for (const Halo& halo : result.halos) {
     if (halo.bytes.size() <= kPayloadBytesMax) continue;
     return fail(context, number, cell.step, "a halo is too large: make the cells smaller");
+  }
+  if (partials_.size() + result.partial.size() > kPayloadBytesMax) {
+    return fail(context, number, cell.step, "what cells add to the totals is too large");
   }
   cell.state = State::kWaits;
   cell.wants_totals = result.wants_totals;

@@ -126,17 +126,15 @@ void CellWorker::saved(Context& context, std::uint32_t number, Cell& cell, WorkR
   if (result.error.empty() && !is_whole(number, result.partitions.front())) {
     result.error = "what is saved of a cell does not end with its block of the field";
   }
-  if (!result.error.empty()) {
-    if (meant) snapshot_.reset();
+  if (meant && !result.error.empty()) {
+    snapshot_.reset();
     save_at_ = kNoStep;
-    tell(context, CellNews::kMissed, cell.step, cell.step, 0, result.error);
-  } else {
+    tell(context, CellNews::kMissed, named_, cell.step, 0, result.error);
+  } else if (meant) {
     *bytes = std::move(result.partitions.front());
     (void)copies_.keep({stage_, number, cell.step}, {std::move(bytes), 0, context.self()});
-    if (meant) {
-      snapshot_->cost += result.elapsed;
-      is_kept_here(number);
-    }
+    snapshot_->cost += result.elapsed;
+    is_kept_here(number);
   }
   make_ready(number, cell);
   send_next_copy(context);

@@ -214,6 +214,7 @@ class Coordinator {
   // ---- cells (coordinator_cells.cpp) ----
   std::optional<StageId> cell_stage() const;
   void choose_cell_targets();
+  void push_file_targets();
   void begin_cells(Context& context);
   void lease_cells(Context& context);
   void send_cells(Context& context, RankId rank);
@@ -226,6 +227,7 @@ class Coordinator {
   void name_step(Context& context);
   void send_step(Context& context);
   void cells_kept(Context& context);
+  void cells_not_kept(Context& context, const std::string& what);
   bool cells_are_fresh() const;
 
   // ---- the ledger (coordinator_ledger.cpp) ----

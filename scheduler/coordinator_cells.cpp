@@ -12,6 +12,7 @@ namespace regroup {
 namespace {
 
 constexpr int kExitNotRecovered = 3;
+constexpr int kFileTries = 3;
 
 }  // namespace
 
@@ -31,12 +32,18 @@ void Coordinator::choose_cell_targets() {
   for (const RankId rank : members_) offers.emplace_back(rank, &peers_[rank.value].offers);
   cells_.reset(round_);
   cells_.targets().push_back({});
-  if (checkpoints_.newest().value != 0) cells_.targets().push_back({CellStart::kFile, kNoStep, {}});
+  push_file_targets();
   for (CellTarget& target : complete_steps(stage_, partitions_of(stage_), owners_, offers)) {
     cells_.targets().push_back(std::move(target));
   }
   holders_ = cells_.targets().back().holders;
   holders_.resize(partitions_of(stage_), kNobody);
+}
+
+// A read that fails may succeed the next time, and step 0 is far.
+void Coordinator::push_file_targets() {
+  if (checkpoints_.newest().value == 0) return;
+  for (int i = 0; i < kFileTries; ++i) cells_.targets().push_back({CellStart::kFile, kNoStep, {}});
 }
 
 // What is tried last can always be done, unless the job's own code fails.
@@ -94,13 +101,15 @@ void Coordinator::cells_failed(Context& context, std::uint64_t cell, std::uint64
     ++retry_count_;
   }
   if (went_on) {
-    const std::uint64_t confirmed = cells_.confirmed();
+    // What they were set to lies with their owners, though partners may not have it yet.
+    const bool from_copies = cells_.target().start != CellStart::kBegin;
+    const std::uint64_t latest = cells_.confirmed() != kNoStep ? cells_.confirmed()
+                                 : from_copies                 ? cells_.begin_step()
+                                                               : kNoStep;
     cells_.targets().clear();
     cells_.targets().push_back({});
-    if (checkpoints_.newest().value != 0) {
-      cells_.targets().push_back({CellStart::kFile, kNoStep, {}});
-    }
-    if (confirmed != kNoStep) cells_.targets().push_back({CellStart::kMemory, confirmed, owners_});
+    push_file_targets();
+    if (latest != kNoStep) cells_.targets().push_back({CellStart::kMemory, latest, owners_});
   }
   begin_cells(context);
 }
@@ -138,12 +147,10 @@ bool Coordinator::on_cell_news(Context& context, RankId from, Reader& reader) {
       if (cells_.kept(from, step, static_cast<Nanoseconds>(b))) cells_kept(context);
       return true;
     case CellNews::kMissed:
-      if (!cells_.missed(step, a)) return true;
-      if (text.empty()) {
+      if (!text.empty()) {
+        if (cells_.save_failed(step)) cells_not_kept(context, text);
+      } else if (cells_.missed(step, a)) {
         name_step(context);
-      } else if (naming_) {
-        naming_ = false;
-        cell_desk_.end(context.now());
       }
       return true;
     case CellNews::kFailed:
@@ -172,6 +179,10 @@ bool Coordinator::on_partials(Context& context, RankId from, Reader& reader) {
   if (!cells_.add_partials(*sink_, stage_, from, step, owners_, reader)) return false;
   const auto totals = cells_.take_totals();
   if (!totals) return true;
+  if (totals->size() > CellWorker::kPayloadBytesMax) {
+    cells_failed(context, 0, step, "the totals are too large");
+    return true;
+  }
   for (const RankId rank : workers_) {
     if (!cells_.is_owner(rank)) continue;
     Writer writer = context.begin(rank, MessageKind::kTotals);
@@ -230,6 +241,16 @@ void Coordinator::cells_kept(Context& context) {
     cell_desk_.end(context.now());
   }
   send_step(context);
+}
+
+// Copies are due again later; a checkpoint that waits for this has failed, and its breaker counts
+// it.
+void Coordinator::cells_not_kept(Context& context, const std::string& what) {
+  if (std::exchange(naming_, false)) cell_desk_.end(context.now());
+  if (!cells_wanted_since_ || checkpoints_.busy()) return;
+  cells_wanted_since_.reset();
+  checkpoints_.begin(context.now());
+  checkpoint_failed(context, what);
 }
 
 bool Coordinator::cells_are_fresh() const {

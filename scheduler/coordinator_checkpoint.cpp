@@ -104,8 +104,9 @@ void Coordinator::begin_checkpoint(Context& context) {
 
 void Coordinator::write_checkpoint(Context& context, CheckpointNumber number) {
   if (state_ != RunPhase::kRunning) return checkpoints_.cancel(context.now());
-  if (cell_stage() && cells_.confirmed() == kNoStep) {
-    return checkpoint_failed(context, "cells were set back");
+  if (cell_stage() && cells_.confirmed() == kNoStep) {  // they were set back since it was begun
+    checkpoints_.cancel(context.now());
+    return checkpoints_.want();
   }
   Buffer state;
   Writer writer(state);

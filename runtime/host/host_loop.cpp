@@ -485,7 +485,7 @@ void HostLoop::pause() {
 
 void HostLoop::hold_companion_off() {
   if (has_bulk_.load(std::memory_order_relaxed)) {  // it is to be at that all the time
-    if (companion_due_ > time_) wake_companion(1, kCompanionPeriod);
+    if (companion_due_ == 0 || companion_due_ > time_) wake_companion(1, kCompanionPeriod);
     companion_due_ = time_;
     return;
   }

@@ -27,7 +27,7 @@ struct Still {
     return Cell((std::size_t{mib} << 20) / sizeof(double), 1.0 + cell.cell());
   }
   Halo show(const Cell&, const CellContext&, std::uint32_t) const { return 0; }
-  bool at_end(std::uint64_t step, const void*) const { return step == steps; }
+  bool at_end(std::uint64_t step, const void*) const { return step >= steps; }
   std::uint64_t steps_max() const { return steps; }
   void step(Cell& cell, const CellContext&, std::span<const Halo>, const void*) const {
     std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));

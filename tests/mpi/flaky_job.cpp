@@ -390,7 +390,7 @@ struct Ring {
     return sum;
   }
   static void merge(Total& into, Total&& next) { into += next; }
-  bool at_end(std::uint64_t step, const Total*) const { return step == steps; }
+  bool at_end(std::uint64_t step, const Total*) const { return step >= steps; }
   std::uint64_t steps_max() const { return steps; }
   void step(Cell& points, const CellContext& cell, std::span<const Halo> halos,
             const Total* total) const {

@@ -417,7 +417,11 @@ TEST_F(WorkerCellsAlone, SayWhatCannotBeHad) {
   const auto requests = rank.disk();
   ASSERT_THAT(requests, SizeIs(1));
   EXPECT_EQ(requests[0].pieces[0].dataset, partition_dataset(StageId{0}, 1));
-  rank.answer_disk({.task = DiskTask::kLoadPieces, .checkpoint = {}, .error = "damaged"});
+  rank.answer_disk(
+      {.task = DiskTask::kLoadPieces, .checkpoint = CheckpointNumber{4}, .error = "damaged"});
+  EXPECT_THAT(rank.said(), testing::IsEmpty()) << "of a round before";
+  rank.answer_disk(
+      {.task = DiskTask::kLoadPieces, .checkpoint = CheckpointNumber{5}, .error = "damaged"});
   EXPECT_THAT(rank.said(), ElementsAre("0 failed ?: the checkpoint does not have it"));
 }
 
@@ -482,6 +486,37 @@ TEST(CellBoard, NamesAStepAheadOfAllFurtherAndFurtherUntilAllAreInTime) {
   EXPECT_TRUE(board.kept(RankId{2}, 24, 1));
   EXPECT_EQ(board.confirmed(), 24u);
   EXPECT_TRUE(board.may_name());
+  for (const std::uint64_t margin : {4u, 2u, 2u}) {  // in time, so less far ahead
+    const std::uint64_t step = board.name();
+    EXPECT_EQ(step, board.confirmed() + margin);
+    board.kept(RankId{1}, step, 1);
+    EXPECT_TRUE(board.kept(RankId{2}, step, 1));
+  }
+}
+
+TEST(CellBoard, CellsThatCannotBeWrittenDownAreNoReasonToNameAStepFurtherAhead) {
+  CellBoard board;
+  const std::vector<RankId> owners{RankId{1}};
+  board.reset(0);
+  board.begin({}, owners);
+  EXPECT_TRUE(board.restored(RankId{1}, 0));
+  EXPECT_FALSE(board.save_failed(kNoStep)) << "none is named";
+  EXPECT_EQ(board.name(), 2u);
+  EXPECT_FALSE(board.save_failed(1));
+  EXPECT_TRUE(board.save_failed(2));
+  EXPECT_EQ(board.name(), 2u);
+}
+
+TEST(CellBoard, TheCostIsThatOfTheLatestStep) {
+  CellBoard board;
+  const std::vector<RankId> owners{RankId{1}};
+  board.reset(0);
+  board.begin({}, owners);
+  EXPECT_TRUE(board.restored(RankId{1}, 0));
+  EXPECT_TRUE(board.kept(RankId{1}, board.name(), 70));
+  EXPECT_EQ(board.cost(), 70);
+  EXPECT_TRUE(board.kept(RankId{1}, board.name(), 3));
+  EXPECT_EQ(board.cost(), 3);
 }
 
 TEST(CellBoard, NamesNoneUntilWhatCellsWereSetToIsWithAll) {
@@ -573,6 +608,20 @@ TEST_F(CoordinatorCells, AreWrittenDownWhenItIsDue) {
   EXPECT_THAT(rank.said(), ElementsAre("1 write down at 19, all have none"));
   hear(CellNews::kKept, 19);
   EXPECT_THAT(rank.said(), ElementsAre("1 write down at none, all have 19"));
+}
+
+TEST_F(CoordinatorCells, AreTriedAgainLaterWhenTheyCannotBeWrittenDown) {
+  hear(CellNews::kRestored, 0);
+  rank.tick_at(kMillisecond);
+  hear(CellNews::kSteps, 10, 11);
+  rank.tick_at(2 * kSecond);
+  rank.said();
+  hear(CellNews::kMissed, 13, 13, "no memory");
+  EXPECT_THAT(rank.said(), IsEmpty());
+  rank.tick_at(2 * kSecond + kMillisecond);
+  EXPECT_THAT(rank.said(), IsEmpty());
+  rank.tick_at(9 * kSecond);
+  EXPECT_THAT(rank.said(), ElementsAre("1 write down at 13, all have none"));
 }
 
 TEST_F(CoordinatorCells, GoBackWhenOneFailsAndTheRunEndsWhenItFailsAgain) {

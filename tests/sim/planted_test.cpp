@@ -20,6 +20,7 @@ constexpr std::uint64_t kSeedsMax = 10'000;
 struct Planted {
   PlantedBug bug;
   std::string_view invariant;  // how the violation begins
+  bool deaths_in_tree = false;
 };
 
 constexpr Planted kPlanted[] = {
@@ -38,7 +39,7 @@ constexpr Planted kPlanted[] = {
     {PlantedBug::kLoseRecords, "I7 "},      {PlantedBug::kSaveUsedUpState, "I8 "},
     {PlantedBug::kPutTwice, "I7 "},         {PlantedBug::kAnswerEarly, "I7 "},
     {PlantedBug::kReadAlone, "I7 "},        {PlantedBug::kIgnoreDeafness, "I13 "},
-    {PlantedBug::kAnswerForOthers, "I2 "},  {PlantedBug::kForgetMerged, "I2 "},
+    {PlantedBug::kAnswerForOthers, "I2 "},  {PlantedBug::kForgetMerged, "I2 ", true},
     {PlantedBug::kSealUntold, "I11 "},      {PlantedBug::kLoseRestored, "I8 "},
     {PlantedBug::kKeepOldWrites, "I7 "},    {PlantedBug::kKeepHalfCopy, "I8 "},
     {PlantedBug::kClaimMore, "I8 "},        {PlantedBug::kSkipBulkHash, "I7 "},
@@ -61,7 +62,8 @@ class PlantedBugs : public testing::TestWithParam<Planted> {
 TEST_P(PlantedBugs, AreFound) {
   planted_bug = GetParam().bug;
   for (std::uint64_t seed = 1; seed <= kSeedsMax; ++seed) {
-    const Report report = run_scenario(draw_scenario(seed), Repeat::kOnce);
+    const Overrides overrides{.deaths_in_tree = GetParam().deaths_in_tree};
+    const Report report = run_scenario(draw_scenario(seed, overrides), Repeat::kOnce);
     if (!report.violation || !report.violation->starts_with(GetParam().invariant)) continue;
     RecordProperty("seeds", static_cast<int>(seed));
     std::printf("%s: found by seed %llu: %s\n", std::string(name_of(planted_bug)).c_str(),
