@@ -1,6 +1,5 @@
 #include "scheduler/cell_copies.hpp"
 
-#include <algorithm>
 #include <utility>
 
 namespace regroup {
@@ -67,7 +66,7 @@ void CellCopies::drop_before(StageId stage) {
 void CellCopies::clear() {
   copies_.clear();
   spares_.clear();
-  memory_ = spare_memory_ = bytes_for_others_ = 0;
+  memory_ = bytes_for_others_ = 0;
 }
 
 std::vector<CopyOffer> CellCopies::offers() const {
@@ -77,25 +76,8 @@ std::vector<CopyOffer> CellCopies::offers() const {
   return offers;
 }
 
-std::shared_ptr<Buffer> CellCopies::spare() {
-  const auto unused = std::ranges::find_if(
-      spares_, [&](const auto& spare) { return lent_ == 0 && spare.use_count() == 1; });
-  if (unused == spares_.end()) return std::make_shared<Buffer>();
-  std::shared_ptr<Buffer> bytes = std::move(*unused);
-  spares_.erase(unused);
-  spare_memory_ -= bytes->capacity();
-  bytes->clear();
-  return bytes;
-}
-
 void CellCopies::give_back(std::shared_ptr<Buffer> bytes) {
-  if (bytes == nullptr || bytes->capacity() == 0) return;
-  spare_memory_ += bytes->capacity();
-  spares_.push_back(std::move(bytes));
-  while (!spares_.empty() && (spares_.size() > kSparesMax || spare_memory_ > memory_)) {
-    spare_memory_ -= spares_.front()->capacity();
-    spares_.pop_front();
-  }
+  spares_.give(std::move(bytes), kSparesMax, memory_);
 }
 
 }  // namespace regroup

@@ -7,7 +7,6 @@
 
 #include <compare>
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "runtime/protocol/buffer.hpp"
 #include "runtime/protocol/ids.hpp"
 #include "scheduler/partition_copies.hpp"
+#include "scheduler/spare_buffers.hpp"
 
 namespace regroup {
 
@@ -52,10 +52,7 @@ class CellCopies {
   std::uint64_t bytes_for_others() const { return bytes_for_others_; }
   std::size_t size() const { return copies_.size(); }
 
-  // An empty buffer, with memory that was used before if there is some that nobody reads any more.
-  std::shared_ptr<Buffer> spare();
-  void lent_to_disk() { ++lent_; }
-  void back_from_disk() { lent_ -= lent_ != 0 ? 1 : 0; }
+  SpareBuffers& spares() { return spares_; }
 
  private:
   template <class Is>
@@ -67,9 +64,7 @@ class CellCopies {
   std::map<CellAt, CellCopy> copies_;
   std::uint64_t bytes_for_others_ = 0;
   std::uint64_t memory_ = 0;  // of all copies
-  std::deque<std::shared_ptr<Buffer>> spares_;
-  std::uint64_t spare_memory_ = 0;
-  std::uint64_t lent_ = 0;
+  SpareBuffers spares_;
 };
 
 }  // namespace regroup

@@ -12,28 +12,21 @@ namespace {
 
 constexpr std::size_t kTextBytesMax = 4096;
 constexpr std::size_t kHaloHeadBytes = 4 + 4 + 4;
-constexpr std::uint64_t kFieldElementsMax = std::uint64_t{1} << 58;
 
 std::size_t parity(std::uint64_t step) {
   return step % 2;
 }
 
 bool makes_sense(const CellField& field, std::size_t cells) {
-  const auto inside = [&](const CellField::Place& place) {
-    const auto& [start, extent] = place;
-    const auto& shape = field.field.shape;
-    if (start.size() != shape.size() || extent.size() != shape.size()) return false;
-    for (std::size_t i = 0; i < shape.size(); ++i) {
-      if (start[i] > shape[i] || extent[i] > shape[i] - start[i]) return false;
-    }
-    return true;
-  };
   std::uint64_t elements = 1;
   for (const std::uint64_t extent : field.field.shape) {
     if (extent > kFieldElementsMax / elements) return false;
     elements *= std::max<std::uint64_t>(1, extent);
   }
-  return field.places.size() == cells && std::ranges::all_of(field.places, inside);
+  return field.places.size() == cells &&
+         std::ranges::all_of(field.places, [&](const CellField::Place& place) {
+           return lies_inside(field.field, place.start, place.extent);
+         });
 }
 
 bool make_sense(const Neighbours& neighbours) {
@@ -470,7 +463,7 @@ WorkOrder CellWorker::order_of(const Task& task, Cell& cell) {
       order.step = Reader(cell.restored->view()).get<std::uint64_t>();
       break;
     case WorkKind::kSave: {
-      running_->bytes = copies_.spare();
+      running_->bytes = copies_.spares().take();
       Writer(*running_->bytes).put(cell.step);
       order.input = std::move(*running_->bytes);
       break;

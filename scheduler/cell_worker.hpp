@@ -20,6 +20,7 @@
 #include "scheduler/cell_copies.hpp"
 #include "scheduler/cells.hpp"
 #include "scheduler/copy_desk.hpp"
+#include "scheduler/copy_transfer.hpp"
 #include "scheduler/options.hpp"
 #include "scheduler/shard_source.hpp"
 
@@ -62,8 +63,8 @@ class CellWorker {
   // be with all owners. False if some of them is not there.
   bool add_pieces(StageId stage, const std::vector<std::uint32_t>& cells,
                   DiskRequest& request) const;
-  void lent_to_disk() { copies_.lent_to_disk(); }
-  void back_from_disk() { copies_.back_from_disk(); }
+  void lent_to_disk() { copies_.spares().lent_to_disk(); }
+  void back_from_disk() { copies_.spares().back_from_disk(); }
 
  private:
   enum class State : std::uint8_t {

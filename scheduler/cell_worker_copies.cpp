@@ -226,25 +226,14 @@ bool CellWorker::is_whole(std::uint32_t number, const Buffer& saved) const {
 // ---- copies between ranks ----
 
 void CellWorker::send_copy(Context& context, RankId to, const CellAt& at, const CellCopy& copy) {
-  const auto begin = [&](std::uint64_t hash) {
-    Writer writer = context.begin(to, MessageKind::kCellCopy);
-    put(writer, at);
-    writer.put(hash);
-    return writer;
-  };
-  const std::size_t bytes = copy.bytes->size();
-  if (bytes != 0 && bytes >= options_.copies.bulk_bytes_min && to != context.self()) {
-    begin(copy.hash);
-    if (context.send_bulk(copy.bytes)) return;
-  }
-  begin(copy.hash != 0 ? copy.hash : hash_of_copy(copy.bytes->view())).put_raw(copy.bytes->view());
-  context.send();
+  regroup::send_copy(context, to, MessageKind::kCellCopy, copy.bytes, copy.hash,
+                     options_.copies.bulk_bytes_min, [&](Writer& writer) { put(writer, at); });
 }
 
 void CellWorker::on_bulk(Context& context, RankId from, Reader header, BulkCopy& bulk) {
   (void)on_copy(context, from, header, &bulk);
   // What is of no use any more is lent for the next one.
-  if (const auto spare = copies_.spare(); spare->capacity() != 0) {
+  if (const auto spare = copies_.spares().take(); spare->capacity() != 0) {
     context.give_large(std::move(*spare));
   }
 }
@@ -255,7 +244,7 @@ bool CellWorker::on_copy(Context& context, RankId from, Reader& reader, BulkCopy
   const auto hash = reader.get<std::uint64_t>();
   if (reader.failed()) return false;
   std::shared_ptr<Buffer> bytes =
-      bulk != nullptr ? std::make_shared<Buffer>(std::move(bulk->bytes)) : copies_.spare();
+      bulk != nullptr ? std::make_shared<Buffer>(std::move(bulk->bytes)) : copies_.spares().take();
   if (bulk == nullptr) bytes->append(reader.rest());
   const bool same = !bytes->empty() && hash_is(hash, *bytes, bulk);
   Cell* const sought = active_ && at.stage == stage_ ? own(at.cell) : nullptr;

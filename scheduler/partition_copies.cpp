@@ -1,20 +1,11 @@
 #include "scheduler/partition_copies.hpp"
 
-#include <algorithm>
+#include <limits>
+#include <utility>
 
-#include "runtime/protocol/bulk.hpp"
 #include "runtime/protocol/wire.hpp"
 
 namespace regroup {
-
-std::uint64_t hash_of_copy(std::span<const std::byte> bytes) {
-  return hash_of_bulk(bytes).low;
-}
-
-bool hash_is(std::uint64_t said, const Buffer& copy, const BulkCopy* bulk) {
-  if (bulk == nullptr) return hash_of_copy(copy.view()) == said;
-  return !copy.empty() && (said == 0 || said == bulk->hash);
-}
 
 std::optional<CopyHead> read_copy_head(std::span<const std::byte> bytes, std::uint64_t shards) {
   Reader reader(bytes);
@@ -96,20 +87,8 @@ std::vector<CopyOffer> PartitionCopies::offers() const {
   return offers;
 }
 
-std::shared_ptr<Buffer> PartitionCopies::spare() {
-  const auto unused = std::ranges::find_if(
-      spares_, [&](const auto& spare) { return lent_ == 0 && spare.use_count() == 1; });
-  if (unused == spares_.end()) return std::make_shared<Buffer>();
-  std::shared_ptr<Buffer> bytes = std::move(*unused);
-  spares_.erase(unused);
-  bytes->clear();
-  return bytes;
-}
-
 void PartitionCopies::give_back(std::shared_ptr<Buffer> bytes) {
-  if (bytes == nullptr || bytes->capacity() == 0) return;
-  if (spares_.size() == kSparesMax) spares_.erase(spares_.begin());
-  spares_.push_back(std::move(bytes));
+  spares_.give(std::move(bytes), kSparesMax, std::numeric_limits<std::uint64_t>::max());
 }
 
 }  // namespace regroup

@@ -2,7 +2,7 @@
 // of its own, and copies for ranks whose partner it is. One copy a partition is kept, the one that
 // knows the most map shards, and it is replaced only by another whole one: what arrives is never
 // written over what is there. What it keeps for others is bounded. Memory that is given up is used
-// for the next copy, since fresh pages cost many times as much. Pure, not thread-safe.
+// for the next copy. Pure, not thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +18,7 @@
 #include "runtime/protocol/buffer.hpp"
 #include "runtime/protocol/ids.hpp"
 #include "scheduler/shard_bits.hpp"
+#include "scheduler/spare_buffers.hpp"
 
 namespace regroup {
 
@@ -56,18 +57,6 @@ enum class RegainedFrom : std::uint8_t {
 };
 inline constexpr std::size_t kRegainedFrom = 3;
 
-std::uint64_t hash_of_copy(std::span<const std::byte> bytes);
-
-// The bytes of a copy that came beside the frames, whose hash is known for that; none if they came
-// damaged.
-struct BulkCopy {
-  Buffer bytes;
-  std::uint64_t hash = 0;
-};
-
-// Whether a copy that has come is what its sender says; who sends it beside the frames need not
-// know (0).
-bool hash_is(std::uint64_t said, const Buffer& copy, const BulkCopy* bulk);
 // The map shards that a copy says it knows, and where its content begins; nothing if it is no copy
 // of a partition of a stage of so many map shards.
 struct CopyHead {
@@ -99,12 +88,8 @@ class PartitionCopies {
   std::vector<CopyOffer> offers() const;
   std::uint64_t bytes_for_others() const { return bytes_for_others_; }
 
-  // An empty buffer, with memory that was used before if there is some that nobody reads any more.
-  std::shared_ptr<Buffer> spare();
+  SpareBuffers& spares() { return spares_; }
   void give_back(std::shared_ptr<Buffer> bytes);
-  // While the disk reads what is kept, on a thread of its own, no memory is used again.
-  void lent_to_disk() { ++lent_; }
-  void back_from_disk() { lent_ -= lent_ != 0 ? 1 : 0; }
 
  private:
   using Copies = std::map<PartitionId, PartitionCopy>;
@@ -116,8 +101,7 @@ class PartitionCopies {
   std::uint64_t bytes_max_ = 0;
   Copies copies_;
   std::uint64_t bytes_for_others_ = 0;
-  std::vector<std::shared_ptr<Buffer>> spares_;
-  std::uint64_t lent_ = 0;
+  SpareBuffers spares_;
 };
 
 }  // namespace regroup

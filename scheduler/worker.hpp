@@ -18,6 +18,7 @@
 #include "runtime/protocol/node.hpp"
 #include "scheduler/cell_worker.hpp"
 #include "scheduler/copy_desk.hpp"
+#include "scheduler/copy_transfer.hpp"
 #include "scheduler/held_parts.hpp"
 #include "scheduler/options.hpp"
 #include "scheduler/partition_copies.hpp"

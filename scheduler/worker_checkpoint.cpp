@@ -64,7 +64,7 @@ void Worker::begin_saving(WorkOrder& order) {
   ShardBits held = *held_.of(order.stage, partition_of(order.shards));
   const ShardId last{stages_[order.stage.value].shards - 1};
   if (planted(PlantedBug::kClaimMore) && !part_ && !held.contains(last)) held.insert(last);
-  saving_ = Saving{.held = held.count(), .bytes = copies_.spare()};
+  saving_ = Saving{.held = held.count(), .bytes = copies_.spares().take()};
   if (part_) saving_->number = part_->number;
   if (copying_) saving_->copy_round = copying_->number;
   Writer writer(*saving_->bytes);
@@ -106,7 +106,7 @@ void Worker::begin_part(Context& context, CheckpointNumber number) {
 }
 
 void Worker::write_part(Context& context) {
-  copies_.lent_to_disk();
+  copies_.spares().lent_to_disk();
   cells_.lent_to_disk();
   context.ask_disk(std::move(part_->request));
 }
@@ -116,7 +116,7 @@ void Worker::on_disk(Context& context, DiskAnswer& answer) {
     if (cells_.awaits_disk()) return cells_.on_loaded(context, answer);
     return on_loaded(context, answer);
   }
-  copies_.back_from_disk();
+  copies_.spares().back_from_disk();
   cells_.back_from_disk();
   if (part_ && part_->number == answer.checkpoint) tell_part(context, answer.error, answer.part);
 }

@@ -132,25 +132,14 @@ bool Worker::may_send_another(const PartitionCopy& copy) const {
          copying_->bytes_under_way + copy.bytes->size() <= kCopyBytesInFlightMax;
 }
 
-// The one way that copies take between ranks. Where large ones cannot go beside the frames, since
-// too many wait for that, they go in frames as well.
 void Worker::send_copy(Context& context, RankId to, MessageKind kind, PartitionId partition,
                        std::uint64_t tag, const PartitionCopy& copy) {
-  const auto begin = [&](std::uint64_t hash) {
-    Writer writer = context.begin(to, kind);
-    writer.put(partition.first);
-    writer.put(partition.second);
-    writer.put(tag);
-    writer.put(hash);
-    return writer;
-  };
-  const std::size_t bytes = copy.bytes->size();
-  if (bytes != 0 && bytes >= options_.copies.bulk_bytes_min && to != context.self()) {
-    begin(copy.hash);
-    if (context.send_bulk(copy.bytes)) return;
-  }
-  begin(copy.hash != 0 ? copy.hash : hash_of_copy(copy.bytes->view())).put_raw(copy.bytes->view());
-  context.send();
+  regroup::send_copy(context, to, kind, copy.bytes, copy.hash, options_.copies.bulk_bytes_min,
+                     [&](Writer& writer) {
+                       writer.put(partition.first);
+                       writer.put(partition.second);
+                       writer.put(tag);
+                     });
 }
 
 void Worker::on_bulk(Context& context, RankId from, MessageKind kind, Reader header, Buffer bytes,
@@ -165,7 +154,7 @@ void Worker::on_bulk(Context& context, RankId from, MessageKind kind, Reader hea
   }
   context.give_large(std::move(bulk.bytes));
   // What was replaced is lent for the next one.
-  if (const auto spare = copies_.spare(); spare->capacity() != 0) {
+  if (const auto spare = copies_.spares().take(); spare->capacity() != 0) {
     context.give_large(std::move(*spare));
   }
 }
@@ -257,7 +246,7 @@ CopyVerdict Worker::take_copy(Context& context, RankId from, PartitionId partiti
 
 std::shared_ptr<Buffer> Worker::kept_copy(const Reader& reader, BulkCopy* bulk) {
   if (bulk != nullptr) return std::make_shared<Buffer>(std::move(bulk->bytes));
-  std::shared_ptr<Buffer> kept = copies_.spare();
+  std::shared_ptr<Buffer> kept = copies_.spares().take();
   kept->append(reader.rest());
   return kept;
 }

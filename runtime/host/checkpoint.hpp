@@ -34,7 +34,7 @@ struct CheckpointLimits {
   static constexpr std::size_t dimensions_max = 3;         // of a field
   static constexpr std::size_t units_bytes_max = 128;      // of a field
   static constexpr std::size_t field_blocks_max = 65'536;  // that have elements, of one field
-  static constexpr std::uint64_t rows_max = std::uint64_t{1} << 58;
+  static constexpr std::uint64_t rows_max = kFieldElementsMax;
   static constexpr std::uint64_t file_bytes_max = std::uint64_t{1} << 61;
 };
 

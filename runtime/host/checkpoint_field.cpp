@@ -109,14 +109,6 @@ std::string block_problem(const FieldBlock& block, std::uint64_t rows) {
   return {};
 }
 
-bool lies_inside(const GridField& field, std::span<const std::uint64_t> start,
-                 std::span<const std::uint64_t> extent) {
-  if (start.size() != field.shape.size() || extent.size() != field.shape.size()) return false;
-  for (std::size_t i = 0; i < start.size(); ++i)
-    if (start[i] > field.shape[i] || extent[i] > field.shape[i] - start[i]) return false;
-  return true;
-}
-
 Box box_of(std::span<const std::uint64_t> start, std::span<const std::uint64_t> extent) {
   Box box;
   box.end.fill(1);

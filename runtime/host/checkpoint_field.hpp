@@ -32,9 +32,6 @@ struct Box {
 
 // Why no piece of so many rows can hold this block; empty if one can.
 std::string block_problem(const FieldBlock& block, std::uint64_t rows);
-// Whether [start, start + extent) lies in the field and has its dimensions.
-bool lies_inside(const GridField& field, std::span<const std::uint64_t> start,
-                 std::span<const std::uint64_t> extent);
 
 Box box_of(std::span<const std::uint64_t> start, std::span<const std::uint64_t> extent);
 Box box_of(const FieldBlock& block);

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,18 @@ struct GridField {
 
   friend bool operator==(const GridField&, const GridField&) = default;
 };
+
+inline constexpr std::uint64_t kFieldElementsMax = std::uint64_t{1} << 58;
+
+// Whether [start, start + extent) lies in the field and has its dimensions.
+inline bool lies_inside(const GridField& field, std::span<const std::uint64_t> start,
+                        std::span<const std::uint64_t> extent) {
+  if (start.size() != field.shape.size() || extent.size() != field.shape.size()) return false;
+  for (std::size_t i = 0; i < start.size(); ++i) {
+    if (start[i] > field.shape[i] || extent[i] > field.shape[i] - start[i]) return false;
+  }
+  return true;
+}
 
 // Elements [start, start + extent) of a field, in C order.
 struct FieldBlock {

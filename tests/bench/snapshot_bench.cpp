@@ -79,7 +79,7 @@ class Rank {
   // As Worker::begin_saving, a job's save_partition and Worker::saved do it.
   void snapshot() {
     for (std::uint32_t p = 0; p < kPartitions; ++p) {
-      std::shared_ptr<Buffer> bytes = copies_.spare();
+      std::shared_ptr<Buffer> bytes = copies_.spares().take();
       Writer writer(*bytes);
       held_.save(writer);
       writer.put_raw(partitions_[p]);

@@ -18,6 +18,7 @@
 #include "runtime/protocol/check.hpp"
 #include "scheduler/cells.hpp"
 #include "scheduler/copy_desk.hpp"
+#include "scheduler/copy_transfer.hpp"
 #include "scheduler/scheduler.hpp"
 #include "tests/fuzz/memory_meter.hpp"
 

@@ -153,6 +153,17 @@ TEST(InspectionText, ShowsWhatTheStatusSaysOfCheckpointing) {
                     HasSubstr("no space left\n")));
 }
 
+TEST(InspectionText, TellsTheStepOfCells) {
+  RunInspection inspection = an_inspection();
+  EXPECT_THAT(inspection_text(inspection, "regroup", 200), Not(HasSubstr("cells are at")));
+  inspection.status.step = 1200;
+  EXPECT_THAT(inspection_text(inspection, "regroup", 200),
+              HasSubstr("7 of 10 done; cells are at step 1200\n"));
+  inspection.status.steps = 5000;
+  EXPECT_THAT(inspection_text(inspection, "regroup", 200),
+              HasSubstr("7 of 10 done; cells are at step 1200 of 5000\n"));
+}
+
 TEST(InspectionText, ShowsCopiesAndWhatTheyWereGoodFor) {
   RunInspection inspection = an_inspection();
   inspection.status.partner_copies.emplace();
@@ -164,14 +175,16 @@ TEST(InspectionText, ShowsCopiesAndWhatTheyWereGoodFor) {
                                       .bytes = 2 << 20,
                                       .refused = 5,
                                       .cost_seconds = 0.0125,
-                                      .interval_seconds = 20};
+                                      .interval_seconds = 20,
+                                      .sent_bytes = 1 << 20,
+                                      .sending_seconds = 0.25};
   inspection.status.restored_from = {.memory = 1, .partner = 31, .file = 2};
   inspection.status.shards_repeated = 6;
 
   EXPECT_THAT(
       inspection_text(inspection, "regroup", 200),
       AllOf(HasSubstr("copies         64 partitions in partners' memory, 2.0 MiB, every 20.0 s, "
-                      "a round takes 0.013 s\n"),
+                      "a round takes 0.013 s, sent at 4.0 MiB/s\n"),
             HasSubstr("5 refused, for want of room: see --partner-memory\n"),
             HasSubstr("34 partitions came back: 1 from the owner's own memory, 31 from a "
                       "partner's, 2 from a file; 6 map shards done again\n")));

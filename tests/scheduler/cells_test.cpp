@@ -657,7 +657,7 @@ TEST(CellCopies, KeepSeveralStepsAndDropThoseBeforeOne) {
   copies.drop_steps_before(stage, 8);
   EXPECT_EQ(copies.find({stage, 3, 4}), nullptr);
   EXPECT_NE(copies.find({stage, 4, 8}), nullptr);
-  EXPECT_NE(copies.spare()->capacity(), 0u) << "memory is used again";
+  EXPECT_NE(copies.spares().take()->capacity(), 0u) << "memory is used again";
 }
 
 }  // namespace

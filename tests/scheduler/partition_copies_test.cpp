@@ -7,6 +7,7 @@
 
 #include "runtime/protocol/bulk.hpp"
 #include "runtime/protocol/wire.hpp"
+#include "scheduler/copy_transfer.hpp"
 
 namespace regroup {
 namespace {
@@ -86,12 +87,12 @@ TEST_F(Keeping, MemoryIsUsedAgainOnceNobodyReadsIt) {
   const std::byte* const before = copies.find(kThree)->bytes->data();
   std::shared_ptr<const Buffer> reader = copies.find(kThree)->bytes;
   ASSERT_TRUE(keep(kThree, kSelf, 6, 60));
-  EXPECT_EQ(copies.spare()->capacity(), 0u) << "somebody reads it";
+  EXPECT_EQ(copies.spares().take()->capacity(), 0u) << "somebody reads it";
   reader.reset();
-  copies.lent_to_disk();
-  EXPECT_EQ(copies.spare()->capacity(), 0u) << "the disk may";
-  copies.back_from_disk();
-  const auto spare = copies.spare();
+  copies.spares().lent_to_disk();
+  EXPECT_EQ(copies.spares().take()->capacity(), 0u) << "the disk may";
+  copies.spares().back_from_disk();
+  const auto spare = copies.spares().take();
   EXPECT_EQ(spare->data(), before);
   EXPECT_TRUE(spare->empty());
 }

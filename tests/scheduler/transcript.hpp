@@ -16,6 +16,7 @@
 #include "runtime/protocol/wire.hpp"
 #include "runtime/protocol/work.hpp"
 #include "scheduler/copy_desk.hpp"
+#include "scheduler/copy_transfer.hpp"
 #include "scheduler/partition_copies.hpp"
 
 namespace regroup::testing_roles {
