@@ -241,6 +241,7 @@ class RankRun {
   Clock::time_point started_ = Clock::now();
   std::string started_utc_ = utc_text(std::time(nullptr));
   ThreadAffinity launch_affinity_ = ThreadAffinity::of_this_thread();  // before it is pinned
+  ThreadAffinity bound_affinity_ = launch_affinity_;                   // and then
   std::optional<FaultInjector> injector_;
   std::optional<MpiSession> session_;
   BufferPool pool_;
@@ -398,6 +399,11 @@ void RankRun::keep_in_touch() const {
 HostHooks RankRun::hooks() {
   HostHooks hooks;
   hooks.on_thread = [this] { keep_in_touch(); };
+  // Large copies are for the cores, and near the memory, of the rank that they are of: elsewhere
+  // two ranks' may share a core while another has nothing to do.
+  hooks.on_companion = [this](HostHooks::Companion what) {
+    (what == HostHooks::Companion::kMovesBulk ? bound_affinity_ : launch_affinity_).apply();
+  };
   hooks.take_fence = [this](const FenceRequest& request) { return tokens_->take(request); };
   hooks.use_disk = [this](DiskRequest& request) {
     if (injector_ && request.task == DiskTask::kWritePart) injector_->begin_checkpoint_write();
@@ -508,6 +514,7 @@ RankResources RankRun::bind() {
   if (!mine.pus.empty()) {
     const auto bound = machine->bind_thread(mine.pus);
     if (bound) (void)machine->prefer_local_memory(mine.pus);
+    bound_affinity_ = ThreadAffinity::of_this_thread();
     if (!bound) std::fprintf(stderr, "regroup: not pinned: %s\n", bound.error().c_str());
   }
   return resources;

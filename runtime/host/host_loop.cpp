@@ -525,11 +525,22 @@ void HostLoop::await_companion_turn() {
   REGROUP_CHECK(got == sizeof times || errno == EAGAIN, "a rank's timer cannot be read");
 }
 
+void HostLoop::place_companion(HostHooks::Companion& what, Nanoseconds& bulk_at) {
+  const Nanoseconds time = now();
+  if (has_bulk_.load(std::memory_order_relaxed)) bulk_at = time;
+  const bool bulk = bulk_at != 0 && time - bulk_at < kBulkMayFollow;
+  const auto now_it = bulk ? HostHooks::Companion::kMovesBulk : HostHooks::Companion::kKeepsInTouch;
+  if (std::exchange(what, now_it) != now_it && hooks_.on_companion) hooks_.on_companion(now_it);
+}
+
 void HostLoop::companion() {
   Nanoseconds ended_at = 0;
+  auto what = HostHooks::Companion::kKeepsInTouch;
+  Nanoseconds bulk_at = 0;
   while (true) {
     await_companion_turn();
     if (companion_done_.load(std::memory_order_relaxed)) return;
+    place_companion(what, bulk_at);
     std::unique_lock lock(mutex_, std::try_to_lock);
     if (!lock) continue;
     make_progress();

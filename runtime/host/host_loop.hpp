@@ -43,6 +43,9 @@ struct HostHooks {
   // Entered just now; `lost`: see Recovery.
   std::function<void(const View&, const RankSet& lost)> on_view;
   std::function<void()> on_thread;  // on each thread that the loop starts, first of all
+  // On the companion, when it begins or ends to move bulk transfers.
+  enum class Companion : std::uint8_t { kKeepsInTouch, kMovesBulk };
+  std::function<void(Companion)> on_companion;
   // The transport has found a rank dead. Whoever knows which ranks have left says whether that was
   // a failure, and calls learn(); without this hook it is one.
   std::function<void(RankId)> on_death;
@@ -71,6 +74,8 @@ class HostLoop {
   static constexpr Nanoseconds kBulkSlice = kMillisecond;
   static constexpr Nanoseconds kCompanionBulkSlice = 10 * kMillisecond;
   static constexpr Nanoseconds kBulkWait = 200 * kMicrosecond;
+  // A transfer that ends is often followed by another one.
+  static constexpr Nanoseconds kBulkMayFollow = 100 * kMillisecond;
   // How often the companion makes progress while an order holds up the leader, which pushes the
   // companion's timer ahead for as long as it is not held up: further where orders are short, since
   // then it is held up only by another rank on its core, which the companion would disturb.
@@ -182,6 +187,7 @@ class HostLoop {
   void wake_companion(Nanoseconds first, Nanoseconds then);
   void companion();
   void await_companion_turn();
+  void place_companion(HostHooks::Companion& what, Nanoseconds& bulk_at);
   void leave();
 
   Node* node_;

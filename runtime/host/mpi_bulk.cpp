@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "runtime/host/process_memory.hpp"
+
 namespace regroup {
 namespace {
 
@@ -13,6 +15,7 @@ namespace {
 struct Kept {
   std::vector<Buffer> received;
   std::vector<std::shared_ptr<const Buffer>> sent;
+  std::vector<std::shared_ptr<void>> letters;
 };
 Kept& kept() {
   static auto& memory = *new Kept;
@@ -37,12 +40,16 @@ void release_sent_pages() {
 
 }  // namespace
 
-MpiBulk::MpiBulk(MPI_Comm communicator, Deaths deaths, BufferPool& pool)
-    : communicator_(communicator), deaths_(deaths), pool_(&pool) {
+MpiBulk::MpiBulk(MPI_Comm communicator, Deaths deaths, Reading reading, BufferPool& pool)
+    : communicator_(communicator),
+      deaths_(deaths),
+      reading_(reading),
+      pool_(&pool),
+      domain_(own_memory_domain()) {
   int* highest = nullptr;
   int found = 0;
   mpi::check(MPI_Comm_get_attr(communicator, MPI_TAG_UB, &highest, &found), "MPI_Comm_get_attr");
-  if (found != 0) tags_ = static_cast<std::uint64_t>(*highest);
+  if (found != 0) tags_ = static_cast<std::uint64_t>(*highest) / kKinds;
 }
 
 MpiBulk::~MpiBulk() {
@@ -61,7 +68,8 @@ void MpiBulk::send(BulkSend send) {
   transfer.tag = send.tag;
   transfer.size = send.bytes->size();
   transfer.out = std::move(send.bytes);
-  transfer.requests.assign(kSendWindow, MPI_REQUEST_NULL);
+  transfer.letters = std::make_unique<Letters>();
+  open(transfer);
   transfers_.push_back(std::move(transfer));
 }
 
@@ -72,14 +80,148 @@ void MpiBulk::receive(const BulkReceive& receive) {
   transfer.tag = receive.tag;
   transfer.size = receive.size;
   transfer.in = pool_->take_large(receive.size);
-  transfer.requests.assign(kReceiveWindow, MPI_REQUEST_NULL);
-  begin_chunks(transfer);
+  transfer.letters = std::make_unique<Letters>();
+  await_opening(transfer);
   transfers_.push_back(std::move(transfer));
+}
+
+int MpiBulk::mpi_tag(const Transfer& transfer, Kind kind) const {
+  return static_cast<int>(transfer.tag.value % tags_ * kKinds + static_cast<std::uint64_t>(kind));
+}
+
+// ---- letters ----
+
+void MpiBulk::open(Transfer& transfer) {
+  Letters& letters = *transfer.letters;
+  const bool reads = reading_ == Reading::kWherePossible && transfer.size != 0 &&
+                     !refusing_.contains(transfer.peer);
+  letters.opening.domain = domain_;
+  if (reads) {
+    letters.opening.address = reinterpret_cast<std::uintptr_t>(transfer.out->data());
+    letters.opening.pid = getpid();
+  }
+  const int code = MPI_Isend(
+      &letters.opening, sizeof letters.opening, MPI_BYTE, static_cast<int>(transfer.peer.value),
+      mpi_tag(transfer, Kind::kOpening), communicator_, &letters.opening_request);
+  transfer.failed = note(mpi::trouble(code, "an opening's MPI_Isend"));
+  if (!reads) return go_by_chunks(transfer);
+  transfer.how = How::kRead;
+  await_answer(transfer);
+}
+
+void MpiBulk::await_opening(Transfer& transfer) {
+  Letters& letters = *transfer.letters;
+  const int code = MPI_Irecv(
+      &letters.opening, sizeof letters.opening, MPI_BYTE, static_cast<int>(transfer.peer.value),
+      mpi_tag(transfer, Kind::kOpening), communicator_, &letters.opening_request);
+  transfer.failed = note(mpi::trouble(code, "an opening's MPI_Irecv"));
+}
+
+void MpiBulk::await_answer(Transfer& transfer) {
+  Letters& letters = *transfer.letters;
+  const int code = MPI_Irecv(
+      &letters.answer, sizeof letters.answer, MPI_BYTE, static_cast<int>(transfer.peer.value),
+      mpi_tag(transfer, Kind::kAnswer), communicator_, &letters.answer_request);
+  transfer.failed |= note(mpi::trouble(code, "an answer's MPI_Irecv"));
+}
+
+// The one before has left.
+void MpiBulk::answer(Transfer& transfer, std::uint64_t chunks) {
+  Letters& letters = *transfer.letters;
+  letters.answer = chunks;
+  const int code = MPI_Isend(
+      &letters.answer, sizeof letters.answer, MPI_BYTE, static_cast<int>(transfer.peer.value),
+      mpi_tag(transfer, Kind::kAnswer), communicator_, &letters.answer_request);
+  transfer.failed |= note(mpi::trouble(code, "an answer's MPI_Isend"));
+}
+
+// Whether it has just completed.
+bool MpiBulk::arrived(Transfer& transfer, MPI_Request& request) {
+  if (request == MPI_REQUEST_NULL || transfer.failed) return false;
+  int completed = 0;
+  const int code = MPI_Test(&request, &completed, MPI_STATUS_IGNORE);
+  transfer.failed = note(mpi::trouble(code, "a letter's MPI_Test"));
+  return completed != 0 && !transfer.failed;
+}
+
+// Whether one has come that says something new.
+bool MpiBulk::exchange_letters(Transfer& transfer, const Transport::BulkHandler& handler) {
+  Letters& letters = *transfer.letters;
+  const bool opened = arrived(transfer, letters.opening_request);
+  const bool answered = arrived(transfer, letters.answer_request);
+  if (transfer.way == Way::kIn) {
+    if (opened) take_opening(transfer);
+    return opened;
+  }
+  if (answered) take_answer(transfer, handler);
+  return answered;
+}
+
+void MpiBulk::take_opening(Transfer& transfer) {
+  const Opening& opening = transfer.letters->opening;
+  if (opening.pid == 0) return go_by_chunks(transfer);
+  transfer.how = How::kRead;
+  if (transfer.stale) return answer(transfer, transfer.answered = transfer.chunks());
+  if (opening.domain != domain_ || reading_ == Reading::kNever) {
+    answer(transfer, kRefused);
+    go_by_chunks(transfer);
+  }
+}
+
+void MpiBulk::take_answer(Transfer& transfer, const Transport::BulkHandler& handler) {
+  transfer.moved_at = {};
+  const std::uint64_t chunks = transfer.letters->answer;
+  if (chunks == kRefused) {
+    refusing_.insert(transfer.peer);
+    return go_by_chunks(transfer);
+  }
+  transfer.answered = static_cast<std::size_t>(chunks);
+  if (!transfer.stale) handler(BulkMoved{transfer.way, transfer.peer, transfer.tag});
+  if (transfer.answered < transfer.chunks()) await_answer(transfer);
+}
+
+void MpiBulk::go_by_chunks(Transfer& transfer) {
+  transfer.how = How::kChunks;
+  transfer.done = 0;
+  transfer.hasher = {};
+  transfer.requests.assign(transfer.way == Way::kOut ? kSendWindow : kReceiveWindow,
+                           MPI_REQUEST_NULL);
+  begin_chunks(transfer);
+}
+
+// The next one of a reading: the receiver reads it, and both hash it. Returns its bytes, or 0 if
+// there is nothing to do.
+std::size_t MpiBulk::read_chunk(Transfer& transfer, const Transport::BulkHandler& handler) {
+  if (transfer.how != How::kRead || transfer.failed || transfer.stale) return 0;
+  if (transfer.done == transfer.chunks()) return 0;
+  const std::size_t chunk = transfer.done;
+  const std::size_t bytes = transfer.chunk_bytes(chunk);
+  if (transfer.way == Way::kOut) {
+    transfer.hasher.add_chunk(transfer.bytes(chunk));
+    ++transfer.done;
+    return bytes;
+  }
+  Letters& letters = *transfer.letters;
+  const bool due = (chunk + 1) % kChunksPerAnswer == 0 || chunk + 1 == transfer.chunks();
+  if (due && letters.answer_request != MPI_REQUEST_NULL) return 0;
+  const std::uint64_t from = letters.opening.address + chunk * kBulkChunkBytes;
+  if (!read_process_memory(letters.opening.pid, from, transfer.place(chunk))) {
+    if (letters.answer_request != MPI_REQUEST_NULL) return 0;
+    answer(transfer, kRefused);
+    go_by_chunks(transfer);
+    return bytes;
+  }
+  transfer.hasher.add_chunk(transfer.place(chunk));
+  ++transfer.done;
+  if (due) answer(transfer, transfer.answered = transfer.done);
+  handler(BulkMoved{transfer.way, transfer.peer, transfer.tag});
+  return bytes;
 }
 
 // ---- chunks ----
 
 void MpiBulk::begin_chunks(Transfer& transfer) {
+  if (transfer.how != How::kChunks) return;
   while (!transfer.failed && transfer.begun < transfer.chunks() &&
          transfer.begun - transfer.done < transfer.requests.size()) {
     const int code = begin_chunk(transfer, transfer.begun);
@@ -91,18 +233,17 @@ void MpiBulk::begin_chunks(Transfer& transfer) {
 // Chunks of one transfer share a tag: MPI matches them in the order in which they were begun.
 int MpiBulk::begin_chunk(Transfer& transfer, std::size_t chunk) {
   const int peer = static_cast<int>(transfer.peer.value);
-  const int tag = static_cast<int>(transfer.tag.value % tags_);
-  const std::size_t offset = chunk * kBulkChunkBytes;
-  const std::size_t bytes = transfer.chunk_bytes(chunk);
+  const int tag = mpi_tag(transfer, Kind::kChunk);
   MPI_Request* const request = &transfer.request(chunk);
   if (transfer.way == Way::kIn) {
-    return MPI_Irecv(transfer.in.data() + offset, static_cast<int>(bytes), MPI_BYTE, peer, tag,
+    const auto place = transfer.place(chunk);
+    return MPI_Irecv(place.data(), static_cast<int>(place.size()), MPI_BYTE, peer, tag,
                      communicator_, request);
   }
-  const std::byte* const from = transfer.out->data() + offset;
-  if (!transfer.stale) transfer.hasher.add_chunk({from, bytes});
-  return MPI_Isend(from, transfer.stale ? 0 : static_cast<int>(bytes), MPI_BYTE, peer, tag,
-                   communicator_, request);
+  const auto bytes = transfer.bytes(chunk);
+  if (!transfer.stale) transfer.hasher.add_chunk(bytes);
+  return MPI_Isend(bytes.data(), transfer.stale ? 0 : static_cast<int>(bytes.size()), MPI_BYTE,
+                   peer, tag, communicator_, request);
 }
 
 // Returns how many bytes that was, or 1 where they do not count.
@@ -117,7 +258,7 @@ std::size_t MpiBulk::chunk_done(Transfer& transfer, const MPI_Status& status,
     mpi::check(MPI_Get_count(&status, MPI_BYTE, &count), "MPI_Get_count");
     transfer.cut_short |= static_cast<std::size_t>(count) != bytes;
     const bool matters = !transfer.cut_short && !transfer.stale;
-    if (matters) transfer.hasher.add_chunk({transfer.in.data() + chunk * kBulkChunkBytes, bytes});
+    if (matters) transfer.hasher.add_chunk(transfer.place(chunk));
   }
   if (!transfer.stale) handler(BulkMoved{transfer.way, transfer.peer, transfer.tag});
   return transfer.stale ? 1 : bytes;
@@ -127,10 +268,15 @@ std::size_t MpiBulk::chunk_done(Transfer& transfer, const MPI_Status& status,
 
 bool MpiBulk::poll(const Transport::BulkHandler& handler) {
   if (transfers_.empty()) return false;
-  for (Transfer& transfer : transfers_) begin_chunks(transfer);
   bool moved = false;
+  for (Transfer& transfer : transfers_) {
+    moved |= exchange_letters(transfer, handler);
+    stop_reading(transfer);
+    begin_chunks(transfer);
+  }
   for (std::size_t bytes = 0; bytes < kBytesAtOnce;) {
-    const std::size_t more = look(handler);
+    std::size_t more = look(handler);
+    for (Transfer& transfer : transfers_) more += read_chunk(transfer, handler);
     if (more == 0) break;
     moved = true;
     bytes += more;
@@ -146,7 +292,8 @@ std::size_t MpiBulk::look(const Transport::BulkHandler& handler) {
   owners_.clear();
   for (std::size_t i = 0; i < transfers_.size(); ++i) {
     Transfer& transfer = transfers_[i];
-    if (transfer.failed || transfer.done == transfer.begun) continue;
+    if (transfer.how != How::kChunks || transfer.failed || transfer.done == transfer.begun)
+      continue;
     heads_.push_back(transfer.request(transfer.done));
     owners_.push_back(i);
   }
@@ -173,6 +320,17 @@ std::size_t MpiBulk::look(const Transport::BulkHandler& handler) {
   return bytes;
 }
 
+// At this end, or as far as it matters.
+bool MpiBulk::is_complete(const Transfer& transfer) {
+  if (transfer.how == How::kNotSaid) return false;
+  const Letters& letters = *transfer.letters;
+  if (letters.opening_request != MPI_REQUEST_NULL) return false;
+  if (letters.answer_request != MPI_REQUEST_NULL) return false;
+  const bool read = transfer.how == How::kRead && transfer.answered == transfer.chunks();
+  return read ? transfer.stale || transfer.done == transfer.chunks()
+              : transfer.how == How::kChunks && transfer.done == transfer.chunks();
+}
+
 // Whether nothing is left to do for it.
 bool MpiBulk::settle(Transfer& transfer, Clock::time_point now,
                      const Transport::BulkHandler& handler) {
@@ -180,7 +338,7 @@ bool MpiBulk::settle(Transfer& transfer, Clock::time_point now,
     leave_to_mpi(transfer);
     return true;
   }
-  if (transfer.done == transfer.chunks()) {
+  if (is_complete(transfer)) {
     report(transfer, handler);
     return true;
   }
@@ -216,6 +374,14 @@ void MpiBulk::end_view() {
   release_sent_pages();
 }
 
+// One that reads says that it is done, as soon as it can.
+void MpiBulk::stop_reading(Transfer& transfer) {
+  const bool reads = transfer.way == Way::kIn && transfer.how == How::kRead;
+  if (!transfer.stale || !reads || transfer.answered == transfer.chunks()) return;
+  if (transfer.letters->answer_request != MPI_REQUEST_NULL) return;
+  answer(transfer, transfer.answered = transfer.chunks());
+}
+
 void MpiBulk::abandon(RankId rank) {
   std::erase_if(transfers_, [&](Transfer& transfer) {
     if (transfer.peer != rank) return false;
@@ -225,10 +391,17 @@ void MpiBulk::abandon(RankId rank) {
 }
 
 void MpiBulk::leave_to_mpi(Transfer& transfer) {
+  Letters& letters = *transfer.letters;
+  const bool opening_is_free = cancel(letters.opening_request);
+  if (!cancel(letters.answer_request) || !opening_is_free) {
+    kept().letters.emplace_back(std::move(transfer.letters));
+  }
+  const bool chunks_are_free = transfer.how != How::kChunks || cancel(transfer);
   if (transfer.way == Way::kOut) {
+    if (chunks_are_free) return;
     kept().sent.push_back(std::move(transfer.out));
     release_sent_pages();
-  } else if (cancel(transfer)) {
+  } else if (chunks_are_free) {
     pool_->give_large(std::move(transfer.in));
   } else {
     release_pages(transfer.in.view());
@@ -236,20 +409,24 @@ void MpiBulk::leave_to_mpi(Transfer& transfer) {
   }
 }
 
-// Whether MPI touches its memory no more. A receive that its sender has begun to fill cannot be
-// called back; with ULFM none is (5.0.7 crashes where a rank has failed).
+// Whether MPI touches the memory of its chunks no more.
 bool MpiBulk::cancel(Transfer& transfer) {
-  bool all = transfer.done == transfer.begun;
-  if (deaths_ == Deaths::kReported) return all;
-  all = true;
+  bool all = true;
   for (std::size_t chunk = transfer.done; chunk < transfer.begun; ++chunk) {
-    MPI_Request& request = transfer.request(chunk);
-    int completed = 0;
-    mpi::check(MPI_Cancel(&request), "MPI_Cancel");
-    mpi::check(MPI_Test(&request, &completed, MPI_STATUS_IGNORE), "MPI_Test");
-    all &= completed != 0;
+    all &= cancel(transfer.request(chunk));
   }
   return all;
+}
+
+// Whether MPI touches its memory no more. A receive that its sender has begun to fill cannot be
+// called back, nor can a send; with ULFM nothing is (5.0.7 crashes where a rank has failed).
+bool MpiBulk::cancel(MPI_Request& request) {
+  if (request == MPI_REQUEST_NULL) return true;
+  if (deaths_ == Deaths::kReported) return false;
+  int completed = 0;
+  mpi::check(MPI_Cancel(&request), "MPI_Cancel");
+  mpi::check(MPI_Test(&request, &completed, MPI_STATUS_IGNORE), "MPI_Test");
+  return completed != 0;
 }
 
 }  // namespace regroup

@@ -36,13 +36,15 @@ std::size_t unpack(RankId from, std::span<const std::byte> message,
 
 class MpiTransport::Implementation {
  public:
-  Implementation(const MpiSession& session, BufferPool& pool)
+  Implementation(const MpiSession& session, BufferPool& pool, Reading reading)
       : self_(session.rank()),
         ranks_(session.ranks()),
         pool_(&pool),
         bulk_(session.handles().bulk,
               session.recovery() == RecoveryBackend::kUlfm ? MpiBulk::Deaths::kReported
                                                            : MpiBulk::Deaths::kUnseen,
+              reading == Reading::kNever ? MpiBulk::Reading::kNever
+                                         : MpiBulk::Reading::kWherePossible,
               pool),
         packs_(ranks_),
         gone_(ranks_, false) {
@@ -193,8 +195,8 @@ class MpiTransport::Implementation {
   Shrinks shrinks_;
 };
 
-MpiTransport::MpiTransport(const MpiSession& session, BufferPool& pool)
-    : implementation_(std::make_unique<Implementation>(session, pool)) {}
+MpiTransport::MpiTransport(const MpiSession& session, BufferPool& pool, Reading reading)
+    : implementation_(std::make_unique<Implementation>(session, pool, reading)) {}
 MpiTransport::~MpiTransport() = default;
 RankId MpiTransport::self() const {
   return implementation_->self();

@@ -38,15 +38,14 @@ bool BulkDesk::post(RankId to, MessageKind kind, std::span<const std::byte> head
   if (queued_ == kQueueMax) return false;
   ++queued_;
   Sending& sending = sending_[to];
-  sending.queue.push_back({kind, Buffer(header), std::move(bytes)});
+  sending.queue.push_back({.kind = kind, .header = Buffer(header), .bytes = std::move(bytes)});
   offer_next(to, output);
   return true;
 }
 
 void BulkDesk::offer_next(RankId to, Output& output) {
   Sending& sending = sending_[to];
-  const std::size_t wanted = sending.under_way ? 2 : 1;
-  if (sending.offered == std::min(wanted, sending.queue.size())) return;
+  if (sending.offered == std::min(sending.under_way + 1, sending.queue.size())) return;
   const Posted& posted = sending.queue[sending.offered++];
   Saying offer{to, MessageKind::kBulkOffer, Buffer(64 + posted.header.size())};
   Writer writer(offer.payload);
@@ -56,32 +55,40 @@ void BulkDesk::offer_next(RankId to, Output& output) {
   output.sayings.push_back(std::move(offer));
 }
 
+// Offers are taken up in their order.
 bool BulkDesk::hear_ready(RankId from, std::span<const std::byte> payload, Output& output) {
   Reader reader(payload);
   const auto tag = reader.get<BulkTag>();
   const auto found = sending_.find(from);
   if (!reader.complete() || found == sending_.end()) return false;
   Sending& sending = found->second;
-  if (sending.queue.empty() || sending.under_way) return false;
-  sending.under_way = tag;
-  sending.looks = 0;
-  output.sends.push_back({from, tag, sending.queue.front().bytes});
+  if (sending.under_way == sending.offered) return false;
+  if (sending.find(tag) != sending.queue.end()) return false;
+  Posted& posted = sending.queue[sending.under_way++];
+  posted.tag = tag;
+  output.sends.push_back({from, tag, posted.bytes});
   offer_next(from, output);
   return true;
 }
 
+std::deque<BulkDesk::Posted>::iterator BulkDesk::Sending::find(BulkTag tag) {
+  return std::ranges::find_if(queue, [tag](const Posted& posted) { return posted.tag == tag; });
+}
+
 void BulkDesk::sent(const BulkSent& news, Output& output) {
   const auto found = sending_.find(news.to);
-  if (found == sending_.end() || found->second.under_way != news.tag) return;
+  if (found == sending_.end()) return;
   Sending& sending = found->second;
+  const auto posted = sending.find(news.tag);
+  if (posted == sending.queue.end()) return;
   Saying end{news.to, MessageKind::kBulkEnd, Buffer(std::size_t{64})};
   Writer writer(end.payload);
   writer.put(news.tag);
   writer.put(news.hash.low);
   writer.put(news.hash.high);
   output.sayings.push_back(std::move(end));
-  sending.under_way.reset();
-  sending.queue.pop_front();
+  sending.queue.erase(posted);
+  --sending.under_way;
   --sending.offered;
   --queued_;
   offer_next(news.to, output);
@@ -107,11 +114,16 @@ bool BulkDesk::hear_offer(RankId from, std::span<const std::byte> payload, Outpu
   return true;
 }
 
-// Those whose peer has nothing else under way, in their order, as long as there is room.
+std::size_t BulkDesk::receives_from(RankId peer) const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      receiving_, [peer](const auto& entry) { return entry.second.from == peer; }));
+}
+
+// Those whose peer has not enough under way, in their order, as long as there is room.
 void BulkDesk::begin_waiting(Output& output) {
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     if (receiving_.size() == kReceivesMax) return;
-    if (receiving_.contains(next->first)) {
+    if (receives_from(next->first) == kReceivesFromPeerMax) {
       ++next;
       continue;
     }
@@ -129,8 +141,9 @@ void BulkDesk::begin(RankId from, Transfer transfer, Output& output) {
   output.sayings.push_back(std::move(ready));
   receiving_bytes_ += transfer.bytes;
   receiving_.emplace(
-      from,
-      Receiving{.tag = tag, .transfer = std::move(transfer), .told = {}, .found = {}, .bytes = {}});
+      tag,
+      Receiving{
+          .from = from, .transfer = std::move(transfer), .told = {}, .found = {}, .bytes = {}});
 }
 
 bool BulkDesk::hear_end(RankId from, std::span<const std::byte> payload, Output& output) {
@@ -139,42 +152,42 @@ bool BulkDesk::hear_end(RankId from, std::span<const std::byte> payload, Output&
   BulkHash hash;
   hash.low = reader.get<std::uint64_t>();
   hash.high = reader.get<std::uint64_t>();
-  const auto found = receiving_.find(from);
+  const auto found = receiving_.find(tag);
   if (!reader.complete() || found == receiving_.end()) return false;
   Receiving& receiving = found->second;
-  if (receiving.tag != tag || receiving.told) return false;
+  if (receiving.from != from || receiving.told) return false;
   receiving.told = hash;
-  complete(from, output);
+  complete(tag, output);
   return true;
 }
 
 void BulkDesk::arrived(const BulkArrived& news, Output& output) {
-  const auto found = receiving_.find(news.from);
+  const auto found = receiving_.find(news.tag);
   if (found == receiving_.end()) return;
   Receiving& receiving = found->second;
-  if (receiving.tag != news.tag || receiving.found) return;
+  if (receiving.from != news.from || receiving.found) return;
   receiving.found = news.hash;
   receiving.bytes = std::move(*news.bytes);
   receiving.looks = 0;
-  complete(news.from, output);
+  complete(news.tag, output);
 }
 
 // Once both the bytes and what they are to be have come.
-void BulkDesk::complete(RankId from, Output& output) {
-  const auto found = receiving_.find(from);
+void BulkDesk::complete(BulkTag tag, Output& output) {
+  const auto found = receiving_.find(tag);
   Receiving& receiving = found->second;
   if (!receiving.told || !receiving.found) return;
   const bool same =
       receiving.told == receiving.found && receiving.bytes.size() == receiving.transfer.bytes;
   receiving_bytes_ -= receiving.transfer.bytes;
   if (same || planted(PlantedBug::kSkipBulkHash)) {
-    output.deliveries.push_back({from, receiving.transfer.kind,
+    output.deliveries.push_back({receiving.from, receiving.transfer.kind,
                                  std::move(receiving.transfer.header), std::move(receiving.bytes),
                                  *receiving.found});
   } else {
     ++damaged_;
     output.damaged.push_back(
-        {from, receiving.transfer.kind, std::move(receiving.transfer.header), {}, {}});
+        {receiving.from, receiving.transfer.kind, std::move(receiving.transfer.header), {}, {}});
   }
   receiving_.erase(found);
   begin_waiting(output);
@@ -197,11 +210,12 @@ bool BulkDesk::hear(RankId from, MessageKind kind, std::span<const std::byte> pa
 void BulkDesk::moved(const BulkMoved& news) {
   if (news.way == BulkMoved::Way::kOut) {
     const auto found = sending_.find(news.peer);
-    const bool known = found != sending_.end() && found->second.under_way == news.tag;
-    if (known) found->second.looks = 0;
+    if (found == sending_.end()) return;
+    const auto posted = found->second.find(news.tag);
+    if (posted != found->second.queue.end()) posted->looks = 0;
   } else {
-    const auto found = receiving_.find(news.peer);
-    const bool known = found != receiving_.end() && found->second.tag == news.tag;
+    const auto found = receiving_.find(news.tag);
+    const bool known = found != receiving_.end() && found->second.from == news.peer;
     if (known) found->second.looks = 0;
   }
 }
@@ -211,16 +225,18 @@ void BulkDesk::moved(const BulkMoved& news) {
 RankSet BulkDesk::count_stalls(std::uint32_t looks) {
   RankSet stuck;
   for (auto& [to, sending] : sending_) {
-    if (sending.under_way && ++sending.looks >= looks) stuck.insert(to);
+    for (Posted& posted : sending.queue) {
+      if (posted.tag && ++posted.looks >= looks) stuck.insert(to);
+    }
   }
-  for (auto& [from, receiving] : receiving_) {
-    if (++receiving.looks >= looks) stuck.insert(from);
+  for (auto& [tag, receiving] : receiving_) {
+    if (++receiving.looks >= looks) stuck.insert(receiving.from);
   }
   return stuck;
 }
 
 void BulkDesk::reset(BufferPool& pool) {
-  for (auto& [from, receiving] : receiving_) pool.give_large(std::move(receiving.bytes));
+  for (auto& [tag, receiving] : receiving_) pool.give_large(std::move(receiving.bytes));
   sending_.clear();
   receiving_.clear();
   waiting_.clear();

@@ -29,7 +29,7 @@ namespace regroup {
 using BulkTag = Id<struct BulkTagTag, std::uint64_t>;
 
 // The bytes are hashed, and may travel, in chunks of this size; the last one is what is left.
-inline constexpr std::size_t kBulkChunkBytes = std::size_t{1} << 20;
+inline constexpr std::size_t kBulkChunkBytes = std::size_t{1} << 18;
 
 // Of a transfer's bytes: XXH3 with 128 bits of each chunk, chained.
 struct BulkHash {
@@ -96,8 +96,9 @@ class BulkDesk {
   static constexpr std::size_t kHeaderBytesMax = std::size_t{64} << 10;
   // Transfers to all peers that have not left.
   static constexpr std::size_t kQueueMax = 64;
-  // Under way to this rank at a time: one from each peer, so many in all, and so many bytes. Offers
-  // beyond that wait for their turn.
+  // Under way to this rank at a time: so many from each peer, in all, and so many bytes. Offers
+  // beyond that wait for their turn. With two, one can move while the other begins or ends.
+  static constexpr std::size_t kReceivesFromPeerMax = 2;
   static constexpr std::size_t kReceivesMax = 4;
   static constexpr std::size_t kReceiveBytesMax = kBytesMax;
 
@@ -160,18 +161,21 @@ class BulkDesk {
     MessageKind kind{};
     Buffer header;
     std::shared_ptr<const Buffer> bytes;
+    std::optional<BulkTag> tag = {};  // under way
+    std::uint32_t looks = 0;          // since it moved
   };
-  // To one peer. The first in the queue is offered or under way; the second is offered once the
-  // first is under way, so that its receiver can begin with it at once.
+  // To one peer. Those in front are under way; the one after them is offered, so that its receiver
+  // can begin with it as soon as it likes.
   struct Sending {
     std::deque<Posted> queue;
     std::size_t offered = 0;  // those in front
-    std::optional<BulkTag> under_way;
-    std::uint32_t looks = 0;  // since it moved
+    std::size_t under_way = 0;
+
+    std::deque<Posted>::iterator find(BulkTag tag);
   };
-  // From one peer, under way.
+  // From a peer, under way.
   struct Receiving {
-    BulkTag tag;
+    RankId from;
     Transfer transfer;
     std::optional<BulkHash> told;
     std::optional<BulkHash> found;
@@ -185,11 +189,12 @@ class BulkDesk {
   bool hear_end(RankId from, std::span<const std::byte> payload, Output& output);
   void begin_waiting(Output& output);
   void begin(RankId from, Transfer transfer, Output& output);
-  void complete(RankId from, Output& output);
+  void complete(BulkTag tag, Output& output);
+  std::size_t receives_from(RankId peer) const;
 
   std::map<RankId, Sending> sending_;
   std::size_t queued_ = 0;  // in all queues
-  std::map<RankId, Receiving> receiving_;
+  std::map<BulkTag, Receiving> receiving_;
   std::size_t receiving_bytes_ = 0;
   std::deque<std::pair<RankId, Transfer>> waiting_;  // offers, oldest first, one of each peer
   BulkTag last_tag_;

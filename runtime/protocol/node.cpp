@@ -487,7 +487,7 @@ void Node::send_frame(Buffer frame, bool more_follows) {
   }
   seal_frame(frame, header);
   record(EventKind::kSend, begun_to_, header.lamport, static_cast<std::uint64_t>(header.kind));
-  output_->frames.push_back({begun_to_, std::move(frame)});
+  output_->frames.push_back({begun_to_, std::move(frame), is_bulk(begun_kind_)});
 }
 
 void Node::record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b, StageId stage) {

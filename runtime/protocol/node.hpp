@@ -66,7 +66,7 @@ using Input = std::variant<Tick, FrameArrived, WorkWanted, WorkFinished, WishArr
 struct OutgoingFrame {
   RankId to;
   Buffer bytes;
-  bool urgent = false;  // all wait for what the receiver says to it
+  bool urgent = false;  // the receiver is to look at once: others wait for what it makes of it
 };
 
 enum class EventKind : std::uint8_t {

@@ -1,9 +1,11 @@
 // Bulk transfers on real ranks. Under mpirun: transfers that a change of view cuts short end at
 // both ends, say nothing more and give their memory back, and those after them arrive as they were
-// sent. Started alone it starts itself as four ranks that send each other transfers without a
-// pause; one kills itself in the middle, and the others must go on in the next view. Every transfer
-// must come as it was sent, once, in the view that it was sent in. Its argument, if it has one, is
-// the recovery backend that is to be launched. Exits 0 if all is well; every wait has a deadline.
+// sent: read from the sender's memory, or with the argument `chunks` through MPI, or with `refused`
+// the second because the receiver, every other rank, does not do the first. Started alone it starts
+// itself as four ranks that send each other transfers without a pause; one kills itself in the
+// middle, and the others must go on in the next view. Every transfer must come as it was sent,
+// once, in the view that it was sent in. Its argument, if it has one, is the recovery backend that
+// is to be launched. Exits 0 if all is well; every wait has a deadline.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -19,6 +21,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -73,7 +76,8 @@ bool holds(std::span<const std::byte> bytes, std::uint64_t number) {
 
 class CutShort {
  public:
-  CutShort() : transport_(session_, pool_) {
+  explicit CutShort(std::string_view mode)
+      : transport_(session_, pool_, reading(mode, session_.rank())) {
     for (std::uint32_t rank = 0; rank < session_.ranks(); ++rank)
       view_.members.insert(RankId{rank});
     out_ = std::make_shared<Buffer>();
@@ -91,6 +95,11 @@ class CutShort {
   // Too large for memory that the allocator keeps for itself.
   static constexpr std::size_t kBytes = 34 * kMiB + 17;
   static constexpr std::uint64_t kRounds = 6;
+
+  static MpiTransport::Reading reading(std::string_view mode, std::uint32_t rank) {
+    const bool never = mode == "chunks" || (mode == "refused" && rank % 2 == 1);
+    return never ? MpiTransport::Reading::kNever : MpiTransport::Reading::kWherePossible;
+  }
 
   RankId next() const { return RankId{(session_.rank() + 1) % session_.ranks()}; }
   std::uint64_t number_of(RankId from) const { return tag_ * session_.ranks() + from.value; }
@@ -357,8 +366,8 @@ bool survive(const std::filesystem::path& folder, const std::string& dies_after,
 int main(int argc, char** argv) {
   using namespace regroup;
   // No wait for the others' MPI_Finalize when something is wrong.
-  if (launched_rank() && argc == 1) {
-    if (!CutShort().run()) _exit(1);
+  if (launched_rank() && argc <= 2) {
+    if (!CutShort(argc == 2 ? argv[1] : "").run()) _exit(1);
     return 0;
   }
   if (launched_rank() && argc == 4)

@@ -229,7 +229,26 @@ TEST(Bulk, OtherBytesThanThoseSentAreDroppedAndTheNextTransferComes) {
   EXPECT_EQ(cluster.at(kOne).script->came, (std::vector<Came>{{kZero, kKind, "second", "more"}}));
 }
 
-TEST(Bulk, OneTransferFromEachPeerIsUnderWayAndSoManyInAll) {
+TEST(Bulk, TwoTransfersFromAPeerAreUnderWayAndEitherMayEndFirst) {
+  Cluster cluster(2);
+  for (const char* name : {"first", "second", "third"}) cluster.send(kZero, kOne, name, "bytes");
+  cluster.carry();
+  auto& sends = cluster.at(kZero).sends;
+  ASSERT_EQ(cluster.at(kOne).receives.size(), BulkDesk::kReceivesFromPeerMax);
+  ASSERT_EQ(sends.size(), BulkDesk::kReceivesFromPeerMax);
+  std::swap(sends[0], sends[1]);
+  cluster.move(kZero);
+  EXPECT_EQ(cluster.at(kOne).script->came, (std::vector<Came>{{kZero, kKind, "second", "bytes"}}));
+  ASSERT_EQ(sends.size(), 2u) << "the third has begun beside the first";
+  cluster.move(kZero);
+  cluster.move(kZero);
+  EXPECT_EQ(cluster.at(kOne).script->came,
+            (std::vector<Came>{{kZero, kKind, "second", "bytes"},
+                               {kZero, kKind, "first", "bytes"},
+                               {kZero, kKind, "third", "bytes"}}));
+}
+
+TEST(Bulk, SoManyTransfersFromAllPeersAreUnderWay) {
   const auto peers = static_cast<std::uint32_t>(BulkDesk::kReceivesMax + 2);
   Cluster cluster(peers + 1);
   for (std::uint32_t peer = 1; peer <= peers; ++peer) {
