@@ -169,7 +169,11 @@ class Nodes:
         return str(REMOTE_SHELL)
 
     def mpirun_options(self):
-        """With these mpirun starts ranks on the nodes named by its -H, and they talk over TCP only."""
+        """With these mpirun starts ranks on the nodes named by its -H, and between nodes they use TCP."""
+        if cli.open_mpi_major() >= 5:
+            return [
+                "--prtemca", "plm", "ssh", "--prtemca", "plm_ssh_agent", self.agent,
+                "--prtemca", "prte_if_include", SUBNET, "--mca", "btl_tcp_if_include", SUBNET]
         return [
             "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", self.agent,
             "--mca", "oob_tcp_if_include", SUBNET, "--mca", "pml", "ucx", "--mca", "pml_ucx_tls",
@@ -182,7 +186,7 @@ class Nodes:
             return list(command)
         first = self._process_1(self._first[name])
         return ["nsenter", f"--target={first}", "--net", "--uts", "--ipc", "--pid", "--mount",
-                "--wdns=/", *command]
+                "--root", "--wd", *command]
 
     def start(self, name, command, **settings):
         """Starts a command on a node. Keywords are those of Popen."""
