@@ -36,10 +36,9 @@ START_SECONDS_MAX = 30
 RUN_SECONDS_MAX = 60
 
 INSIDE = "NODES_TEST_INSIDE"  # in the environment: the namespaces are there
-# Control groups keep their place below /sys, since slurmd looks for them. /run and /dev/shm are where
-# daemons and ranks leave what nobody else removes.
 NAMESPACES = ["unshare", "--net", "--uts", "--ipc", "--pid", "--mount", "--fork",
               "--kill-child=KILL", "--mount-proc"]
+# /run and /dev/shm are where daemons and ranks leave what nobody else removes.
 ENTER = "mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /dev/shm && ip link set lo up"
 PROBE = f"""{ENTER} && ip netns add a && ip -n a link add bridge0 type bridge && ip link add type veth &&
     unshare --mount mount -t sysfs sysfs /sys"""
@@ -132,7 +131,8 @@ class Nodes:
         process.wait(START_SECONDS_MAX)
 
     def cut(self, name):
-        """Nothing reaches the node or leaves it, and nobody is told; its processes go on."""
+        """Nothing reaches the node or leaves it, and nobody is told; its processes go on. An mpirun of
+        Open MPI 4.1 with ranks there then ends by SIGKILL only, and leaves its agent, which waits."""
         ip(f"-n switch link set {name} down")
 
     def heal(self, name):
