@@ -242,10 +242,9 @@ TEST(Bulk, TwoTransfersFromAPeerAreUnderWayAndEitherMayEndFirst) {
   ASSERT_EQ(sends.size(), 2u) << "the third has begun beside the first";
   cluster.move(kZero);
   cluster.move(kZero);
-  EXPECT_EQ(cluster.at(kOne).script->came,
-            (std::vector<Came>{{kZero, kKind, "second", "bytes"},
-                               {kZero, kKind, "first", "bytes"},
-                               {kZero, kKind, "third", "bytes"}}));
+  EXPECT_EQ(cluster.at(kOne).script->came, (std::vector<Came>{{kZero, kKind, "second", "bytes"},
+                                                              {kZero, kKind, "first", "bytes"},
+                                                              {kZero, kKind, "third", "bytes"}}));
 }
 
 TEST(Bulk, SoManyTransfersFromAllPeersAreUnderWay) {
@@ -423,22 +422,24 @@ TEST_F(Desk, RefusesOffersBeyondTheBound) {
   EXPECT_TRUE(hear_offer(BulkDesk::kBytesMax));
 }
 
-TEST_F(Desk, HoldsOneOfferWhileAnotherIsUnderWayAndRefusesMore) {
+TEST_F(Desk, HoldsOneOfferWhileTwoAreUnderWayAndRefusesMore) {
+  EXPECT_TRUE(hear_offer(4));
   EXPECT_TRUE(hear_offer(5));
+  EXPECT_EQ(output.receives.size(), 2u);
   EXPECT_TRUE(hear_offer(6));
   EXPECT_FALSE(hear_offer(7));
   EXPECT_TRUE(hear_end(output.receives[0].tag));
   EXPECT_FALSE(hear_offer(7)) << "the bytes of the first may come later";
-  EXPECT_EQ(output.receives.size(), 1u);
+  EXPECT_EQ(output.receives.size(), 2u);
   Buffer bytes;
-  bytes.resize(5);
+  bytes.resize(4);
   desk.arrived({kOne, output.receives[0].tag, {}, &bytes}, output);
-  ASSERT_EQ(output.receives.size(), 2u);
-  EXPECT_EQ(output.receives[1].size, 6u);
+  ASSERT_EQ(output.receives.size(), 3u);
+  EXPECT_EQ(output.receives[2].size, 6u);
   EXPECT_TRUE(hear_offer(7));
 }
 
-TEST_F(Desk, OffersTheNextOnceTheFirstIsUnderWay) {
+TEST_F(Desk, OffersTheNextOnceThoseBeforeAreUnderWay) {
   const auto offers = [&] {
     return std::ranges::count(output.sayings, MessageKind::kBulkOffer, &BulkDesk::Saying::kind);
   };
@@ -451,12 +452,14 @@ TEST_F(Desk, OffersTheNextOnceTheFirstIsUnderWay) {
   EXPECT_EQ(offers(), 1);
   EXPECT_TRUE(hear_ready(1));
   EXPECT_EQ(offers(), 2);
-  EXPECT_FALSE(hear_ready(2)) << "one after the other";
+  EXPECT_FALSE(hear_ready(1)) << "is the tag of the first";
   desk.sent({kOne, BulkTag{1}, {}}, output);
   EXPECT_EQ(offers(), 2) << "the third waits until the second is under way";
+  EXPECT_FALSE(hear_end(BulkTag{2})) << "is the other end's to say";
   EXPECT_TRUE(hear_ready(2));
   EXPECT_EQ(offers(), 3);
   desk.sent({kOne, BulkTag{2}, {}}, output);
+  EXPECT_EQ(offers(), 3);
   EXPECT_TRUE(hear_ready(3));
   desk.sent({kOne, BulkTag{3}, {}}, output);
   EXPECT_EQ(offers(), 3);
