@@ -24,6 +24,7 @@
 #include "runtime/host/launcher.hpp"
 #include "runtime/host/mpi_session.hpp"
 #include "runtime/host/recovery_backend.hpp"
+#include "runtime/host/remote_shell.hpp"
 #include "runtime/host/result_text.hpp"
 
 namespace regroup {
@@ -285,6 +286,9 @@ int regroup_main(int argc, char** argv, const JobRegistry& registry) {
   if (first == "--version") {
     fmt::print("regroup {}\n", kVersion);
     return kExitDone;
+  }
+  if (first == kRemoteShellVerb) {
+    return run_remote_shell({arguments.begin() + 1, arguments.end()});
   }
   const auto verb = std::ranges::find(kVerbs, first, &Verb::name);
   if (verb == std::end(kVerbs)) return unknown_verb(first, program);

@@ -305,7 +305,7 @@ RankResources RankRun::start() {
 void RankRun::connect() {
   if (request_.launched) {
     session_.emplace(request_.options.recovery_choice());
-    auto heartbeats = start_heartbeats(*session_);
+    auto heartbeats = start_heartbeats(*session_, request_.options.network);
     if (!heartbeats) {
       std::fprintf(stderr, "regroup: no heartbeats: %s\n", heartbeats.error().c_str());
     } else {

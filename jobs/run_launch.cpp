@@ -1,9 +1,11 @@
 #include "jobs/run_launch.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <thread>
 #include <utility>
 
@@ -15,6 +17,7 @@
 #include "jobs/terminal.hpp"
 #include "runtime/host/host_loop.hpp"
 #include "runtime/host/launch_output.hpp"
+#include "runtime/host/remote_shell.hpp"
 
 namespace regroup {
 namespace {
@@ -114,7 +117,23 @@ std::expected<void, std::string> RunLaunch::check_recovery() const {
   return problem ? std::unexpected(*problem) : std::expected<void, std::string>{};
 }
 
+// Under a launcher they are its concern. Without -n each slot gets a rank.
+std::expected<void, std::string> RunLaunch::find_nodes() {
+  if (launched_) return {};
+  auto nodes = options_.launch_nodes();
+  if (!nodes) return std::unexpected(nodes.error());
+  nodes_ = std::move(*nodes);
+  if (nodes_.empty() || options_.ranks != 1) return {};
+  const std::uint64_t slots = slots_of(nodes_);
+  if (slots > RunOptions::kRanksMax) {
+    return std::unexpected(fmt::format("the nodes have {} slots: give -n", slots));
+  }
+  options_.ranks = static_cast<std::uint32_t>(slots);
+  return {};
+}
+
 int RunLaunch::start() {
+  const auto nodes = find_nodes();
   const auto ranks = check_ranks();
   const auto schedule = options_.schedule_options();
   const auto binding = options_.binding_options();
@@ -122,9 +141,10 @@ int RunLaunch::start() {
   const auto heartbeats = options_.check_heartbeats();
   const auto recovery = check_recovery();
   for (const auto* error :
-       {ranks ? nullptr : &ranks.error(), schedule ? nullptr : &schedule.error(),
-        binding ? nullptr : &binding.error(), faults ? nullptr : &faults.error(),
-        heartbeats ? nullptr : &heartbeats.error(), recovery ? nullptr : &recovery.error()}) {
+       {nodes ? nullptr : &nodes.error(), ranks ? nullptr : &ranks.error(),
+        schedule ? nullptr : &schedule.error(), binding ? nullptr : &binding.error(),
+        faults ? nullptr : &faults.error(), heartbeats ? nullptr : &heartbeats.error(),
+        recovery ? nullptr : &recovery.error()}) {
     if (error != nullptr) return refuse(*error, kExitBadInput);
   }
   schedule_ = *schedule;
@@ -135,13 +155,50 @@ int RunLaunch::start() {
   if (speaks() && !request_.description) {
     if (auto prepared = request_.program->prepare(); !prepared) return fail(prepared.error());
   }
-  return launched_ || options_.ranks == 1 ? run_one_rank() : supervise();
+  const bool starts_ranks = options_.ranks != 1 || !nodes_.empty() || options_.dry_run;
+  return !launched_ && starts_ranks ? supervise() : run_one_rank();
 }
 
 // ---- outside MPI, with -n: start the ranks ----
 
+// Of their environment.
+std::vector<std::string> RunLaunch::settings_of_ranks() {
+  const int columns = isatty(STDERR_FILENO) == 1 ? terminal_columns(STDERR_FILENO) : 0;
+  return {std::string(kSupervisedVariable) + "=1", fmt::format("{}={}", kColumnsVariable, columns)};
+}
+
+// As somebody would type it: nobody looks after its ranks.
+int RunLaunch::show_command() const {
+  std::vector<std::string> program = {own_program(), request_.verb};
+  std::ranges::copy_if(request_.arguments, std::back_inserter(program),
+                       [](const std::string& word) { return word != "--dry-run"; });
+  const auto command = mpirun_command(launch_options({}), program);
+  if (!command) return fail(command.error(), kExitNotRecovered);
+  std::puts(shell_text(*command).c_str());
+  return kExitDone;
+}
+
+// `settings`: of the ranks' environment.
+LaunchOptions RunLaunch::launch_options(const std::vector<std::string>& settings) const {
+  LaunchOptions launch{
+      .ranks = options_.ranks,
+      .recovery = options_.recovery_choice(),
+      .nodes = nodes_,
+      .remote_shell = {own_program(), std::string(kRemoteShellVerb), options_.remote_shell},
+      .network = options_.network,
+      .variables = variables_named("REGROUP_")};
+  for (const std::string& setting : settings) {
+    launch.variables.push_back(setting.substr(0, setting.find('=')));
+  }
+  std::ranges::sort(launch.variables);
+  const auto [first, last] = std::ranges::unique(launch.variables);
+  launch.variables.erase(first, last);
+  return launch;
+}
+
 int RunLaunch::supervise() {
   const bool chosen = !options_.dir.empty();
+  if (options_.dry_run) return show_command();
   if (chosen) {
     if (auto usable = check_directory(options_.dir); !usable) return fail(usable.error());
   } else {
@@ -152,12 +209,11 @@ int RunLaunch::supervise() {
   std::vector<std::string> program = {own_program(), request_.verb};
   if (!chosen) program.insert(program.end(), {"--dir", options_.dir});
   program.insert(program.end(), request_.arguments.begin(), request_.arguments.end());
-  const auto command =
-      mpirun_command({.ranks = options_.ranks, .recovery = options_.recovery_choice()}, program);
+  const std::vector<std::string> rank_settings = settings_of_ranks();
+  const auto command = mpirun_command(launch_options(rank_settings), program);
   if (!command) return fail(command.error(), kExitNotRecovered);
   std::optional<RunStatus> before;
   if (auto status = read_status(options_.dir)) before = std::move(*status);
-  const int columns = isatty(STDERR_FILENO) == 1 ? terminal_columns(STDERR_FILENO) : 0;
   LaunchOutput output(kSurviveByDefault ? LaunchOutput::KnownNoise::kHide
                                         : LaunchOutput::KnownNoise::kShow);
   const auto pass_on = [](const std::string& text) {
@@ -177,8 +233,7 @@ int RunLaunch::supervise() {
   };
   const LauncherDirectory launcher_directory;
   std::vector<std::string> settings = launcher_directory.settings();
-  settings.push_back(std::string(kSupervisedVariable) + "=1");
-  settings.push_back(fmt::format("{}={}", kColumnsVariable, columns));
+  settings.insert(settings.end(), rank_settings.begin(), rank_settings.end());
   const auto ended = run_in_foreground(*command, settings, watch);
   pass_on(output.release());
   if (!ended) return fail(ended.error(), kExitNotRecovered);

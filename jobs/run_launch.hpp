@@ -52,6 +52,10 @@ class RunLaunch {
   std::expected<FaultPlan, std::string> check_faults() const;
   std::expected<void, std::string> check_recovery() const;
   std::expected<void, std::string> check_directory(const std::filesystem::path& path) const;
+  std::expected<void, std::string> find_nodes();
+  static std::vector<std::string> settings_of_ranks();
+  int show_command() const;
+  LaunchOptions launch_options(const std::vector<std::string>& settings) const;
   int supervise();
   bool is_over(const std::optional<RunStatus>& before) const;
   std::string how_nothing_is_known(int signal, const std::string& cause) const;
@@ -66,6 +70,7 @@ class RunLaunch {
   ScheduleOptions schedule_;
   BindingOptions binding_;
   FaultPlan faults_;
+  std::vector<LaunchNode> nodes_;
   bool directory_seen_ = false;  // while the ranks ran
   std::optional<LaunchedRank> launched_ = launched_rank();
 };

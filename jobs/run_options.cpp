@@ -4,7 +4,6 @@
 
 namespace regroup {
 namespace {
-constexpr double kRanksMax = 1 << 20;
 constexpr double kThreadsMax = 4096;
 constexpr double kBatchMax = 1 << 20;
 constexpr double kAttemptsMax = 1'000'000;
@@ -48,6 +47,18 @@ void RunOptions::declare(OptionSet& set) {
       .at_least(1)
       .at_most(kRanksMax)
       .value_name("N");
+  set.add("hosts", hosts,
+          "nodes to start ranks on, and how many on each: n1:4,n2:4; without -n as many as that")
+      .value_name("NODES");
+  set.add("hostfile", hostfile, "file with such nodes, one a line: n1 slots=4").value_name("FILE");
+  set.add("network", network,
+          "interface, or subnet such as 10.1.0.0/16, by which nodes reach each other")
+      .value_name("NET");
+  set.add("remote-shell", remote_shell,
+          "program that starts commands on other nodes, called as ssh")
+      .value_name("PROGRAM")
+      .not_empty();
+  set.add("dry-run", dry_run, "print the command that would start the ranks, and start none");
   set.add("dir", dir, "run directory; if not given, JOB-<UTC time>").value_name("DIR").not_empty();
   set.add("seed", seed, "seed of every random stream");
   set.add("threads", threads, "threads a rank; 0: one a core of its share").at_most(kThreadsMax);
@@ -157,6 +168,17 @@ std::expected<void, std::string> RunOptions::check_heartbeats() const {
 
 RecoveryChoice RunOptions::recovery_choice() const {
   return parse_recovery_choice(recovery).value_or(RecoveryChoice::kAuto);
+}
+
+std::expected<std::vector<LaunchNode>, std::string> RunOptions::launch_nodes() const {
+  if (hosts.empty() && hostfile.empty()) return std::vector<LaunchNode>{};
+  if (!hosts.empty() && !hostfile.empty()) {
+    return std::unexpected("--hosts and --hostfile both name nodes: give one of them");
+  }
+  const char* const option = hosts.empty() ? "--hostfile" : "--hosts";
+  auto nodes = hosts.empty() ? read_hostfile(hostfile) : parse_nodes(hosts);
+  if (!nodes) return std::unexpected(std::string(option) + ": " + nodes.error());
+  return nodes;
 }
 
 std::expected<BindingOptions, std::string> RunOptions::binding_options() const {

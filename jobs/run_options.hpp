@@ -9,12 +9,15 @@
 #include "jobs/option_set.hpp"
 #include "runtime/host/binding.hpp"
 #include "runtime/host/fault_plan.hpp"
+#include "runtime/host/node_list.hpp"
 #include "runtime/host/recovery_backend.hpp"
 #include "scheduler/options.hpp"
 
 namespace regroup {
 
 struct RunOptions {
+  static constexpr std::uint32_t kRanksMax = 1 << 20;
+
   std::string dir;
   std::uint32_t ranks = 1;
   std::uint64_t seed = 1;
@@ -40,6 +43,11 @@ struct RunOptions {
   std::uint32_t suspect_after_ms = 5000;
   std::uint32_t wedge_timeout_seconds = 10;
   std::string recovery = "auto";
+  std::string hosts;
+  std::string hostfile;
+  std::string network;
+  std::string remote_shell = "ssh";
+  bool dry_run = false;
   std::vector<std::string> inject;
   std::string config;
 
@@ -53,6 +61,8 @@ struct RunOptions {
   // That ranks can be watched with these times.
   std::expected<void, std::string> check_heartbeats() const;
   RecoveryChoice recovery_choice() const;
+  // Where ranks are to be started; empty: not said.
+  std::expected<std::vector<LaunchNode>, std::string> launch_nodes() const;
   // For a run of so many ranks.
   std::expected<FaultPlan, std::string> fault_plan(std::uint32_t rank_count) const;
   bool json() const { return format == "json"; }

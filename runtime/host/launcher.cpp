@@ -49,6 +49,38 @@ void append_output_settings(std::vector<std::string>& command) {
   if (open_mpi_major() >= 5) command.insert(command.end(), {"--output", ":raw"});
 }
 
+// A transport between nodes on which survivors are not stuck when one is lost. UCX reads only the
+// copies of processes that live through cross-memory attach, so shared memory it is.
+void append_transport(std::vector<std::string>& command, const std::string& network) {
+  const bool is_interface = !network.empty() && network.find('/') == std::string::npos;
+  if (open_mpi_major() >= 5) {
+    if (network.empty()) return;
+    command.insert(command.end(), {"--prtemca", "prte_if_include", network, "--mca",
+                                   "btl_tcp_if_include", network});
+    return;
+  }
+  command.insert(command.end(), {"--mca", "pml", "ucx", "--mca", "pml_ucx_tls", "any", "--mca",
+                                 "pml_ucx_devices", "any", "-x", "UCX_TLS=tcp,self,posix"});
+  if (network.empty()) return;
+  command.insert(command.end(), {"--mca", "oob_tcp_if_include", network});
+  if (is_interface) command.insert(command.end(), {"-x", "UCX_NET_DEVICES=" + network});
+}
+
+void append_nodes(std::vector<std::string>& command, const LaunchOptions& options) {
+  if (options.nodes.empty()) return;
+  command.insert(command.end(), {"-H", node_words(options.nodes)});
+  std::string agent;
+  for (const std::string& word : options.remote_shell) agent += (agent.empty() ? "" : " ") + word;
+  const bool five = open_mpi_major() >= 5;
+  const std::string mca = five ? "--prtemca" : "--mca";
+  command.insert(command.end(), {mca, "plm", five ? "ssh" : "rsh"});
+  if (!agent.empty()) {
+    command.insert(command.end(), {mca, five ? "plm_ssh_agent" : "plm_rsh_agent", agent});
+  }
+  append_transport(command, options.network);
+  for (const std::string& name : options.variables) command.insert(command.end(), {"-x", name});
+}
+
 // To a command that goes on.
 constexpr std::chrono::seconds kStopSaidAgain{1};
 
@@ -320,6 +352,11 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
     return std::unexpected(
         "mpirun is not on PATH: install Open MPI, or load its module, to run with -n");
   }
+  for (const std::string& word : options.remote_shell) {
+    if (options.nodes.empty() || word.find_first_of(" :") == std::string::npos) continue;
+    return std::unexpected("mpirun cannot start '" + word +
+                           "' on other nodes: its path has a space or a colon");
+  }
   std::vector<std::string> command = {*mpirun, "-n", std::to_string(options.ranks),
                                       // binding is ours, and ranks may outnumber cores
                                       "--bind-to", "none", "--oversubscribe",
@@ -331,9 +368,36 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
     const auto flags = survival_flags(backend_to_launch(options.recovery));
     command.insert(command.end(), flags.begin(), flags.end());
   }
+  append_nodes(command, options);
   append_output_settings(command);
   command.insert(command.end(), program.begin(), program.end());
   return command;
+}
+
+std::string shell_text(const std::vector<std::string>& command) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%";
+  std::string text;
+  for (const std::string& word : command) {
+    if (!text.empty()) text += ' ';
+    if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) {
+      text += word;
+      continue;
+    }
+    text += '\'';
+    for (const char letter : word) text += letter == '\'' ? "'\\''" : std::string(1, letter);
+    text += '\'';
+  }
+  return text;
+}
+
+std::vector<std::string> variables_named(std::string_view prefix) {
+  std::vector<std::string> names;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    const std::string_view text = *variable;
+    if (text.starts_with(prefix)) names.emplace_back(text.substr(0, text.find('=')));
+  }
+  return names;
 }
 
 std::expected<int, std::string> run_in_foreground(const std::vector<std::string>& command,

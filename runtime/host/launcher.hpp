@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "runtime/host/node_list.hpp"
 #include "runtime/host/recovery_backend.hpp"
 
 namespace regroup {
@@ -31,11 +32,27 @@ struct LaunchOptions {
   std::uint32_t ranks = 1;
   bool survive = kSurviveByDefault;
   RecoveryChoice recovery = RecoveryChoice::kAuto;  // one without a problem
+
+  // Where to start them; empty: where mpirun thinks fit.
+  std::vector<LaunchNode> nodes;
+  // The command that starts another on a node: a host, then that command follow. No word may have
+  // spaces, or colons, which mpirun takes for its own.
+  std::vector<std::string> remote_shell;
+  // An interface by name, or a subnet ("10.1.0.0/16"), that all have; empty: MPI's choice.
+  std::string network;
+  // Variables of this environment that ranks on other nodes are to have as well.
+  std::vector<std::string> variables;
 };
 
 // The command that starts ranks of `program`: mpirun and its flags, then the program.
 std::expected<std::vector<std::string>, std::string> mpirun_command(
     const LaunchOptions& options, const std::vector<std::string>& program);
+
+// As a user would type it into a shell.
+std::string shell_text(const std::vector<std::string>& command);
+
+// The names of this environment's variables that begin so.
+std::vector<std::string> variables_named(std::string_view prefix);
 
 // How a command is looked after while it runs.
 struct Watch {

@@ -161,6 +161,49 @@ TEST(MpirunCommand, AsksForUlfmWhereItIsAndIsWanted) {
   EXPECT_FALSE(asks(RecoveryChoice::kStock));
 }
 
+// Whether these words stand in it, one after the other.
+bool has(const std::vector<std::string>& command, const std::vector<std::string>& words) {
+  return !std::ranges::search(command, words).empty();
+}
+
+TEST(MpirunCommand, LeavesNodesToMpirunUnlessToldOtherwise) {
+  const MpirunOnPath mpirun;
+  const auto command = mpirun_command({.ranks = 2, .remote_shell = {"program"}}, {"program"});
+  EXPECT_FALSE(has(*command, {"-H"}));
+  EXPECT_FALSE(has(*command, {"plm"}));
+  EXPECT_FALSE(has(*command, {"pml", "ucx"})) << "shared memory is faster";
+}
+
+TEST(MpirunCommand, StartsRanksOnNodesByAShellThatHidesLosses) {
+  const MpirunOnPath mpirun;
+  const LaunchOptions options{.ranks = 3,
+                              .nodes = {{"n1", 2}, {"n2", 1}},
+                              .remote_shell = {"/opt/regroup", "remote-shell", "ssh"},
+                              .network = "eth0",
+                              .variables = {"REGROUP_SEED"}};
+  const auto command = mpirun_command(options, {"program"});
+  ASSERT_TRUE(command) << command.error();
+  EXPECT_TRUE(has(*command, {"-H", "n1:2,n2:1"}));
+  EXPECT_TRUE(has(*command, {"-x", "REGROUP_SEED"}));
+  const bool five = open_mpi_major() >= 5;
+  const std::string agent = five ? "plm_ssh_agent" : "plm_rsh_agent";
+  EXPECT_TRUE(has(*command, {agent, "/opt/regroup remote-shell ssh"}));
+  EXPECT_TRUE(has(*command, {five ? "prte_if_include" : "oob_tcp_if_include", "eth0"}));
+  EXPECT_EQ(has(*command, {"pml", "ucx"}), !five) << "other transports wedge survivors in 4.1";
+}
+
+TEST(MpirunCommand, RefusesAShellThatMpirunWouldTakeApart) {
+  const MpirunOnPath mpirun;
+  const LaunchOptions options{
+      .ranks = 2, .nodes = {{"n1", 2}}, .remote_shell = {"/my programs/regroup"}};
+  EXPECT_THAT(mpirun_command(options, {"program"}).error(), HasSubstr("a space or a colon"));
+}
+
+TEST(ShellText, IsWhatAShellTakesApartAgain) {
+  EXPECT_EQ(shell_text({"mpirun", "-n", "2", "--dir", "/a/b"}), "mpirun -n 2 --dir /a/b");
+  EXPECT_EQ(shell_text({"two words", "", "$HOME", "it's"}), R"('two words' '' '$HOME' 'it'\''s')");
+}
+
 TEST(MpirunCommand, SaysWhatToDoWithoutMpirun) {
   const ScratchDirectory empty;
   const Environment environment({{"PATH", empty.path().string()}});

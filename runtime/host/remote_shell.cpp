@@ -1,0 +1,150 @@
+#include "runtime/host/remote_shell.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <string_view>
+#include <utility>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/host/file_system.hpp"
+
+namespace regroup {
+namespace {
+
+// The first line that the other node's shell writes.
+constexpr std::string_view kBegun = "regroup-remote-command-begins";
+// What comes before it, of profiles that greet, is looked through so far.
+constexpr std::size_t kGreetingBytesMax = std::size_t{64} << 10;
+constexpr int kBroken = 255;  // what ssh returns for what is not the command's
+constexpr int kNotStarted = 127;
+constexpr int kLookMs = 200;
+
+std::vector<std::string> shell_command(const std::vector<std::string>& arguments) {
+  std::vector<std::string> command{arguments[0]};
+  // Nobody is there to be asked.
+  if (std::filesystem::path(command.front()).filename() == "ssh") {
+    command.insert(command.end(), {"-x", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"});
+  }
+  command.push_back(arguments[1]);
+  std::string remote = "echo " + std::string(kBegun) + ";";
+  for (std::size_t i = 2; i < arguments.size(); ++i) remote += " " + arguments[i];
+  command.push_back(std::move(remote));
+  return command;
+}
+
+pid_t start(std::vector<std::string> command, int output) {
+  std::vector<char*> words;
+  for (std::string& word : command) words.push_back(word.data());
+  words.push_back(nullptr);
+  const pid_t self = getpid();
+  const pid_t child = fork();
+  if (child != 0) return child;
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (getppid() != self) _exit(kNotStarted);
+  dup2(output, STDOUT_FILENO);
+  execvp(words.front(), words.data());
+  dprintf(STDERR_FILENO, "regroup: %s cannot be started: %s\n", words.front(),
+          errno_text(errno).c_str());
+  _exit(kNotStarted);
+}
+
+void write_all(int descriptor, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t count = write(descriptor, text.data(), text.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return;
+    text.remove_prefix(static_cast<std::size_t>(count));
+  }
+}
+
+// Hands on what the command writes, without the line that says that it has begun.
+class Output {
+ public:
+  bool has_begun() const { return begun_; }
+
+  void take(std::string_view text) {
+    if (begun_ || is_given_up_) return write_all(STDOUT_FILENO, text);
+    held_ += text;
+    const std::size_t at = held_.find(kBegun);
+    if (at != std::string::npos && held_.find('\n', at) != std::string::npos) {
+      begun_ = true;
+      write_all(STDERR_FILENO, std::string_view(held_).substr(0, at));
+      write_all(STDOUT_FILENO, std::string_view(held_).substr(held_.find('\n', at) + 1));
+      held_.clear();
+    } else if (held_.size() > kGreetingBytesMax) {
+      end();
+    }
+  }
+  void end() {
+    is_given_up_ = true;
+    write_all(STDERR_FILENO, std::exchange(held_, {}));
+  }
+
+ private:
+  std::string held_;
+  bool begun_ = false;
+  bool is_given_up_ = false;
+};
+
+// Whether there is more to come.
+bool read_some(int from, Output& output) {
+  char bytes[16384];
+  const ssize_t count = read(from, bytes, sizeof bytes);
+  if (count < 0) return errno == EINTR || errno == EAGAIN;
+  if (count == 0) return false;
+  output.take({bytes, static_cast<std::size_t>(count)});
+  return true;
+}
+
+}  // namespace
+
+int run_remote_shell(const std::vector<std::string>& arguments) {
+  if (arguments.size() < 3) {
+    std::fputs("regroup: remote-shell takes a program, a host and a command\n", stderr);
+    return 2;
+  }
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  const pid_t caller = getppid();
+  int pipe_ends[2];
+  if (pipe2(pipe_ends, O_CLOEXEC) != 0) return kBroken;
+  const pid_t child = start(shell_command(arguments), pipe_ends[1]);
+  close(pipe_ends[1]);
+  if (child < 0) return kBroken;
+
+  Output output;
+  bool open = true;
+  int status = 0;
+  pid_t ended = 0;
+  const auto caller_is_gone = [caller] { return getppid() != caller; };
+  while (ended == 0) {
+    pollfd waits{open ? pipe_ends[0] : -1, POLLIN, 0};
+    if (poll(&waits, 1, kLookMs) > 0 && open) open = read_some(pipe_ends[0], output);
+    if (caller_is_gone()) {
+      kill(child, SIGTERM);
+      return kBroken;
+    }
+    ended = waitpid(child, &status, WNOHANG);
+  }
+  fcntl(pipe_ends[0], F_SETFL, O_NONBLOCK);
+  while (open) {
+    pollfd waits{pipe_ends[0], POLLIN, 0};
+    open = poll(&waits, 1, 0) > 0 && read_some(pipe_ends[0], output);
+  }
+  output.end();
+  const bool lost = WIFSIGNALED(status) || WEXITSTATUS(status) == kBroken;
+  if (!output.has_begun() || !lost) {
+    return WIFEXITED(status) ? WEXITSTATUS(status) : kBroken;
+  }
+  while (!caller_is_gone()) poll(nullptr, 0, kLookMs);
+  return kBroken;
+}
+
+}  // namespace regroup
