@@ -40,7 +40,7 @@ void release_sent_pages() {
 
 }  // namespace
 
-MpiBulk::MpiBulk(MPI_Comm communicator, Deaths deaths, Reading reading, BufferPool& pool)
+MpiBulk::MpiBulk(MPI_Comm communicator, Deaths deaths, BulkReading reading, BufferPool& pool)
     : communicator_(communicator),
       deaths_(deaths),
       reading_(reading),
@@ -93,7 +93,7 @@ int MpiBulk::mpi_tag(const Transfer& transfer, Kind kind) const {
 
 void MpiBulk::open(Transfer& transfer) {
   Letters& letters = *transfer.letters;
-  const bool reads = reading_ == Reading::kWherePossible && transfer.size != 0 &&
+  const bool reads = reading_ == BulkReading::kWherePossible && transfer.size != 0 &&
                      !refusing_.contains(transfer.peer);
   letters.opening.domain = domain_;
   if (reads) {
@@ -162,7 +162,7 @@ void MpiBulk::take_opening(Transfer& transfer) {
   if (opening.pid == 0) return go_by_chunks(transfer);
   transfer.how = How::kRead;
   if (transfer.stale) return answer(transfer, transfer.answered = transfer.chunks());
-  if (opening.domain != domain_ || reading_ == Reading::kNever) {
+  if (opening.domain != domain_ || reading_ == BulkReading::kNever) {
     answer(transfer, kRefused);
     go_by_chunks(transfer);
   }

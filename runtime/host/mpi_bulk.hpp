@@ -35,12 +35,10 @@ class MpiBulk {
 
   // What MPI says of a dead rank's requests: nothing, or with ULFM that they have failed.
   enum class Deaths : std::uint8_t { kUnseen, kReported };
-  // Whether receivers on the same node read the sender's memory.
-  enum class Reading : std::uint8_t { kWherePossible, kNever };
 
   // Over all ranks of the run, numbered as there, for bulk transfers alone; it and the pool outlive
   // this.
-  MpiBulk(MPI_Comm communicator, Deaths deaths, Reading reading, BufferPool& pool);
+  MpiBulk(MPI_Comm communicator, Deaths deaths, BulkReading reading, BufferPool& pool);
   // Leaves what is under way to MPI.
   ~MpiBulk();
   MpiBulk(const MpiBulk&) = delete;
@@ -143,7 +141,7 @@ class MpiBulk {
 
   MPI_Comm communicator_;
   Deaths deaths_;
-  Reading reading_;
+  BulkReading reading_;
   BufferPool* pool_;
   std::uint64_t domain_;
   RankSet refusing_;        // to read, or not of this node

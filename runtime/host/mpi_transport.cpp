@@ -36,16 +36,14 @@ std::size_t unpack(RankId from, std::span<const std::byte> message,
 
 class MpiTransport::Implementation {
  public:
-  Implementation(const MpiSession& session, BufferPool& pool, Reading reading)
+  Implementation(const MpiSession& session, BufferPool& pool, BulkReading reading)
       : self_(session.rank()),
         ranks_(session.ranks()),
         pool_(&pool),
         bulk_(session.handles().bulk,
               session.recovery() == RecoveryBackend::kUlfm ? MpiBulk::Deaths::kReported
                                                            : MpiBulk::Deaths::kUnseen,
-              reading == Reading::kNever ? MpiBulk::Reading::kNever
-                                         : MpiBulk::Reading::kWherePossible,
-              pool),
+              reading, pool),
         packs_(ranks_),
         gone_(ranks_, false) {
     if (session.recovery() == RecoveryBackend::kUlfm) recovery_.emplace(session);
@@ -195,7 +193,7 @@ class MpiTransport::Implementation {
   Shrinks shrinks_;
 };
 
-MpiTransport::MpiTransport(const MpiSession& session, BufferPool& pool, Reading reading)
+MpiTransport::MpiTransport(const MpiSession& session, BufferPool& pool, BulkReading reading)
     : implementation_(std::make_unique<Implementation>(session, pool, reading)) {}
 MpiTransport::~MpiTransport() = default;
 RankId MpiTransport::self() const {

@@ -26,13 +26,9 @@ class MpiTransport : public Transport {
   static constexpr std::size_t kSmallReceives = 64;
   static constexpr std::size_t kLargeReceives = 8;
 
-  // Whether bulk transfers between ranks of a node are read from the sender's memory where the
-  // system lets them, or all go through MPI.
-  enum class Reading : std::uint8_t { kWherePossible, kNever };
-
   // Both outlive it.
   MpiTransport(const MpiSession& session, BufferPool& pool,
-               Reading reading = Reading::kWherePossible);
+               BulkReading reading = BulkReading::kWherePossible);
   // Abandons what has not left or not arrived.
   ~MpiTransport() override;
 

@@ -1,6 +1,5 @@
 #include "runtime/host/remote_shell.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
@@ -16,6 +17,10 @@
 #include "runtime/protocol/view.hpp"
 
 namespace regroup {
+
+// Whether bulk transfers between ranks of a node are read from the sender's memory where the system
+// lets them, or all go through MPI.
+enum class BulkReading : std::uint8_t { kWherePossible, kNever };
 
 class Transport {
  public:

@@ -96,9 +96,9 @@ class CutShort {
   static constexpr std::size_t kBytes = 34 * kMiB + 17;
   static constexpr std::uint64_t kRounds = 6;
 
-  static MpiTransport::Reading reading(std::string_view mode, std::uint32_t rank) {
+  static BulkReading reading(std::string_view mode, std::uint32_t rank) {
     const bool never = mode == "chunks" || (mode == "refused" && rank % 2 == 1);
-    return never ? MpiTransport::Reading::kNever : MpiTransport::Reading::kWherePossible;
+    return never ? BulkReading::kNever : BulkReading::kWherePossible;
   }
 
   RankId next() const { return RankId{(session_.rank() + 1) % session_.ranks()}; }
