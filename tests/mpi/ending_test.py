@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import termios
@@ -169,10 +170,18 @@ class Signals(Ending):
         self.interrupted(running.end(END_SECONDS_MAX), "long")
 
     def test_a_signal_before_the_run_began(self):
-        running = self.start(
-            [cli.REGROUP, "run", "montecarlo", "--samples", 10**13, "--dir", "early", "-n", 4])
-        is_launched = lambda: any("run -n" in line for line in self.processes().values())
-        cli.eventually(is_launched, "the launcher has begun")
+        slow = self.folder / "slow"
+        slow.mkdir()
+        launcher = slow / "mpirun"
+        launcher.write_text(
+            f"#!/bin/sh\ntouch {slow}/began\nexec python3 -c '"
+            f"import os, sys, time; time.sleep({END_SECONDS_MAX}); os.execv(sys.argv[1], sys.argv[1:])'"
+            f" {shutil.which('mpirun')} \"$@\"\n")
+        launcher.chmod(0o755)
+        words = ["run", "montecarlo", "--samples", 10**13, "--dir", "early", "-n", 4]
+        path = f"{slow}:{os.environ['PATH']}"
+        running = self.start([cli.REGROUP, *words], env={"PATH": path})
+        cli.eventually((slow / "began").exists, "the launcher has begun")
         running.popen.terminate()
         ended = running.end(END_SECONDS_MAX)
         self.assertEqual((ended.status, ended.out), (cli.EXIT_NOT_RECOVERED, b""), ended)
