@@ -16,6 +16,7 @@ double milliseconds(Nanoseconds time) {
 
 std::string_view name_of(std::optional<EvidenceKind> evidence) {
   if (evidence == EvidenceKind::kConfirmed) return kEvidenceDead;
+  if (evidence == EvidenceKind::kUnreachable) return kEvidenceCutOff;
   return evidence ? kEvidenceSilent : kEvidenceTold;
 }
 
@@ -32,6 +33,7 @@ std::string named(const std::vector<std::uint32_t>& ranks) {
 std::string_view reason(std::string_view evidence) {
   if (evidence == kEvidenceDead) return ", known dead";
   if (evidence == kEvidenceSilent) return ", silent for too long";
+  if (evidence == kEvidenceCutOff) return ", cut off";
   return ", as others said";
 }
 

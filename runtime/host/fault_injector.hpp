@@ -192,7 +192,7 @@ class FaultyTransport : public Transport {
   bool has_bulk() const override { return inner_->has_bulk(); }
   RankSet bulk_peers() const override { return inner_->bulk_peers(); }
   void abandon(RankId rank) override { inner_->abandon(rank); }
-  std::optional<RankId> take_death() override { return inner_->take_death(); }
+  std::optional<PeerEvidence> take_evidence() override { return inner_->take_evidence(); }
   void enter(const View& view) override { inner_->enter(view); }
   std::size_t backlog_bytes() const override { return inner_->backlog_bytes() + held_bytes_; }
 

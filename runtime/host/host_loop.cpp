@@ -114,11 +114,11 @@ bool HostLoop::make_progress() {
   if (has_news_.load(std::memory_order_relaxed)) take_evidence();
   const std::size_t frames = poll();
   const bool moved = poll_bulk();
-  while (const auto dead = transport_->take_death()) {
-    if (hooks_.on_death) {
-      hooks_.on_death(*dead);
+  while (const auto evidence = transport_->take_evidence()) {
+    if (evidence->kind == EvidenceKind::kConfirmed && hooks_.on_death) {
+      hooks_.on_death(evidence->rank);
     } else {
-      node_->step(PeerEvidence{*dead, EvidenceKind::kConfirmed}, output_);
+      learn(*evidence);
     }
   }
   node_->step(Tick{now()}, output_);
@@ -238,7 +238,7 @@ void HostLoop::learn(const PeerEvidence& evidence) {
   }
   has_news_.store(true, std::memory_order_relaxed);
   const bool failure =
-      evidence.kind == EvidenceKind::kConfirmed || evidence.kind == EvidenceKind::kSuspected;
+      evidence.kind != EvidenceKind::kTrusted && evidence.kind != EvidenceKind::kLeft;
   if (failure) begin_recovery();
   // The leader may sleep or compute: the companion looks at once, and again soon.
   wake_companion(1, failure ? kRecoveryPeriod : kCompanionPeriod);

@@ -31,11 +31,15 @@ bool tells_of_forwarding(std::string_view line) {
          line.starts_with("prterun: Forwarding signal ");
 }
 
-// Lines that 4.1.4 logs for each death, and for ranks that leave without MPI_Finalize; and what
-// 5.0.7's event library says of a descriptor that was closed with a rank.
+// Lines that 4.1.4 logs for each death, for ranks that leave without MPI_Finalize, and for a
+// connection that broke (UCX); and what 5.0.7's event library says of a descriptor that was closed
+// with a rank.
 bool is_known_log_line(std::string_view line) {
   if (!line.starts_with('[')) return false;
-  constexpr std::string_view kSigns[] = {"[warn] Epoll ", "PMIX ERROR: BAD-PARAM in file",
+  constexpr std::string_view kSigns[] = {"[warn] Epoll ",
+                                         "PMIX ERROR: BAD-PARAM in file",
+                                         "Error: ucx send failed: ",
+                                         "Error: ucx recv failed: ",
                                          "more process has sent help message",
                                          "more processes have sent help message",
                                          "Set MCA parameter \"orte_base_help_aggregate\" to 0"};

@@ -56,9 +56,11 @@ MpiBulk::~MpiBulk() {
   for (Transfer& transfer : transfers_) leave_to_mpi(transfer);
 }
 
-bool MpiBulk::note(mpi::Trouble trouble) {
-  if (trouble == mpi::Trouble::kNone) return false;
-  return failure_ = true;
+void MpiBulk::note(Transfer& transfer, int code, const char* call) {
+  const mpi::Trouble trouble = mpi::trouble(code, call);
+  if (trouble == mpi::Trouble::kNone) return;
+  if (trouble == mpi::Trouble::kPeerFailed) unreachable_.insert(transfer.peer);
+  transfer.failed = failure_ = true;
 }
 
 void MpiBulk::send(BulkSend send) {
@@ -103,7 +105,7 @@ void MpiBulk::open(Transfer& transfer) {
   const int code = MPI_Isend(
       &letters.opening, sizeof letters.opening, MPI_BYTE, static_cast<int>(transfer.peer.value),
       mpi_tag(transfer, Kind::kOpening), communicator_, &letters.opening_request);
-  transfer.failed = note(mpi::trouble(code, "an opening's MPI_Isend"));
+  note(transfer, code, "an opening's MPI_Isend");
   if (!reads) return go_by_chunks(transfer);
   transfer.how = How::kRead;
   await_answer(transfer);
@@ -114,7 +116,7 @@ void MpiBulk::await_opening(Transfer& transfer) {
   const int code = MPI_Irecv(
       &letters.opening, sizeof letters.opening, MPI_BYTE, static_cast<int>(transfer.peer.value),
       mpi_tag(transfer, Kind::kOpening), communicator_, &letters.opening_request);
-  transfer.failed = note(mpi::trouble(code, "an opening's MPI_Irecv"));
+  note(transfer, code, "an opening's MPI_Irecv");
 }
 
 void MpiBulk::await_answer(Transfer& transfer) {
@@ -122,7 +124,7 @@ void MpiBulk::await_answer(Transfer& transfer) {
   const int code = MPI_Irecv(
       &letters.answer, sizeof letters.answer, MPI_BYTE, static_cast<int>(transfer.peer.value),
       mpi_tag(transfer, Kind::kAnswer), communicator_, &letters.answer_request);
-  transfer.failed |= note(mpi::trouble(code, "an answer's MPI_Irecv"));
+  note(transfer, code, "an answer's MPI_Irecv");
 }
 
 // The one before has left.
@@ -132,7 +134,7 @@ void MpiBulk::answer(Transfer& transfer, std::uint64_t chunks) {
   const int code = MPI_Isend(
       &letters.answer, sizeof letters.answer, MPI_BYTE, static_cast<int>(transfer.peer.value),
       mpi_tag(transfer, Kind::kAnswer), communicator_, &letters.answer_request);
-  transfer.failed |= note(mpi::trouble(code, "an answer's MPI_Isend"));
+  note(transfer, code, "an answer's MPI_Isend");
 }
 
 // Whether it has just completed.
@@ -140,7 +142,7 @@ bool MpiBulk::arrived(Transfer& transfer, MPI_Request& request) {
   if (request == MPI_REQUEST_NULL || transfer.failed) return false;
   int completed = 0;
   const int code = MPI_Test(&request, &completed, MPI_STATUS_IGNORE);
-  transfer.failed = note(mpi::trouble(code, "a letter's MPI_Test"));
+  note(transfer, code, "a letter's MPI_Test");
   return completed != 0 && !transfer.failed;
 }
 
@@ -225,7 +227,7 @@ void MpiBulk::begin_chunks(Transfer& transfer) {
   while (!transfer.failed && transfer.begun < transfer.chunks() &&
          transfer.begun - transfer.done < transfer.requests.size()) {
     const int code = begin_chunk(transfer, transfer.begun);
-    transfer.failed = note(mpi::trouble(code, "a chunk's MPI_Isend or MPI_Irecv"));
+    note(transfer, code, "a chunk's MPI_Isend or MPI_Irecv");
     ++transfer.begun;
   }
 }
@@ -303,15 +305,15 @@ std::size_t MpiBulk::look(const Transport::BulkHandler& handler) {
   int count = 0;
   const int code = MPI_Testsome(static_cast<int>(heads_.size()), heads_.data(), &count,
                                 completed_.data(), statuses_.data());
-  const bool in_status = deaths_ == Deaths::kReported && code == MPI_ERR_IN_STATUS;
-  if (!in_status) note(mpi::trouble(code, "MPI_Testsome"));
+  const bool in_status = code == MPI_ERR_IN_STATUS;
+  if (!in_status && mpi::trouble(code, "MPI_Testsome") != mpi::Trouble::kNone) failure_ = true;
   if (count == MPI_UNDEFINED) return 0;
   std::size_t bytes = 0;
   for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
     Transfer& transfer = transfers_[owners_[static_cast<std::size_t>(completed_[i])]];
     const int error = in_status ? statuses_[i].MPI_ERROR : MPI_SUCCESS;
     if (error != MPI_SUCCESS) {
-      if (error != MPI_ERR_PENDING) transfer.failed = note(mpi::trouble(error, "MPI_Testsome"));
+      if (error != MPI_ERR_PENDING) note(transfer, error, "MPI_Testsome");
       continue;
     }
     bytes += chunk_done(transfer, statuses_[i], handler);
@@ -425,8 +427,8 @@ bool MpiBulk::cancel(MPI_Request& request) {
   if (deaths_ == Deaths::kReported) return false;
   int completed = 0;
   mpi::check(MPI_Cancel(&request), "MPI_Cancel");
-  mpi::check(MPI_Test(&request, &completed, MPI_STATUS_IGNORE), "MPI_Test");
-  return completed != 0;
+  const int code = MPI_Test(&request, &completed, MPI_STATUS_IGNORE);
+  return mpi::trouble(code, "MPI_Test") == mpi::Trouble::kNone && completed != 0;
 }
 
 }  // namespace regroup

@@ -33,7 +33,7 @@ class MpiBulk {
   // What is left of an earlier view is MPI's once it has not moved for so long.
   static constexpr auto kDrainTimeout = std::chrono::seconds(10);
 
-  // What MPI says of a dead rank's requests: nothing, or with ULFM that they have failed.
+  // Whether MPI says that a dead rank's requests have failed (ULFM), and when it may at all.
   enum class Deaths : std::uint8_t { kUnseen, kReported };
 
   // Over all ranks of the run, numbered as there, for bulk transfers alone; it and the pool outlive
@@ -56,6 +56,8 @@ class MpiBulk {
   void abandon(RankId rank);
   // Whether a call has failed since this was last asked, for a peer's death.
   bool take_failure() { return std::exchange(failure_, false); }
+  // With whom calls have failed since this was last asked.
+  RankSet take_unreachable() { return std::exchange(unreachable_, {}); }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -137,7 +139,7 @@ class MpiBulk {
   void leave_to_mpi(Transfer& transfer);
   bool cancel(Transfer& transfer);
   bool cancel(MPI_Request& request);
-  bool note(mpi::Trouble trouble);
+  void note(Transfer& transfer, int code, const char* call);
 
   MPI_Comm communicator_;
   Deaths deaths_;
@@ -151,7 +153,8 @@ class MpiBulk {
   std::vector<std::size_t> owners_;
   std::vector<int> completed_;
   std::vector<MPI_Status> statuses_;
-  bool failure_ = false;
+  bool failure_ = false;  // since it was last asked,
+  RankSet unreachable_;   // and these
 };
 
 }  // namespace regroup

@@ -44,6 +44,7 @@ class MpiChannel::Receives {
     }
   }
   Tag tag() const { return tag_; }
+  bool starts_again() const { return starts_again_; }
   std::size_t slots() const { return requests_.size(); }
   MPI_Request request(std::size_t slot) const { return requests_[slot]; }
   // The one that was posted first.
@@ -130,6 +131,7 @@ void MpiChannel::send(RankId to, Tag tag, Buffer message) {
                              number_of_[to.value], static_cast<int>(tag), communicator_, &request);
   if (note(mpi::trouble(code, "MPI_Isend"))) {
     abandoned_.push_back(std::move(message));
+    unreachable_.insert(to);
     return;
   }
   backlog_bytes_ += message.size();
@@ -154,7 +156,7 @@ bool MpiChannel::take_message(const MessageHandler& handler) {
       MPI_Testany(static_cast<int>(heads_.size()), heads_.data(), &index, &arrived, &status),
       "MPI_Testany");
   if (note(trouble) && trouble != mpi::Trouble::kUnacknowledged) {
-    renew_failed();
+    renew_failed(index);
     return false;
   }
   if (!arrived || index == MPI_UNDEFINED) return false;
@@ -177,8 +179,14 @@ MpiChannel::Head MpiChannel::head_at(std::size_t index) {
   return {large_.get(), index - 1};
 }
 
-// MPI has freed the requests that failed.
-void MpiChannel::renew_failed() {
+// MPI has freed the requests that failed, but the one that is started again.
+void MpiChannel::renew_failed(int index) {
+  if (index != MPI_UNDEFINED && small_->starts_again()) {
+    const Head head = head_at(static_cast<std::size_t>(index));
+    note(head.receives->post_again(head.slot));
+    if (head.receives != large_.get()) head.receives->advance();
+    return;
+  }
   for (std::size_t i = 0; i < heads_.size() && !revoked_; ++i) {
     if (heads_[i] != MPI_REQUEST_NULL) continue;
     const Head head = head_at(i);
@@ -193,8 +201,8 @@ void MpiChannel::release_sent() {
   sent_.resize(requests_.size());
   statuses_.resize(requests_.size());
   const int code = MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &count,
-                                sent_.data(), control_ ? statuses_.data() : MPI_STATUSES_IGNORE);
-  const bool in_status = control_ && code == MPI_ERR_IN_STATUS;
+                                sent_.data(), statuses_.data());
+  const bool in_status = code == MPI_ERR_IN_STATUS;
   if (!in_status) note(mpi::trouble(code, "MPI_Testsome"));
   if (count == MPI_UNDEFINED || count == 0) return;
   settle_sends(in_status ? count : 0);
@@ -205,8 +213,9 @@ void MpiChannel::settle_sends(int failed_at_most) {
   failed_.assign(requests_.size(), false);
   for (std::size_t i = 0; i < static_cast<std::size_t>(failed_at_most); ++i) {
     const int error = statuses_[i].MPI_ERROR;
-    failed_[static_cast<std::size_t>(sent_[i])] =
-        error != MPI_ERR_PENDING && note(mpi::trouble(error, "MPI_Testsome"));
+    const auto sent = static_cast<std::size_t>(sent_[i]);
+    failed_[sent] = error != MPI_ERR_PENDING && note(mpi::trouble(error, "MPI_Testsome"));
+    if (failed_[sent]) unreachable_.insert(sending_[sent].to);
   }
   drop_sends([this](std::size_t i) {
     if (requests_[i] != MPI_REQUEST_NULL) return Fate::kUnderWay;

@@ -1,8 +1,8 @@
 // Messages over one communicator, non-blocking calls only: rings of receives that are always
 // posted, so that a message that arrives has a place to go, and sends that are tested until they
 // have left. Ranks are named as in the run, whatever their number in the communicator. Owned by the
-// transport, which says what the messages hold; one thread at a time. With ULFM in force a peer's
-// death is noted and no error; else every error ends the rank.
+// transport, which says what the messages hold; one thread at a time. A peer that has died (ULFM
+// says so) or cannot be reached any more is noted and no error; any other error ends the rank.
 #pragma once
 
 #include <cstddef>
@@ -59,6 +59,8 @@ class MpiChannel {
 
   // Whether a call has failed since this was last asked, for a peer's death.
   bool take_failure() { return std::exchange(failure_, false); }
+  // To whom sends have failed since this was last asked.
+  RankSet take_unreachable() { return std::exchange(unreachable_, {}); }
   // Nothing goes over this communicator any more.
   bool revoked() const { return revoked_; }
 
@@ -79,7 +81,7 @@ class MpiChannel {
 
   bool note(mpi::Trouble trouble);
   Head head_at(std::size_t index);
-  void renew_failed();
+  void renew_failed(int index);
   void settle_sends(int failed_at_most);
   // Takes out of the sends under way, each by its index, those that are no longer.
   template <class FateOf>
@@ -103,7 +105,8 @@ class MpiChannel {
   std::vector<bool> failed_;
   std::size_t backlog_bytes_ = 0;
   bool has_failed_ = false;
-  bool failure_ = false;  // since it was last asked
+  bool failure_ = false;  // since it was last asked,
+  RankSet unreachable_;   // and these
   bool revoked_ = false;
 };
 

@@ -1,5 +1,6 @@
 #include "runtime/host/mpi_transport.hpp"
 
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -94,7 +95,7 @@ class MpiTransport::Implementation {
       while (frames < frames_max && before_->take_message(on_message)) continue;
       before_->release_sent();
     }
-    if (recovery_) recover(frames);
+    recovery_ ? recover(frames) : note_unreachable();
     return frames;
   }
 
@@ -119,7 +120,12 @@ class MpiTransport::Implementation {
     if (before_) before_->abandon(rank);
   }
 
-  std::optional<RankId> take_death() { return recovery_ ? recovery_->take_death() : std::nullopt; }
+  std::optional<PeerEvidence> take_evidence() {
+    if (evidence_.empty()) return std::nullopt;
+    const PeerEvidence evidence = evidence_.front();
+    evidence_.pop_front();
+    return evidence;
+  }
 
   // What the communicator before the current one still carries is of an older view.
   void enter(const View& view) {
@@ -161,6 +167,17 @@ class MpiTransport::Implementation {
     current_->send(to, tag, std::move(message));
   }
 
+  // A connection that broke stays broken: the peer is dead, or as good as that for this rank.
+  void note_unreachable() {
+    RankSet unreachable = current_->take_unreachable();
+    unreachable.insert_all(bulk_.take_unreachable());
+    for (const RankId rank : unreachable) {
+      if (gone_[rank.value]) continue;
+      abandon(rank);
+      evidence_.push_back({rank, EvidenceKind::kUnreachable});
+    }
+  }
+
   void recover(std::size_t frames) {
     const bool failed =
         current_->take_failure() || (before_ && before_->take_failure()) || bulk_.take_failure();
@@ -169,6 +186,9 @@ class MpiTransport::Implementation {
       const MPI_Comm communicators[] = {current_->communicator(),
                                         before_ ? before_->communicator() : MPI_COMM_NULL};
       recovery_->look(std::span(communicators).first(before_ ? 2 : 1));
+    }
+    while (const auto rank = recovery_->take_death()) {
+      evidence_.push_back({*rank, EvidenceKind::kConfirmed});
     }
     const auto shrunk = recovery_->advance(*current_, *pool_);
     if (!shrunk) return;
@@ -187,7 +207,8 @@ class MpiTransport::Implementation {
   std::vector<Buffer> packs_;           // by rank: small frames that leave together
   std::vector<RankId> packed_;          // whose pack holds something
   std::size_t packed_bytes_ = 0;
-  std::vector<bool> gone_;    // by rank
+  std::vector<bool> gone_;  // by rank
+  std::deque<PeerEvidence> evidence_;
   std::vector<Buffer> kept_;  // MPI may read them for ever
   std::uint32_t polls_ = 0;
   Shrinks shrinks_;
@@ -232,8 +253,8 @@ RankSet MpiTransport::bulk_peers() const {
 void MpiTransport::abandon(RankId rank) {
   implementation_->abandon(rank);
 }
-std::optional<RankId> MpiTransport::take_death() {
-  return implementation_->take_death();
+std::optional<PeerEvidence> MpiTransport::take_evidence() {
+  return implementation_->take_evidence();
 }
 void MpiTransport::enter(const View& view) {
   implementation_->enter(view);

@@ -45,7 +45,7 @@ class MpiTransport : public Transport {
   RankSet bulk_peers() const override;
   // Their buffers are kept to the end, since MPI may still read them.
   void abandon(RankId rank) override;
-  std::optional<RankId> take_death() override;
+  std::optional<PeerEvidence> take_evidence() override;
   void enter(const View& view) override;
   std::size_t backlog_bytes() const override;
 

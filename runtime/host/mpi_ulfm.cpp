@@ -10,19 +10,22 @@
 
 namespace regroup::mpi {
 
-#ifdef REGROUP_ULFM
-
 Trouble trouble(int code, const char* call) {
   if (code == MPI_SUCCESS) return Trouble::kNone;
   int error_class = code;
   check(MPI_Error_class(code, &error_class), "MPI_Error_class");
   switch (error_class) {
+#ifdef REGROUP_ULFM
     case MPIX_ERR_PROC_FAILED:
       return Trouble::kPeerFailed;
     case MPIX_ERR_PROC_FAILED_PENDING:
       return Trouble::kUnacknowledged;
     case MPIX_ERR_REVOKED:
       return Trouble::kRevoked;
+#endif
+    case MPI_ERR_OTHER:
+    case MPI_ERR_INTERN:
+      return Trouble::kPeerFailed;
     default:
       check(code, call);
       return Trouble::kNone;
@@ -30,6 +33,8 @@ Trouble trouble(int code, const char* call) {
 }
 
 namespace ulfm {
+
+#ifdef REGROUP_ULFM
 
 bool is_enabled() {
   int* value = nullptr;
@@ -67,16 +72,7 @@ int shrink(MPI_Comm communicator, MPI_Comm* shrunk) {
   return MPIX_Comm_shrink(communicator, shrunk);
 }
 
-}  // namespace ulfm
-
 #else
-
-Trouble trouble(int code, const char* call) {
-  check(code, call);
-  return Trouble::kNone;
-}
-
-namespace ulfm {
 
 bool is_enabled() {
   return false;
@@ -96,8 +92,7 @@ int shrink(MPI_Comm, MPI_Comm*) {
   return MPI_ERR_OTHER;
 }
 
-}  // namespace ulfm
-
 #endif
 
+}  // namespace ulfm
 }  // namespace regroup::mpi

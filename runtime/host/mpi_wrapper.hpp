@@ -22,14 +22,15 @@ namespace mpi {
 // Ends the rank, saying which call failed and why, unless code is MPI_SUCCESS.
 void check(int code, const char* call);
 
-// What a call over a communicator may say with User-Level Failure Mitigation.
+// What a call over a communicator may say, the last two with User-Level Failure Mitigation alone.
 enum class Trouble {
   kNone,
-  kPeerFailed,
+  kPeerFailed,      // or cannot be reached any more
   kUnacknowledged,  // a receive from any source waits until a death is acknowledged
   kRevoked,         // nothing goes over this communicator any more
 };
-// Ends the rank at any other error, like check(). Without ULFM every error is such a one.
+// Ends the rank at any other error, like check(). Transports that notice a broken connection (UCX)
+// have no code of their own for it: an error that MPI cannot name is taken for one.
 Trouble trouble(int code, const char* call);
 
 // The calls of ULFM. Where the library lacks it they may not be called: they end the rank.

@@ -29,9 +29,10 @@ enum class RunState : std::uint8_t { kStarting, kRunning, kDone, kFailed, kInter
 std::string_view run_state_name(RunState state);
 
 // What RecoveryStatus::evidence says of how the coordinator came to know.
-inline constexpr std::string_view kEvidenceDead = "dead";      // for certain
-inline constexpr std::string_view kEvidenceSilent = "silent";  // for longer than --suspect-after
-inline constexpr std::string_view kEvidenceTold = "told";      // by another rank
+inline constexpr std::string_view kEvidenceDead = "dead";       // for certain
+inline constexpr std::string_view kEvidenceSilent = "silent";   // for longer than --suspect-after
+inline constexpr std::string_view kEvidenceCutOff = "cut-off";  // its connection broke
+inline constexpr std::string_view kEvidenceTold = "told";       // by another rank
 
 // One change of view, as the coordinator saw it.
 struct RecoveryStatus {

@@ -12,6 +12,7 @@
 
 #include "runtime/protocol/buffer.hpp"
 #include "runtime/protocol/bulk.hpp"
+#include "runtime/protocol/evidence.hpp"
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/rank_set.hpp"
 #include "runtime/protocol/view.hpp"
@@ -54,8 +55,9 @@ class Transport {
   virtual void drop_bulk() = 0;
   // The rank is gone: what is under way to it will never leave, and counts no more.
   virtual void abandon(RankId) {}
-  // A rank that the transport itself has found dead, for certain, since it was asked last.
-  virtual std::optional<RankId> take_death() { return std::nullopt; }
+  // What the transport itself has found out since it was asked last: that a rank is dead, or that
+  // nothing gets to it any more, nor will.
+  virtual std::optional<PeerEvidence> take_evidence() { return std::nullopt; }
   // The members have entered this view: frames and bulk transfers of another one matter no more, in
   // either direction, and nothing more is said of those.
   virtual void enter(const View&) {}

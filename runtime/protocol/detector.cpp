@@ -274,12 +274,20 @@ void Detector::judge_silence(Nanoseconds now, DetectorOutput& output) {
 }
 
 // Who is overdue may only have lost a datagram, or emit to another; who is suspected may be back.
+// Where all are overdue, those before them may be as well, with the node that they share.
 void Detector::ask(Nanoseconds now, DetectorOutput& output) {
   const Nanoseconds first_ask = options_.period + options_.period / 4;
+  bool all_overdue = !watched_.empty();
   for (Watch& watch : watched_) {
-    if (now < watch.ask_at) continue;
-    output.datagrams.push_back({watch.rank, HeartbeatKind::kObserve});
-    watch.ask_at = now + (options_.suspect_after - first_ask) / kAsks;
+    if (now >= watch.ask_at) {
+      output.datagrams.push_back({watch.rank, HeartbeatKind::kObserve});
+      watch.ask_at = now + (options_.suspect_after - first_ask) / kAsks;
+    }
+    all_overdue &= now >= watch.silent_since + first_ask;
+  }
+  if (all_overdue && window_ < kObservedMax) {
+    window_ *= 2;
+    watch_predecessors(now, output);
   }
   if (suspects_.empty() || now < suspects_ask_at_) return;
   for (const RankId suspect : suspects_) {

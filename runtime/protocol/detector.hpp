@@ -65,7 +65,8 @@ class Detector {
  public:
   static constexpr Nanoseconds kNever = std::numeric_limits<Nanoseconds>::max();
   // A silent stretch of the ring is searched with steps that double up to this many predecessors
-  // at once, so that a lost node of 64 ranks is seen whole after seven silences, not 64.
+  // at once, each as soon as those before it are overdue, so that a lost node of 64 ranks is seen
+  // whole in little more than one silence, not 64.
   static constexpr std::size_t kObservedMax = 64;
   // An observed peer that is overdue by a quarter of a period is asked this many times before it is
   // suspected, so that a lost datagram or two cost nothing.

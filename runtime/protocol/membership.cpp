@@ -57,6 +57,7 @@ void Membership::learn(const PeerEvidence& evidence, Output& output) {
       own_suspected_.erase(evidence.rank);
       break;
     case EvidenceKind::kSuspected:
+    case EvidenceKind::kUnreachable:
       if (confirmed_.contains(evidence.rank)) return;
       if (planted(PlantedBug::kSuspicionIsDeath)) confirmed_.insert(evidence.rank);
       own_suspected_.insert(evidence.rank);

@@ -315,7 +315,11 @@ FenceAnswer grant(const FenceRequest& request) {
   return {.epoch = request.epoch, .content = Buffer(request.content.view())};
 }
 
-TEST(HostLoop, ADeathThatTheTransportFindsLeadsToAView) {
+class TransportEvidence : public testing::TestWithParam<EvidenceKind> {};
+INSTANTIATE_TEST_SUITE_P(HostLoop, TransportEvidence,
+                         testing::Values(EvidenceKind::kConfirmed, EvidenceKind::kUnreachable));
+
+TEST_P(TransportEvidence, LeadsToAView) {
   MemoryNetwork network(2);
   Rank rank(network, kFirst,
             {.on_view =
@@ -323,12 +327,14 @@ TEST(HostLoop, ADeathThatTheTransportFindsLeadsToAView) {
                    context.finish({0, "went on"});
                  }},
             {.take_fence = grant, .use_disk = {}, .on_revoked = {}, .on_view = {}, .on_death = {}});
-  rank.transport.pretend_death(kSecond);
+  rank.transport.pretend({kSecond, GetParam()});
 
   EXPECT_EQ(rank.loop.run().message, "went on");
   EXPECT_GE(rank.transport.bulk_drops(), 2u) << "as the view ends, and with the next";
   ASSERT_TRUE(rank.transport.entered());
   EXPECT_EQ(rank.transport.entered()->members, RankSet{kFirst});
+  ASSERT_EQ(rank.loop.recoveries().size(), 1u);
+  EXPECT_EQ(rank.loop.recoveries().front().evidence, GetParam());
 }
 
 TEST(HostLoop, WhoKnowsWhichRanksHaveLeftDecidesWhetherADeathIsAFailure) {
@@ -343,7 +349,7 @@ TEST(HostLoop, WhoKnowsWhichRanksHaveLeftDecidesWhetherADeathIsAFailure) {
   };
   Rank rank(network, kFirst, {}, std::move(hooks));
   loop = &rank.loop;
-  rank.transport.pretend_death(kSecond);
+  rank.transport.pretend({kSecond, EvidenceKind::kConfirmed});
 
   const Outcome outcome = rank.loop.run();
 

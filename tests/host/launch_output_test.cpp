@@ -23,6 +23,9 @@ const std::string kEvent =
 const std::string kEpoll =
     "[warn] Epoll MOD(1) on fd 26 failed. Old events were 6; read change was 0 (none): Bad file "
     "descriptor\n";
+const std::string kBrokenConnection =
+    "[n1:00017] ../../../../../../ompi/mca/pml/ucx/pml_ucx.c:860  Error: ucx send failed: Endpoint "
+    "timeout\n";
 const std::string kOther = kRule + "There are not enough slots available in the system.\n" + kRule;
 
 // Byte by byte is the worst way for text to arrive.
@@ -40,7 +43,8 @@ TEST(LaunchOutput, PassesEverythingWhereDeathsEndTheRun) {
 
 TEST(LaunchOutput, LeavesOutWhatIsSaidOfADeathThatIsSurvived) {
   LaunchOutput output(kHide);
-  EXPECT_EQ(passed(output, "before\n" + kEvent + kDeath41 + kDeath5 + kEpoll + "after\n"),
+  EXPECT_EQ(passed(output, "before\n" + kEvent + kDeath41 + kDeath5 + kEpoll + kBrokenConnection +
+                               "after\n"),
             "before\nafter\n");
 }
 

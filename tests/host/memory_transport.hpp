@@ -140,8 +140,10 @@ class MemoryTransport : public Transport {
   std::function<void()> during_poll;  // may be empty
 
   // Finds the rank dead when it is asked next.
-  void pretend_death(RankId rank) { death_ = rank; }
-  std::optional<RankId> take_death() override { return std::exchange(death_, std::nullopt); }
+  void pretend(const PeerEvidence& evidence) { evidence_ = evidence; }
+  std::optional<PeerEvidence> take_evidence() override {
+    return std::exchange(evidence_, std::nullopt);
+  }
   void enter(const View& view) override {
     entered_ = view;
     drop_bulk();
@@ -154,7 +156,7 @@ class MemoryTransport : public Transport {
   std::size_t backlog_bytes_ = 0;
   std::vector<BulkSent> sent_;
   std::size_t bulk_drops_ = 0;
-  std::optional<RankId> death_;
+  std::optional<PeerEvidence> evidence_;
   std::optional<View> entered_;
   std::uint64_t polls_ = 0;
   std::uint64_t backlog_leaves_at_poll_ = 0;

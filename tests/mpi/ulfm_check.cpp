@@ -53,7 +53,7 @@ Nanoseconds now() {
 // What a survivor measures.
 struct Measured {
   Nanoseconds kernel = 0;  // from a death to the pidfd
-  Nanoseconds ulfm = 0;    // and to Transport::take_death
+  Nanoseconds ulfm = 0;    // and to Transport::take_evidence
   Nanoseconds agreed = 0;  // from the view to the new communicator
   Nanoseconds shrink = 0;  // MPIX_Comm_shrink alone
 };
@@ -292,7 +292,7 @@ class Check {
   void poll() {
     transport_.poll([this](RankId from, std::span<const std::byte> frame) { take(from, frame); },
                     kFramesAtOnce);
-    while (const auto rank = transport_.take_death()) dead_.insert(*rank);
+    while (const auto evidence = transport_.take_evidence()) dead_.insert(evidence->rank);
   }
 
   void take(RankId from, std::span<const std::byte> bytes) {

@@ -116,13 +116,41 @@ TEST(Detector, SilenceIsSuspectedInTimeAndNotBefore) {
   rank.run_until(kPeriod);
   rank.hear(0);
   rank.run_until(3 * kPeriod - 1);
-  EXPECT_THAT(rank.take().evidence, IsEmpty());
+  EXPECT_THAT(rank.output.evidence, IsEmpty());
+  EXPECT_THAT(rank.take().datagrams, Contains(datagram(3, Kind::kObserve)))
+      << "who is before it may be silent as well";
 
   rank.run_until(3 * kPeriod);
 
   EXPECT_THAT(rank.output.evidence, ElementsAre(suspected(0)));
   EXPECT_EQ(rank.detector.observed(), RankId{3}) << "it walks back to the one before";
-  EXPECT_THAT(rank.take().datagrams, Contains(datagram(3, Kind::kObserve)));
+}
+
+TEST(Detector, WhoeverIsBeforeOneThatIsOnlyLateIsObservedNoMore) {
+  Lone rank(1, 4);
+  rank.run_until(kPeriod + kPeriod / 2);
+  ASSERT_THAT(rank.take().datagrams, Contains(datagram(3, Kind::kObserve)));
+
+  rank.hear(0);
+  rank.run_until(3 * kPeriod);
+  rank.hear(0);
+  rank.run_until(4 * kPeriod);
+
+  EXPECT_THAT(rank.output.evidence, IsEmpty());
+  EXPECT_EQ(rank.detector.observed(), RankId{0});
+}
+
+TEST(Detector, ALostNodeIsSeenWholeInLittleMoreThanOneSilence) {
+  Lone rank(4, 8, 50 * kPeriod);
+  for (int beat = 1; beat < 10; ++beat) {
+    rank.run_until(beat * kPeriod);
+    rank.hear(3);
+  }
+  rank.run_until(9 * kPeriod + 51 * kPeriod);
+  EXPECT_THAT(rank.output.evidence, ElementsAre(suspected(3)));
+  rank.run_until(9 * kPeriod + 53 * kPeriod);
+  EXPECT_THAT(rank.output.evidence,
+              UnorderedElementsAre(suspected(3), suspected(2), suspected(1), suspected(0)));
 }
 
 TEST(Detector, AnOverduePeerIsAskedBeforeItIsSuspected) {
@@ -193,18 +221,22 @@ TEST(Detector, AllPredecessorsSilentAreAllSuspected) {
 }
 
 TEST(Detector, ALongSilentStretchIsSearchedWithDoublingSteps) {
-  Lone rank(70, 71);
-  rank.run_until(6 * 2 * kPeriod);  // 1 + 2 + 4 + 8 + 16 + 32 = 63 silences, six after each other
-  EXPECT_EQ(rank.output.evidence.size(), 63U);
+  constexpr Nanoseconds kSuspectAfter = 20 * kPeriod;
+  constexpr Nanoseconds kOverdue = kPeriod + kPeriod / 4;
+  Lone rank(70, 71, kSuspectAfter);
+  // 1 + 1 + 2 + 4 + 8 + 16 + 32 = 64, each lot overdue before the next is watched.
+  rank.run_until(kSuspectAfter + 6 * kOverdue);
+  EXPECT_EQ(rank.output.evidence.size(), 64U);
 
-  rank.hear(5);  // not the nearest of the 64 watched now
-  rank.hear(6);
-  rank.run_until(13 * kPeriod);
-  rank.hear(6);
-  rank.run_until(15 * kPeriod - 1);
+  rank.hear(4);  // not the nearest of those watched now
+  rank.hear(5);
+  for (int beat = 1; beat <= 30; ++beat) {
+    rank.run_until(kSuspectAfter + 6 * kOverdue + beat * kPeriod);
+    rank.hear(5);
+  }
 
-  EXPECT_EQ(rank.detector.observed(), RankId{6});
-  EXPECT_EQ(rank.output.evidence.size(), 63U) << "nobody behind a living one is judged";
+  EXPECT_EQ(rank.detector.observed(), RankId{5});
+  EXPECT_EQ(rank.output.evidence.size(), 64U) << "nobody behind a living one is judged";
 }
 
 TEST(Detector, WhoeverAsksIsAnsweredAtOnceAndEmittedToForAWhile) {

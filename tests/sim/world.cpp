@@ -1135,7 +1135,7 @@ void World::trace(const Happening& happening) {
     }
   }
   if (happening.kind == Kind::kEvidence) {
-    constexpr const char* kSays[] = {"dead", "silent", "heard again", "leaves"};
+    constexpr const char* kSays[] = {"dead", "silent", "heard again", "leaves", "cut off"};
     fmt::print(": rank {} {}", happening.from.value,
                kSays[static_cast<std::size_t>(happening.evidence)]);
   }

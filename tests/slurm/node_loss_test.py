@@ -1,0 +1,98 @@
+"""Nodes that are lost in the middle of a run, with their daemon and all their ranks at once: the others
+go on in place. NODE_LOSSES says how many losses to try of each kind; 20 are meant for a long test."""
+
+import json
+import os
+import random
+import re
+import time
+
+import nodes
+from nodes import cli
+
+LOSSES = int(os.environ.get("NODE_LOSSES", "1"))
+SAMPLES = 10**8
+SHARD_SAMPLES = 500_000
+SHARDS = SAMPLES // SHARD_SAMPLES
+SUSPECT_AFTER_SECONDS = 5
+# As is asked of a run: how long after a node is lost the next shard begins, at most.
+GO_ON_SECONDS = SUSPECT_AFTER_SECONDS + 0.5
+END_SECONDS_MAX = 120
+STAMPS = re.compile(rb"recovery: rank (\d+) epoch (\d+) evidence (\S+) detected (\d+) revoked (\d+) "
+                    rb"entered (\d+) resumed (\d+|-)")
+SEED = int(os.environ.get("NODE_LOSS_SEED", "0")) or random.randrange(2**32)
+
+
+class NodeLoss(nodes.NodesTest):
+    def setUp(self):
+        super().setUp()
+        if cli.open_mpi_major() >= 5:
+            self.skipTest("Open MPI 5 ends a run that loses a node")
+        self.random = random.Random(SEED)
+        print(f"NODE_LOSS_SEED={SEED}")
+        words = ["run", "montecarlo", "--samples", SAMPLES, "--shard-samples", SHARD_SAMPLES]
+        self.words = [*words, "--format", "json", "--suspect-after", SUSPECT_AFTER_SECONDS * 1000]
+        meant = self.regroup(*self.words, "-n", 2)
+        self.assertEqual(meant.status, cli.EXIT_DONE, meant)
+        self.meant = json.loads(meant.out)["result"]
+
+    def survive(self, hosts, lose, name):
+        """Runs on the hosts, loses a node at a random instant, and returns the summary and how long
+        after that the next shard began."""
+        directory = f"{name}-{self.random.randrange(10**9)}"
+        running = self.start(
+            [cli.REGROUP, *self.words, "--dir", directory, "--hosts", hosts, "--network", nodes.DEVICE,
+             "--remote-shell", self.nodes.agent], env={"REGROUP_RECOVERY_STAMPS": "1"})
+        after = self.random.randrange(1, SHARDS // 2)
+
+        def has_come_so_far():
+            self.assertIsNone(running.popen.poll(), f"ended before: {running.ended()}")
+            status = self.status_of(directory)
+            return status and status["state"] == "running" and status["shards_done"] >= after
+
+        cli.eventually(has_come_so_far, "the run has begun")
+        time.sleep(self.random.random())
+        begin = time.monotonic_ns()
+        lose(name)
+        ended = running.end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        summary = json.loads(ended.out)
+        self.assertEqual(summary["result"], self.meant, ended)
+        self.assertEqual(summary["shards"], SHARDS)
+        self.assertNotIn(b"ucx", ended.err, "what MPI says of a lost node is known")
+        resumed = [int(stamps[6]) for stamps in STAMPS.findall(ended.err) if stamps[6] != b"-"]
+        return summary, min(time - begin for time in resumed if time > begin) / 1e9
+
+    def lose_all_kinds(self, hosts, who):
+        for kind, lose, bring_back in (
+                ("reset", self.nodes.kill, lambda name: None),
+                ("silent", self.nodes.lose, self.nodes.heal)):
+            seconds = []
+            for _ in range(LOSSES):
+                with self.subTest(kind=kind, node=who):
+                    summary, gone_on = self.survive(hosts, lose, who)
+                    seconds.append(gone_on)
+                    lost = len(summary["recoveries"][0]["lost"])
+                    self.assertEqual(lost, int(dict(word.split(":") for word in hosts.split(","))[who]))
+                    self.assertLess(gone_on, GO_ON_SECONDS)
+                bring_back(who)
+                self.nodes.revive(who)
+            shown = ", ".join(f"{value:.3f}" for value in sorted(seconds))
+            print(f"{hosts}, {who} lost ({kind}): next shard after {shown} s")
+
+    def test_a_worker_of_three(self):
+        self.lose_all_kinds("n1:1,n2:1,n3:1", "n2")
+
+    def test_the_coordinator_of_three(self):
+        self.lose_all_kinds("n1:1,n2:1,n3:1", "n1")
+
+    def test_several_ranks_at_once(self):
+        self.lose_all_kinds("n1:1,n2:2,n3:1", "n2")
+
+    def test_either_of_two(self):
+        for who in ("n1", "n2"):
+            self.lose_all_kinds("n1:1,n2:1", who)
+
+
+if __name__ == "__main__":
+    nodes.main()
