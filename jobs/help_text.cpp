@@ -74,7 +74,8 @@ std::string help_description(const Option& option) {
   std::string text = option.help();
   if (!option.choices().empty()) text += ": " + option.choice_list();
   const std::string value = option.text();
-  if (!value.empty() && !option.is_flag()) text += " (default " + value + ")";
+  if (!value.empty() && !option.is_flag() && option.holds_value())
+    text += " (default " + value + ")";
   return text;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <type_traits>
 
 #include <fmt/format.h>
 
@@ -77,6 +78,19 @@ std::expected<void, std::string> Option::set(const std::string& text) {
                    return {};
                  },
                  [&](auto* variable) { return set_number(*variable, text); }},
+      target_);
+}
+
+bool Option::holds_value() const {
+  return std::visit(
+      [this](const auto* variable) {
+        using Value = std::remove_cvref_t<decltype(*variable)>;
+        if constexpr (std::is_arithmetic_v<Value>) {
+          return static_cast<double>(*variable) >= minimum_;
+        } else {
+          return true;
+        }
+      },
       target_);
 }
 

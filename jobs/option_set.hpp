@@ -51,6 +51,8 @@ class Option {
 
   // Sets the variable from text, or says on one line what is wrong and what to give instead.
   std::expected<void, std::string> set(const std::string& text);
+  // Whether the variable holds what set() would take: a number below the minimum is none yet.
+  bool holds_value() const;
   // The variable as text that set() takes; lists as one element a line.
   std::string text() const;
 

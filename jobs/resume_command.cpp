@@ -126,7 +126,6 @@ ResumeCommand::Step ResumeCommand::find_checkpoint() {
         kExitNotRecovered);
   }
   options_.seed = *seed;
-  if (!launched_rank()) options_.ranks = static_cast<std::uint32_t>(resumption_->facts.ranks);
   return {};
 }
 
@@ -208,11 +207,13 @@ LaunchRequest ResumeCommand::launch_request() {
                         .arguments = {directory_},
                         .program = std::move(program_),
                         .options = options_,
+                        .usual_ranks = 1,
                         .resumes = true,
                         .from = {},
                         .description = {}};
   request.arguments.insert(request.arguments.end(), arguments_.begin(), arguments_.end());
   if (!resumption_) return request;
+  request.usual_ranks = static_cast<std::uint32_t>(resumption_->facts.ranks);
   request.from = resumption_->from;
   if (from_ == 0) {
     request.arguments.insert(request.arguments.end(),

@@ -9,6 +9,7 @@
 
 #include "jobs/command_parser.hpp"
 #include "jobs/help_text.hpp"
+#include "jobs/resumption.hpp"
 #include "jobs/run_launch.hpp"
 #include "jobs/run_options.hpp"
 #include "jobs/terminal.hpp"
@@ -48,10 +49,12 @@ class RunCommand {
   Parsed parse();
   Parsed without_job() const;
   CommandParser parser_for(const std::string& job);
+  std::expected<std::optional<int>, std::string> go_on() const;
   void say(const std::string& text) const;
   std::string run_words() const { return invocation_.program + " run"; }
 
   Invocation invocation_;
+  std::vector<std::string> arguments_;  // but for the job's name
   std::unique_ptr<Program> program_;
   RunOptions options_;
   OptionSet set_;
@@ -101,23 +104,46 @@ RunCommand::Parsed RunCommand::parse() {
   options_.declare(set_);
   const auto place = first_word(invocation_.arguments, set_);
   if (!place) return without_job();
-  std::vector<std::string> rest = invocation_.arguments;
-  const std::string job = rest[*place];
-  rest.erase(rest.begin() + static_cast<std::ptrdiff_t>(*place));
+  arguments_ = invocation_.arguments;
+  const std::string job = arguments_[*place];
+  arguments_.erase(arguments_.begin() + static_cast<std::ptrdiff_t>(*place));
   program_ = invocation_.registry->make(job);
   if (!program_) return std::unexpected(unknown_job(invocation_, job));
   CommandParser parser = parser_for(job);
-  const auto parsed = parser.parse(rest);
+  const auto parsed = parser.parse(arguments_);
   if (parsed == CommandParser::Outcome::kHelpWanted) {
     say(parser.help(terminal_columns(STDOUT_FILENO)));
   }
   return parsed;
 }
 
+// With --continue: the exit status, if there was something to go on with, or no more to do.
+std::expected<std::optional<int>, std::string> RunCommand::go_on() const {
+  if (options_.dir.empty()) return std::unexpected("--continue takes --dir, with the run in it");
+  const auto job = job_in(options_.dir);
+  if (!job && job.error().kind == NoResumption::Kind::kDone) {
+    if (speaks()) std::fprintf(stderr, "regroup: %s\n", job.error().message.c_str());
+    return job.error().exit_status;
+  }
+  if (!job || !holds_checkpoint(options_.dir)) return std::nullopt;
+  if (*job != program_->name()) {
+    return std::unexpected(
+        fmt::format("{} holds a run of {}, not of {}", options_.dir, *job, program_->name()));
+  }
+  std::vector<std::string> arguments{options_.dir};
+  arguments.insert(arguments.end(), arguments_.begin(), arguments_.end());
+  return resume_command({invocation_.program, std::move(arguments), invocation_.registry});
+}
+
 int RunCommand::run() {
   const auto parsed = parse();
   if (!parsed) return refuse(parsed.error(), kExitBadInput);
   if (*parsed == CommandParser::Outcome::kHelpWanted) return kExitDone;
+  if (options_.go_on) {
+    const auto status = go_on();
+    if (!status) return refuse(status.error(), kExitBadInput);
+    if (*status) return **status;
+  }
   return RunLaunch({.called = invocation_.program,
                     .verb = "run",
                     .arguments = invocation_.arguments,

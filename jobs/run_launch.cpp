@@ -18,6 +18,7 @@
 #include "runtime/host/host_loop.hpp"
 #include "runtime/host/launch_output.hpp"
 #include "runtime/host/remote_shell.hpp"
+#include "runtime/host/slurm_allocation.hpp"
 
 namespace regroup {
 namespace {
@@ -95,7 +96,7 @@ int refuse(const std::string& message, int exit_status) {
 }
 
 std::expected<void, std::string> RunLaunch::check_ranks() const {
-  if (!launched_ || options_.ranks == 1 || options_.ranks == launched_->ranks) return {};
+  if (!launched_ || options_.ranks <= 1 || options_.ranks == launched_->ranks) return {};
   return std::unexpected(fmt::format(
       "-n {} inside a launch of {} ranks: leave -n to the launcher, or start regroup outside it",
       options_.ranks, launched_->ranks));
@@ -117,13 +118,33 @@ std::expected<void, std::string> RunLaunch::check_recovery() const {
   return problem ? std::unexpected(*problem) : std::expected<void, std::string>{};
 }
 
+// A job of this node alone needs no other.
+std::expected<void, std::string> RunLaunch::find_own_allocation() {
+  auto nodes = slurm_nodes();
+  if (!nodes) return std::unexpected(nodes.error());
+  if (nodes->size() == 1 && is_own_name(nodes->front().name)) {
+    request_.usual_ranks = std::max(request_.usual_ranks, nodes->front().slots);
+    return {};
+  }
+  nodes_ = std::move(*nodes);
+  nodes_from_slurm_ = !nodes_.empty();
+  return {};
+}
+
 // Under a launcher they are its concern. Without -n each slot gets a rank.
 std::expected<void, std::string> RunLaunch::find_nodes() {
   if (launched_) return {};
   auto nodes = options_.launch_nodes();
   if (!nodes) return std::unexpected(nodes.error());
   nodes_ = std::move(*nodes);
-  if (nodes_.empty() || options_.ranks != 1) return {};
+  if (nodes_.empty()) {
+    if (auto found = find_own_allocation(); !found) return found;
+  }
+  if (options_.ranks != 0) return {};
+  if (nodes_.empty()) {
+    options_.ranks = request_.usual_ranks;
+    return {};
+  }
   const std::uint64_t slots = slots_of(nodes_);
   if (slots > RunOptions::kRanksMax) {
     return std::unexpected(fmt::format("the nodes have {} slots: give -n", slots));
@@ -178,13 +199,18 @@ int RunLaunch::show_command() const {
   return kExitDone;
 }
 
+std::string RunLaunch::remote_shell() const {
+  if (options_.remote_shell != "auto") return options_.remote_shell;
+  return std::string(nodes_from_slurm_ ? kSlurmShell : kUsualShell);
+}
+
 // `settings`: of the ranks' environment.
 LaunchOptions RunLaunch::launch_options(const std::vector<std::string>& settings) const {
   LaunchOptions launch{
       .ranks = options_.ranks,
       .recovery = options_.recovery_choice(),
       .nodes = nodes_,
-      .remote_shell = {own_program(), std::string(kRemoteShellVerb), options_.remote_shell},
+      .remote_shell = {own_program(), std::string(kRemoteShellVerb), remote_shell()},
       .network = options_.network,
       .variables = variables_named("REGROUP_")};
   for (const std::string& setting : settings) {

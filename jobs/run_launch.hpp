@@ -23,6 +23,7 @@ struct LaunchRequest {
   std::vector<std::string> arguments;  // behind it, for the ranks that mpirun is to start
   std::unique_ptr<Program> program;
   RunOptions options;
+  std::uint32_t usual_ranks = 1;  // where nothing says how many
   // Of `resume`: true on every rank; the rest where this process looked for the checkpoint.
   bool resumes = false;
   CheckpointNumber from;
@@ -53,8 +54,10 @@ class RunLaunch {
   std::expected<void, std::string> check_recovery() const;
   std::expected<void, std::string> check_directory(const std::filesystem::path& path) const;
   std::expected<void, std::string> find_nodes();
+  std::expected<void, std::string> find_own_allocation();
   static std::vector<std::string> settings_of_ranks();
   int show_command() const;
+  std::string remote_shell() const;
   LaunchOptions launch_options(const std::vector<std::string>& settings) const;
   int supervise();
   bool is_over(const std::optional<RunStatus>& before) const;
@@ -71,6 +74,7 @@ class RunLaunch {
   BindingOptions binding_;
   FaultPlan faults_;
   std::vector<LaunchNode> nodes_;
+  bool nodes_from_slurm_ = false;
   bool directory_seen_ = false;  // while the ranks ran
   std::optional<LaunchedRank> launched_ = launched_rank();
 };

@@ -43,22 +43,30 @@ std::expected<Interval, std::string> parse_interval(const std::string& option,
 }  // namespace
 
 void RunOptions::declare(OptionSet& set) {
-  set.add("ranks", ranks, "ranks to start; under mpirun its own count holds")
+  set.add(
+         "ranks", ranks,
+         "ranks to start; if not given, one for each slot of the nodes, or else one, or as many as "
+         "a resumed run had; under mpirun its own count holds")
       .at_least(1)
       .at_most(kRanksMax)
       .value_name("N");
   set.add("hosts", hosts,
-          "nodes to start ranks on, and how many on each: n1:4,n2:4; without -n as many as that")
+          "nodes to start ranks on, and how many on each: n1:4,n2:4; in a Slurm job that of its "
+          "allocation if not given")
       .value_name("NODES");
   set.add("hostfile", hostfile, "file with such nodes, one a line: n1 slots=4").value_name("FILE");
   set.add("network", network,
           "interface, or subnet such as 10.1.0.0/16, by which nodes reach each other")
       .value_name("NET");
   set.add("remote-shell", remote_shell,
-          "program that starts commands on other nodes, called as ssh")
+          "program that starts commands on other nodes, called as ssh; auto: ssh, or srun for the "
+          "nodes of a Slurm job")
       .value_name("PROGRAM")
       .not_empty();
   set.add("dry-run", dry_run, "print the command that would start the ranks, and start none");
+  set.add("continue", go_on,
+          "go on from the newest checkpoint in --dir if there is one, and be content if its run is "
+          "done");
   set.add("dir", dir, "run directory; if not given, JOB-<UTC time>").value_name("DIR").not_empty();
   set.add("seed", seed, "seed of every random stream");
   set.add("threads", threads, "threads a rank; 0: one a core of its share").at_most(kThreadsMax);

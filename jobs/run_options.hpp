@@ -19,7 +19,7 @@ struct RunOptions {
   static constexpr std::uint32_t kRanksMax = 1 << 20;
 
   std::string dir;
-  std::uint32_t ranks = 1;
+  std::uint32_t ranks = 0;  // 0: not said
   std::uint64_t seed = 1;
   std::uint32_t threads = 0;
   std::string bind = "auto";
@@ -46,8 +46,9 @@ struct RunOptions {
   std::string hosts;
   std::string hostfile;
   std::string network;
-  std::string remote_shell = "ssh";
+  std::string remote_shell = "auto";
   bool dry_run = false;
+  bool go_on = false;
   std::vector<std::string> inject;
   std::string config;
 

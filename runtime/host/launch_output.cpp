@@ -25,10 +25,13 @@ bool tells_of_a_death(std::string_view message) {
       kSigns, [&](std::string_view sign) { return message.find(sign) != std::string_view::npos; });
 }
 
-// That a signal is passed on.
-bool tells_of_forwarding(std::string_view line) {
-  return line.starts_with("mpirun: Forwarding signal ") ||
-         line.starts_with("prterun: Forwarding signal ");
+// That a signal is passed on, or that a daemon is not bound, as it should be.
+bool tells_of_routine(std::string_view line) {
+  constexpr std::string_view kBeginnings[] = {
+      "mpirun: Forwarding signal ", "prterun: Forwarding signal ",
+      "srun: cluster configuration lacks support for cpu binding"};
+  return std::ranges::any_of(kBeginnings,
+                             [&](std::string_view begin) { return line.starts_with(begin); });
 }
 
 // Lines that 4.1.4 logs for each death, for ranks that leave without MPI_Finalize, and for a
@@ -111,7 +114,7 @@ void LaunchOutput::take_line(std::string line, std::string& shown) {
     return;
   }
   const bool hidden = noise_ == KnownNoise::kHide || hide_messages_;
-  if (hidden && tells_of_forwarding(line)) return;  // also behind a progress bar
+  if (hidden && tells_of_routine(line)) return;  // also behind a progress bar
   if (!whole || !hidden || !is_known_log_line(line)) shown += line;
 }
 

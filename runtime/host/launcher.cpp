@@ -77,6 +77,15 @@ void append_nodes(std::vector<std::string>& command, const LaunchOptions& option
   if (!agent.empty()) {
     command.insert(command.end(), {mca, five ? "plm_ssh_agent" : "plm_rsh_agent", agent});
   }
+  // The nodes are those that were named, whatever allocation this is in. Daemons are started by us
+  // and speak with us alone: where one starts others, or passes their words on, all of them are
+  // lost with it.
+  command.insert(command.end(), {mca, "ras", "^slurm"});
+  if (!five) {
+    command.insert(command.end(), {mca, "plm_rsh_no_tree_spawn", "1", mca, "routed", "direct"});
+  } else {
+    command.insert(command.end(), {mca, "plm_ssh_no_tree_spawn", "1"});
+  }
   append_transport(command, options.network);
   for (const std::string& name : options.variables) command.insert(command.end(), {"-x", name});
 }

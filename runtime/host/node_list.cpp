@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "runtime/host/file_system.hpp"
 
@@ -138,6 +139,13 @@ std::expected<Nodes, std::string> read_hostfile(const std::filesystem::path& pat
   auto nodes = parse_hostfile(text);
   if (!nodes) return std::unexpected(fmt::format("{}: {}", path.string(), nodes.error()));
   return nodes;
+}
+
+bool is_own_name(std::string_view node) {
+  char own[256] = "";
+  if (gethostname(own, sizeof own - 1) != 0) return false;
+  const auto first_part = [](std::string_view name) { return name.substr(0, name.find('.')); };
+  return first_part(node) == first_part(own);
 }
 
 std::string node_words(const Nodes& nodes) {

@@ -28,6 +28,9 @@ std::expected<std::vector<LaunchNode>, std::string> parse_hostfile(std::string_v
 std::expected<std::vector<LaunchNode>, std::string> read_hostfile(
     const std::filesystem::path& path);
 
+// Whether the name is this machine's, by its first part.
+bool is_own_name(std::string_view node);
+
 // As parse_nodes() takes them.
 std::string node_words(const std::vector<LaunchNode>& nodes);
 std::uint64_t slots_of(const std::vector<LaunchNode>& nodes);

@@ -26,17 +26,14 @@ constexpr int kBroken = 255;  // what ssh returns for what is not the command's
 constexpr int kNotStarted = 127;
 constexpr int kLookMs = 200;
 
+bool is_named(const std::string& program, std::string_view name) {
+  return std::filesystem::path(program).filename() == name;
+}
+
 std::vector<std::string> shell_command(const std::vector<std::string>& arguments) {
-  std::vector<std::string> command{arguments[0]};
-  // Nobody is there to be asked.
-  if (std::filesystem::path(command.front()).filename() == "ssh") {
-    command.insert(command.end(), {"-x", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"});
-  }
-  command.push_back(arguments[1]);
   std::string remote = "echo " + std::string(kBegun) + ";";
   for (std::size_t i = 2; i < arguments.size(); ++i) remote += " " + arguments[i];
-  command.push_back(std::move(remote));
-  return command;
+  return remote_command(arguments[0], arguments[1], remote);
 }
 
 pid_t start(std::vector<std::string> command, int output) {
@@ -105,6 +102,28 @@ bool read_some(int from, Output& output) {
 
 }  // namespace
 
+// A step shares what the job has with others, and has all of it; it is of one task that says itself
+// how it ended.
+std::vector<std::string> remote_command(const std::string& program, const std::string& host,
+                                        const std::string& command) {
+  if (is_named(program, kSlurmShell)) {
+    return {program,        "--nodelist=" + host,
+            "--nodes=1",    "--ntasks=1",
+            "--overlap",    "--kill-on-bad-exit=0",
+            "--no-kill",    "--mpi=none",
+            "--input=none", "--unbuffered",
+            "--quiet",      "--cpu-bind=none",
+            "--export=ALL", "sh",
+            "-c",           command};
+  }
+  std::vector<std::string> words{program};
+  if (is_named(program, kUsualShell)) {
+    words.insert(words.end(), {"-x", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"});
+  }
+  words.insert(words.end(), {host, command});
+  return words;
+}
+
 int run_remote_shell(const std::vector<std::string>& arguments) {
   if (arguments.size() < 3) {
     std::fputs("regroup: remote-shell takes a program, a host and a command\n", stderr);
@@ -138,7 +157,10 @@ int run_remote_shell(const std::vector<std::string>& arguments) {
     open = poll(&waits, 1, 0) > 0 && read_some(pipe_ends[0], output);
   }
   output.end();
-  const bool lost = WIFSIGNALED(status) || WEXITSTATUS(status) == kBroken;
+  // srun has no status of its own for a node that failed.
+  const bool by_slurm = is_named(arguments.front(), kSlurmShell);
+  const bool lost = WIFSIGNALED(status) || WEXITSTATUS(status) == kBroken ||
+                    (by_slurm && WEXITSTATUS(status) != 0);
   if (!output.has_begun() || !lost) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : kBroken;
   }

@@ -1,7 +1,7 @@
 // What mpirun starts its daemons on other nodes with, in place of ssh: it runs ssh, or another
-// program that is called like it, and stands between. Once the command has begun, a connection that
-// breaks is hidden from mpirun for as long as that lives: Open MPI 4.1 may end a job that loses a
-// daemon, and a run that loses a node is to go on.
+// program that is called like it, or srun, and stands between. Once the command has begun, a
+// connection that breaks is hidden from mpirun for as long as that lives: Open MPI 4.1 may end a
+// job that loses a daemon, and a run that loses a node is to go on.
 #pragma once
 
 #include <string>
@@ -12,6 +12,14 @@ namespace regroup {
 
 // The verb of regroup's command line for it, which is mpirun's to use.
 inline constexpr std::string_view kRemoteShellVerb = "remote-shell";
+
+inline constexpr std::string_view kUsualShell = "ssh";
+inline constexpr std::string_view kSlurmShell = "srun";  // for nodes of this job's allocation
+
+// How a program that starts commands on other nodes is called, by its name: for a host and a
+// command to a shell there. ssh is told to ask nobody; srun gets a step of its own on the node.
+std::vector<std::string> remote_command(const std::string& program, const std::string& host,
+                                        const std::string& command);
 
 // `arguments`: the program, a host, then the command as one or more words. Returns the exit status,
 // that of the program (255: no connection) or of a node that was lost. One at a time.

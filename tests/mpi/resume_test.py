@@ -442,6 +442,33 @@ class Failing(Resuming):
         self.assertEqual(self.status_of("run")["state"], "done")
 
 
+class Continue(Resuming):
+    """One command that begins a run, goes on with it, and is content when it is done."""
+
+    def again(self, *words, status=cli.EXIT_DONE):
+        ended = self.regroup("run", *PI, "--dir", "run", "--continue", "-n", 2, *words)
+        self.assertEqual(ended.status, status, ended)
+        return ended
+
+    def test_from_the_beginning_to_the_end(self):
+        self.stop(self.begin(*PI, "--continue"))
+        ended = self.again()
+        self.assertIn(b"going on from checkpoint 1", ended.err)
+        result = self.result()
+        ended = self.again()
+        self.assertEqual((len(ended.own_lines()), ended.out), (1, b""), ended)
+        self.assertIn("is done", ended.own_lines()[0])
+        self.assertEqual(self.result(), result)
+        self.assertEqual(result, self.undisturbed(*PI))
+
+    def test_what_is_no_such_run(self):
+        self.stop(self.begin(*PI))
+        self.assertIn("--spot", self.again("--spot", 90, status=cli.EXIT_BAD_INPUT).own_lines()[0])
+        for words in (["wordcount", "--dir", "run", __file__], ["montecarlo"]):
+            ended = self.regroup("run", *words, "--continue")
+            self.assertEqual((ended.status, len(ended.own_lines())), (cli.EXIT_BAD_INPUT, 1), ended)
+
+
 class Refused(Resuming):
     def refused(self, command, *texts, status=cli.EXIT_BAD_INPUT):
         ended = self.start([cli.REGROUP, *command]).end(END_SECONDS_MAX)
