@@ -21,6 +21,7 @@
 #include "runtime/host/doctor.hpp"
 #include "runtime/host/hdf5_wrapper.hpp"
 #include "runtime/host/hwloc_wrapper.hpp"
+#include "runtime/host/launch_processes.hpp"
 #include "runtime/host/launcher.hpp"
 #include "runtime/host/mpi_session.hpp"
 #include "runtime/host/recovery_backend.hpp"
@@ -289,6 +290,10 @@ int regroup_main(int argc, char** argv, const JobRegistry& registry) {
   }
   if (first == kRemoteShellVerb) {
     return run_remote_shell({arguments.begin() + 1, arguments.end()});
+  }
+  if (first == kEndLaunchVerb && arguments.size() == 2 && is_launch_mark(arguments[1])) {
+    end_launch(arguments[1]);
+    return kExitDone;
   }
   const auto verb = std::ranges::find(kVerbs, first, &Verb::name);
   if (verb == std::end(kVerbs)) return unknown_verb(first, program);

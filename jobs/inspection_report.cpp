@@ -78,6 +78,9 @@ void add_failures(const RunStatus& status, Lines& lines) {
   lines.add("failures", status.failures_survived == 0
                             ? "none"
                             : fmt::format("{} survived", status.failures_survived));
+  if (status.relaunches != 0) {
+    lines.add("", fmt::format("ranks were started again {}", counted(status.relaunches, "time")));
+  }
   for (const RecoveryStatus& recovery : status.recoveries)
     lines.add("", fmt::format("{} {}", printable(recovery.detected_utc), recovery_text(recovery)));
   const std::string restored = restored_text(status.restored_from);

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <mutex>
 #include <thread>
 
@@ -42,6 +43,7 @@ namespace {
 
 constexpr auto kDisplayPeriod = std::chrono::milliseconds(100);
 constexpr auto kStatusPeriod = std::chrono::seconds(1);
+constexpr auto kWaitingAfter = std::chrono::seconds(2);
 
 // A rank may come late, from a slow file system or an operator's queue, but the others must not
 // wait for one that never comes.
@@ -216,6 +218,7 @@ class RankRun {
   void enter_view(const View& view);
   void bear_witness(const View& view, const Outcome& outcome);
   bool superseded() const { return tokens_ && tokens_->superseded(epoch_); }
+  void note_waiting(bool stable);
   void begin_watching();
   // Of a process that ends by itself: another status than 0 has some launchers end the other ranks.
   int lone_status(int exit_status) const { return request_.supervised ? 0 : exit_status; }
@@ -267,6 +270,9 @@ class RankRun {
   std::vector<RecoveryStatus> recoveries_;
   std::optional<ProgressDisplay> display_;
   Clock::time_point status_written_;
+  Clock::time_point stable_at_ = Clock::now();
+  Clock::time_point waiting_written_;
+  bool waits_ = false;            // for others, and has said so
   std::string checkpoint_error_;  // as last told
   std::uint64_t checkpoint_told_ = 0;
   bool refusal_told_ = false;
@@ -556,10 +562,13 @@ std::expected<void, std::string> RankRun::write_result() {
 void RankRun::look(HostLoop& loop) {
   const std::lock_guard lock(look_mutex_);
   std::optional<RunProgress> progress;
+  bool stable = true;
   loop.inspect([&](const Node& node) {
     progress = static_cast<const Scheduler&>(node.service()).progress();
     view_ = node.view();
+    stable = node.stable();
   });
+  if (request_.supervised) note_waiting(stable);
   if (!progress) return;
   progress_ = *progress;
   progress_.steps = request_.program->steps();
@@ -571,6 +580,23 @@ void RankRun::look(HostLoop& loop) {
   if (Clock::now() - status_written_ < kStatusPeriod) return;
   status_written_ = Clock::now();
   write_status(status(RunState::kRunning));
+}
+
+// The supervisor is to see that there are ranks, though no coordinator writes a status.
+void RankRun::note_waiting(bool stable) {
+  const auto now = Clock::now();
+  const std::filesystem::path path = run_directory_ / kWaitingFile;
+  if (stable) {
+    stable_at_ = now;
+    std::error_code ignored;
+    if (std::exchange(waits_, false)) std::filesystem::remove(path, ignored);
+    return;
+  }
+  if (now - stable_at_ < kWaitingAfter || now - waiting_written_ < kStatusPeriod) return;
+  waits_ = true;
+  waiting_written_ = now;
+  std::ofstream(path) << fmt::format("rank {} in epoch {}, {}\n", transport_->self().value,
+                                     view_.epoch.value, now.time_since_epoch().count());
 }
 
 // The first coordinator's rank has claimed the directory; one that takes over does so now.
@@ -648,6 +674,7 @@ RunStatus RankRun::status(RunState state) const {
   status.epoch = view_.epoch.value;
   for (const RankId rank : view_.members) status.members.push_back(rank.value);
   status.failures_survived = failures_;
+  status.relaunches = request_.relaunches;
   status.recoveries = recoveries_;
   status.shards_done = progress_.done;
   status.shards_total = progress_.shards;
@@ -700,6 +727,7 @@ void RankRun::conclude(const Outcome& outcome) {
   summary_.quarantined = progress_.quarantined;
   summary_.ranks = transport_->ranks();
   summary_.failures_survived = failures_;
+  summary_.relaunches = last.relaunches;
   summary_.recoveries = recoveries_;
   summary_.restored_from = last.restored_from;
   summary_.shards_repeated = last.shards_repeated;
@@ -723,7 +751,10 @@ NodeOptions RankRun::node_options() const {
   const std::uint32_t ranks = transport_->ranks();
   const std::string& clocks = request_.options.vector_clocks;
   const bool by_itself = clocks == "auto" && ranks <= kVectorClockRanksDefaultMax;
-  return {.self = transport_->self(), .ranks = ranks, .vector_clocks = clocks == "on" || by_itself};
+  return {.self = transport_->self(),
+          .ranks = ranks,
+          .vector_clocks = clocks == "on" || by_itself,
+          .give_up_after = request_.options.park_time()};
 }
 
 int RankRun::run() {

@@ -26,6 +26,7 @@ struct RankRunRequest {
   std::optional<LaunchedRank> launched;
   // A supervisor started the ranks and reads the verdict from the run directory.
   bool supervised = false;
+  std::uint64_t relaunches = 0;  // of its: before this launch
   // Rank 0 only: the claimed run directory.
   RunDirectory* directory = nullptr;
   // Rank 0 only: what job it is, if a run goes on; else that of the program is described.

@@ -13,6 +13,7 @@
 #include "jobs/resumption.hpp"
 #include "jobs/run_command.hpp"
 #include "jobs/run_launch.hpp"
+#include "jobs/supervisor.hpp"
 #include "jobs/terminal.hpp"
 #include "runtime/host/run_directory.hpp"
 
@@ -200,25 +201,34 @@ ResumeCommand::Step ResumeCommand::override_options() {
   return {};
 }
 
+// Of "--name value" and "--name=value", neither.
+std::vector<std::string> without_option(std::vector<std::string> arguments, std::string_view name) {
+  const std::string with_value = std::string(name) + "=";
+  for (auto word = arguments.begin(); word != arguments.end();) {
+    const bool value_follows = *word == name && word + 1 != arguments.end();
+    const bool is_it = value_follows || word->starts_with(with_value);
+    word = is_it ? arguments.erase(word, word + (value_follows ? 2 : 1)) : word + 1;
+  }
+  return arguments;
+}
+
 // With overrides the job is another one, and looks at its inputs anew.
 LaunchRequest ResumeCommand::launch_request() {
   LaunchRequest request{.called = invocation_.program,
                         .verb = "resume",
                         .arguments = {directory_},
+                        .resume_arguments = without_option(arguments_, "--from"),
                         .program = std::move(program_),
                         .options = options_,
                         .usual_ranks = 1,
                         .resumes = true,
                         .from = {},
                         .description = {}};
-  request.arguments.insert(request.arguments.end(), arguments_.begin(), arguments_.end());
+  request.arguments.insert(request.arguments.end(), request.resume_arguments.begin(),
+                           request.resume_arguments.end());
   if (!resumption_) return request;
   request.usual_ranks = static_cast<std::uint32_t>(resumption_->facts.ranks);
   request.from = resumption_->from;
-  if (from_ == 0) {
-    request.arguments.insert(request.arguments.end(),
-                             {"--from", std::to_string(resumption_->from.value)});
-  }
   if (overrides_.empty()) request.description = std::move(resumption_->description);
   return request;
 }

@@ -147,6 +147,7 @@ int RunCommand::run() {
   return RunLaunch({.called = invocation_.program,
                     .verb = "run",
                     .arguments = invocation_.arguments,
+                    .resume_arguments = arguments_,
                     .program = std::move(program_),
                     .options = options_})
       .start();

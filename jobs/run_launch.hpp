@@ -12,7 +12,6 @@
 #include "jobs/rank_run.hpp"
 #include "jobs/resumption.hpp"
 #include "jobs/run_options.hpp"
-#include "runtime/host/launch_output.hpp"
 #include "runtime/host/launcher.hpp"
 
 namespace regroup {
@@ -21,6 +20,8 @@ struct LaunchRequest {
   std::string called;                  // as a user calls the program: "regroup"
   std::string verb;                    // "run" or "resume"
   std::vector<std::string> arguments;  // behind it, for the ranks that mpirun is to start
+  // Behind `resume` and the directory, for ranks that are to go on.
+  std::vector<std::string> resume_arguments;
   std::unique_ptr<Program> program;
   RunOptions options;
   std::uint32_t usual_ranks = 1;  // where nothing says how many
@@ -35,8 +36,6 @@ struct LaunchRequest {
 int refuse(const std::string& message, int exit_status);
 // This process is the one of several ranks that speaks to the user.
 bool speaks();
-// A supervisor started this rank, has said what there was to say, and tells how the run ends.
-bool is_supervised();
 
 class RunLaunch {
  public:
@@ -55,16 +54,8 @@ class RunLaunch {
   std::expected<void, std::string> check_directory(const std::filesystem::path& path) const;
   std::expected<void, std::string> find_nodes();
   std::expected<void, std::string> find_own_allocation();
-  static std::vector<std::string> settings_of_ranks();
-  int show_command() const;
   std::string remote_shell() const;
-  LaunchOptions launch_options(const std::vector<std::string>& settings) const;
   int supervise();
-  bool is_over(const std::optional<RunStatus>& before) const;
-  std::string how_nothing_is_known(int signal, const std::string& cause) const;
-  int judge(int mpirun_status, const std::optional<RunStatus>& before,
-            const std::optional<LostRank>& lost);
-  void clear_bar() const;
   int run_one_rank();
   void set_up_progress(RankRunRequest& request) const;
 
@@ -75,7 +66,6 @@ class RunLaunch {
   FaultPlan faults_;
   std::vector<LaunchNode> nodes_;
   bool nodes_from_slurm_ = false;
-  bool directory_seen_ = false;  // while the ranks ran
   std::optional<LaunchedRank> launched_ = launched_rank();
 };
 

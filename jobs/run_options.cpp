@@ -11,6 +11,7 @@ constexpr double kStandbysMax = 100;
 constexpr double kHeartbeatMsMax = 60'000;
 constexpr double kSuspectAfterMsMax = 3'600'000;
 constexpr double kWedgeTimeoutSecondsMax = 86'400;
+constexpr double kRelaunchesMax = 1'000'000;
 constexpr double kKeepMax = 10'000;
 constexpr double kPartnerMemoryMibMax = 1 << 24;
 constexpr double kGraceSecondsMax = 86'400;
@@ -63,6 +64,15 @@ void RunOptions::declare(OptionSet& set) {
           "nodes of a Slurm job")
       .value_name("PROGRAM")
       .not_empty();
+  set.add("relaunches", relaunches,
+          "how often in a row ranks that could not go on are started again, on the nodes that "
+          "answer, before a new checkpoint shows that it was of use")
+      .at_most(kRelaunchesMax)
+      .value_name("K");
+  set.add("min-nodes", min_nodes, "nodes that must answer for that")
+      .at_least(1)
+      .at_most(static_cast<double>(kLaunchNodesMax))
+      .value_name("M");
   set.add("dry-run", dry_run, "print the command that would start the ranks, and start none");
   set.add("continue", go_on,
           "go on from the newest checkpoint in --dir if there is one, and be content if its run is "
@@ -132,6 +142,11 @@ void RunOptions::declare(OptionSet& set) {
           "on; 0: never")
       .at_most(kWedgeTimeoutSecondsMax)
       .value_name("SECONDS");
+  set.add(
+         "on-partition", on_partition,
+         "what ranks do that cannot reach half of the others: park, for a minute in which they may "
+         "be let in again, or halt; then they end with status 75")
+      .one_of({"park", "halt"});
   declare_recovery(set);
   set.add("inject", inject, "faults for rehearsal, such as kill:rank=2,at=2s; see below")
       .value_name("SPEC");

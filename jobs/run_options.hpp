@@ -17,6 +17,9 @@ namespace regroup {
 
 struct RunOptions {
   static constexpr std::uint32_t kRanksMax = 1 << 20;
+  static constexpr Nanoseconds kParkTime = 60 * kSecond;
+  // Long enough for any agreement that succeeds.
+  static constexpr Nanoseconds kHaltTime = 10 * kSecond;
 
   std::string dir;
   std::uint32_t ranks = 0;  // 0: not said
@@ -42,6 +45,7 @@ struct RunOptions {
   std::uint32_t heartbeat_ms = 100;
   std::uint32_t suspect_after_ms = 5000;
   std::uint32_t wedge_timeout_seconds = 10;
+  std::string on_partition = "park";
   std::string recovery = "auto";
   std::string hosts;
   std::string hostfile;
@@ -49,6 +53,8 @@ struct RunOptions {
   std::string remote_shell = "auto";
   bool dry_run = false;
   bool go_on = false;
+  std::uint32_t relaunches = 3;
+  std::uint32_t min_nodes = 1;
   std::vector<std::string> inject;
   std::string config;
 
@@ -59,6 +65,8 @@ struct RunOptions {
   // The error is one line for the user.
   std::expected<ScheduleOptions, std::string> schedule_options() const;
   std::expected<BindingOptions, std::string> binding_options() const;
+  // How long ranks that see no majority of the others wait to be let in again.
+  Nanoseconds park_time() const { return on_partition == "halt" ? kHaltTime : kParkTime; }
   // That ranks can be watched with these times.
   std::expected<void, std::string> check_heartbeats() const;
   RecoveryChoice recovery_choice() const;

@@ -93,6 +93,7 @@ std::string summary_json(const RunSummary& summary) {
                        {"ranks", summary.ranks},
                        {"epoch", summary.epoch},
                        {"failures_survived", summary.failures_survived},
+                       {"relaunches", summary.relaunches},
                        {"recoveries", recoveries},
                        {"restored_from", to_json(summary.restored_from)},
                        {"shards_repeated", summary.shards_repeated},

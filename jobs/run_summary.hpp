@@ -22,6 +22,7 @@ struct RunSummary {
   std::uint32_t ranks = 1;
   std::uint64_t epoch = 1;
   std::uint64_t failures_survived = 0;
+  std::uint64_t relaunches = 0;
   std::vector<RecoveryStatus> recoveries;
   RestoredFrom restored_from;
   std::uint64_t shards_repeated = 0;

@@ -41,6 +41,7 @@ bool is_known_log_line(std::string_view line) {
   if (!line.starts_with('[')) return false;
   constexpr std::string_view kSigns[] = {"[warn] Epoll ",
                                          "PMIX ERROR: BAD-PARAM in file",
+                                         "plm:rsh: Warning: setpgid(",
                                          "Error: ucx send failed: ",
                                          "Error: ucx recv failed: ",
                                          "more process has sent help message",

@@ -135,37 +135,20 @@ void on_signal(int signal, siginfo_t* origin, void*) {
   errno = error_number;
 }
 
-// Passes signals on to the child, from before its birth until it is gone.
-class SignalForwarding {
- public:
-  explicit SignalForwarding(int stop_as) {
-    signals_to_send = 0;
-    stop_signal = 0;
-    first_stop_as = stop_as;
-    struct sigaction action {};
-    action.sa_sigaction = on_signal;
-    action.sa_flags = SA_SIGINFO;
-    sigemptyset(&action.sa_mask);
-    for (std::size_t i = 0; i < std::size(kForwarded); ++i) {
-      sigaction(kForwarded[i], &action, &before_[i]);
-    }
-  }
-  ~SignalForwarding() {
-    child_pid = 0;
-    for (std::size_t i = 0; i < std::size(kForwarded); ++i) {
-      sigaction(kForwarded[i], &before_[i], nullptr);
-    }
-  }
-  SignalForwarding(const SignalForwarding&) = delete;
-  SignalForwarding& operator=(const SignalForwarding&) = delete;
+bool signals_are_passed_on = false;  // by a ForegroundSignals
 
-  void to(pid_t child) {
+// The child that they are passed on to, from before its birth until it is gone.
+class SignalledChild {
+ public:
+  SignalledChild() = default;
+  ~SignalledChild() { child_pid = 0; }
+  SignalledChild(const SignalledChild&) = delete;
+  SignalledChild& operator=(const SignalledChild&) = delete;
+
+  void is(pid_t child) {
     child_pid = child;
     send_on();
   }
-
- private:
-  struct sigaction before_[std::size(kForwarded)];
 };
 
 // The settings, then this process's variables but for those of the same names.
@@ -261,6 +244,7 @@ class Foreground {
   std::optional<Clock::time_point> stopping_since_;
   Clock::time_point stop_said_at_;
   std::optional<Clock::time_point> over_since_;
+  bool deserted_ = false;
   int last_signal_ = 0;
 };
 
@@ -321,15 +305,13 @@ void Foreground::end_if_over() {
   if (Clock::now() - looked_at_ < Watch::kLook) return;
   looked_at_ = Clock::now();
   if (!over_since_) {
-    if (is_over()) {
-      over_since_ = Clock::now();
-    } else {
-      say_stop_again();
-    }
-    return;
+    deserted_ = watch_->is_deserted && watch_->is_deserted();
+    if (!deserted_ && !is_over()) return say_stop_again();
+    over_since_ = Clock::now();
   }
   const bool told = last_signal_ == SIGTERM;
-  const auto patience = told ? watch_->leave + watch_->terminate : watch_->leave;
+  const auto leave = deserted_ ? std::chrono::milliseconds(0) : watch_->leave;
+  const auto patience = told ? leave + watch_->terminate : leave;
   if (Clock::now() - *over_since_ < patience) return;
   if (!told && watch_->on_terminate) watch_->on_terminate();
   last_signal_ = told ? SIGKILL : SIGTERM;
@@ -337,6 +319,31 @@ void Foreground::end_if_over() {
 }
 
 }  // namespace
+
+struct ForegroundSignals::Before {
+  struct sigaction actions[std::size(kForwarded)];
+};
+
+ForegroundSignals::ForegroundSignals(int stop_as) : before_(std::make_unique<Before>()) {
+  signals_are_passed_on = true;
+  signals_to_send = 0;
+  stop_signal = 0;
+  first_stop_as = stop_as;
+  struct sigaction action {};
+  action.sa_sigaction = on_signal;
+  action.sa_flags = SA_SIGINFO;
+  sigemptyset(&action.sa_mask);
+  for (std::size_t i = 0; i < std::size(kForwarded); ++i) {
+    sigaction(kForwarded[i], &action, &before_->actions[i]);
+  }
+}
+
+ForegroundSignals::~ForegroundSignals() {
+  for (std::size_t i = 0; i < std::size(kForwarded); ++i) {
+    sigaction(kForwarded[i], &before_->actions[i], nullptr);
+  }
+  signals_are_passed_on = false;
+}
 
 std::optional<LaunchedRank> launched_rank() {
   // Open MPI, PMIx (srun --mpi=pmix) and the PMI of other launchers. Slurm's own variables are no
@@ -425,14 +432,17 @@ std::expected<int, std::string> run_in_foreground(const std::vector<std::string>
   }
   FileDescriptor to_child(FileSystem::real(), error_output[1]);
   FileDescriptor from_child(FileSystem::real(), error_output[0]);
-  SignalForwarding forwarding(watch.stop_signal);
+  std::optional<ForegroundSignals> signals;
+  if (!signals_are_passed_on) signals.emplace(watch.stop_signal);
+  SignalledChild signalled;
   const auto pid = start_tied_to_us(pointers(arguments), pointers(environment), to_child.get(),
                                     watch.stop_signal != 0);
   if (!pid) {
     return std::unexpected(arguments.front() + " cannot be started: " + errno_text(pid.error()));
   }
   if (to_child.is_open()) to_child.close();
-  forwarding.to(*pid);
+  signalled.is(*pid);
+  if (watch.on_start) watch.on_start(*pid);
   const auto status = Foreground(*pid, watch, std::move(from_child)).wait();
   if (!status) {
     return std::unexpected("waiting for " + command.front() +

@@ -7,10 +7,13 @@
 #include <cstdint>
 #include <expected>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "runtime/host/node_list.hpp"
 #include "runtime/host/recovery_backend.hpp"
@@ -58,11 +61,16 @@ std::vector<std::string> variables_named(std::string_view prefix);
 struct Watch {
   static constexpr std::chrono::milliseconds kLook{100};
 
+  // Called once it has been started, with its process.
+  std::function<void(pid_t)> on_start;
   // Asked every kLook: whether the command has nothing more to do. It is then given `leave` to end
   // by itself, then sent SIGTERM and given `terminate`, then sent SIGKILL.
   std::function<bool()> is_over;
-  std::chrono::milliseconds leave{5000};
-  std::chrono::milliseconds terminate{5000};
+  // As well: whether there is nobody whose words it might still pass on. Then nothing is waited for
+  // before that SIGTERM.
+  std::function<bool()> is_deserted;
+  std::chrono::milliseconds leave{2000};
+  std::chrono::milliseconds terminate{3000};
   // Called once, just before that SIGTERM.
   std::function<void()> on_terminate;
   // Its standard error comes here as it is written, empty when nothing came for a while, and never
@@ -95,15 +103,31 @@ class LauncherDirectory {
   std::string path_;  // empty: none
 };
 
+// While it lives, what the user says by SIGINT, SIGTERM, SIGUSR1 or SIGUSR2 is noted and passed on
+// to commands in the foreground, to the next one if there is none. One at a time.
+class ForegroundSignals {
+ public:
+  // `stop_as`: see Watch::stop_signal.
+  explicit ForegroundSignals(int stop_as);
+  ~ForegroundSignals();
+  ForegroundSignals(const ForegroundSignals&) = delete;
+  ForegroundSignals& operator=(const ForegroundSignals&) = delete;
+
+ private:
+  struct Before;
+  std::unique_ptr<Before> before_;
+};
+
 // Runs the command in the foreground, in this environment but for `settings` ("NAME=value"), and
-// passes SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 on to it, unless the terminal has sent it to both.
-// Returns its exit status, or 128 + signal. One at a time.
+// passes SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 on to it, unless the terminal has sent it to both: as
+// the ForegroundSignals that live say, or some of its own. Returns its exit status, or 128 +
+// signal. One at a time.
 std::expected<int, std::string> run_in_foreground(const std::vector<std::string>& command,
                                                   const std::vector<std::string>& settings,
                                                   const Watch& watch = {});
 
-// The SIGINT, SIGTERM or SIGUSR1 that came last during the last run_in_foreground, from the
-// terminal or elsewhere; 0 if none did.
+// The SIGINT, SIGTERM or SIGUSR1 that came last, from the terminal or elsewhere, while the last
+// ForegroundSignals lived; 0 if none did.
 int stop_signal_passed_on();
 
 // The file of the running program.

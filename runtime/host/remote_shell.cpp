@@ -2,7 +2,9 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <string_view>
 #include <utility>
@@ -10,10 +12,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/host/file_system.hpp"
+#include "runtime/host/launch_processes.hpp"
 
 namespace regroup {
 namespace {
@@ -30,8 +34,14 @@ bool is_named(const std::string& program, std::string_view name) {
   return std::filesystem::path(program).filename() == name;
 }
 
+// What the daemon starts has the mark of its launch as well.
 std::vector<std::string> shell_command(const std::vector<std::string>& arguments) {
   std::string remote = "echo " + std::string(kBegun) + ";";
+  const std::string variable(kLaunchVariable);
+  const char* const mark = std::getenv(variable.c_str());
+  if (mark != nullptr && is_launch_mark(mark)) {
+    remote += " " + variable + "=" + mark + "; export " + variable + ";";
+  }
   for (std::size_t i = 2; i < arguments.size(); ++i) remote += " " + arguments[i];
   return remote_command(arguments[0], arguments[1], remote);
 }
@@ -90,6 +100,26 @@ class Output {
   bool is_given_up_ = false;
 };
 
+// The supervisor's run, as far as it is known: whether it has begun.
+class RunStart {
+ public:
+  bool has_begun() const { return directory_ == nullptr || state() != before_; }
+
+ private:
+  using State = std::pair<ino_t, std::int64_t>;
+
+  // Each status is a file of its own.
+  State state() const {
+    struct stat status {};
+    const std::string path = std::string(directory_) + "/status.json";
+    if (stat(path.c_str(), &status) != 0) return {};
+    return {status.st_ino, status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec};
+  }
+
+  const char* directory_ = std::getenv(kRunDirectoryVariable);
+  State before_ = directory_ == nullptr ? State() : state();
+};
+
 // Whether there is more to come.
 bool read_some(int from, Output& output) {
   char bytes[16384];
@@ -130,6 +160,7 @@ int run_remote_shell(const std::vector<std::string>& arguments) {
     return 2;
   }
   prctl(PR_SET_PDEATHSIG, SIGTERM);
+  const RunStart run;
   const pid_t caller = getppid();
   int pipe_ends[2];
   if (pipe2(pipe_ends, O_CLOEXEC) != 0) return kBroken;
@@ -164,7 +195,8 @@ int run_remote_shell(const std::vector<std::string>& arguments) {
   if (!output.has_begun() || !lost) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : kBroken;
   }
-  while (!caller_is_gone()) poll(nullptr, 0, kLookMs);
+  poll(nullptr, 0, kLookMs);  // for a run that has just begun to say so
+  while (run.has_begun() && !caller_is_gone()) poll(nullptr, 0, kLookMs);
   return kBroken;
 }
 

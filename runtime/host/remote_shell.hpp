@@ -1,7 +1,8 @@
 // What mpirun starts its daemons on other nodes with, in place of ssh: it runs ssh, or another
 // program that is called like it, or srun, and stands between. Once the command has begun, a
 // connection that breaks is hidden from mpirun for as long as that lives: Open MPI 4.1 may end a
-// job that loses a daemon, and a run that loses a node is to go on.
+// job that loses a daemon, and a run that loses a node is to go on. Not so before the run has
+// begun, when its ranks wait for each other, nor when its supervisor is gone, and mpirun is to end.
 #pragma once
 
 #include <string>
@@ -12,6 +13,10 @@ namespace regroup {
 
 // The verb of regroup's command line for it, which is mpirun's to use.
 inline constexpr std::string_view kRemoteShellVerb = "remote-shell";
+
+// Names the run directory, by the variable that supervisors set: a run has begun when what was in
+// its status.json has changed. Without it runs are taken to have begun.
+inline constexpr const char* kRunDirectoryVariable = "REGROUP_INTERNAL_DIRECTORY";
 
 inline constexpr std::string_view kUsualShell = "ssh";
 inline constexpr std::string_view kSlurmShell = "srun";  // for nodes of this job's allocation

@@ -472,6 +472,7 @@ std::string to_json(const RunStatus& status) {
   if (status.step) object["step"] = *status.step;
   object["steps"] = status.steps;
   object["failures_survived"] = status.failures_survived;
+  object["relaunches"] = status.relaunches;
   object["recoveries"] = nlohmann::ordered_json::array();
   for (const auto& recovery : status.recoveries) object["recoveries"].push_back(to_json(recovery));
   object["shards_repeated"] = status.shards_repeated;
@@ -529,6 +530,7 @@ std::expected<RunStatus, std::string> parse_run_status(std::string_view text) {
     take(object, "step", status.step.emplace(), problem);
   take(object, "steps", status.steps, problem);
   take(object, "failures_survived", status.failures_survived, problem);
+  take(object, "relaunches", status.relaunches, problem);
   take_recoveries(object, status.recoveries, problem);
   take(object, "shards_repeated", status.shards_repeated, problem);
   take_restored_from(object, status.restored_from, problem);

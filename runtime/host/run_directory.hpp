@@ -101,6 +101,7 @@ struct RunStatus {
   std::optional<std::uint64_t> step;  // that all cells of an iterate stage have come to, if it runs
   std::uint64_t steps = 0;            // at which it ends; 0: that is not known
   std::uint64_t failures_survived = 0;
+  std::uint64_t relaunches = 0;            // how often ranks were started again, by one supervisor
   std::vector<RecoveryStatus> recoveries;  // oldest first
   std::uint64_t shards_repeated = 0;       // map shards done again, for partitions that were lost
   RestoredFrom restored_from;
@@ -143,6 +144,9 @@ struct RunDirectoryError {
   Kind kind = Kind::kUnusable;
   std::string message;
 };
+
+// In a run directory: what ranks write every second while they cannot go on and wait for others.
+inline constexpr const char* kWaitingFile = "waiting";
 
 // Holds the claim as long as it lives. Its methods may be called from one thread at a time. A
 // process that forks without exec passes the claim on to its child; with exec it does not.

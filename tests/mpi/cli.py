@@ -232,8 +232,9 @@ class CliTest(unittest.TestCase):
             return None
 
     def start_long_run(self, ranks=4, direct=False, dir="long", **settings):
-        """A run that would take hours, once it has finished a shard."""
-        words = ["run", "montecarlo", "--samples", 10**13, "--shard-samples", 20000, "--dir", dir]
+        """A run that would take hours, once it has finished a shard. Nobody starts its ranks again."""
+        words = ["run", "montecarlo", "--samples", 10**13, "--shard-samples", 20000, "--dir", dir,
+                 "--relaunches", 0]
         if direct:
             running = self.start_mpirun(ranks, REGROUP, *words, **settings)
         else:

@@ -1,0 +1,99 @@
+// Sees a run to its end from outside: starts its ranks with mpirun and watches what they leave in
+// the run directory, which alone says how a run ended. When the ranks cannot go on by themselves,
+// it clears away what is left of them and starts others from the newest checkpoint that is right,
+// on the nodes that still answer.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "jobs/run_options.hpp"
+#include "runtime/host/launch_output.hpp"
+#include "runtime/host/launcher.hpp"
+#include "runtime/host/run_directory.hpp"
+
+namespace regroup {
+
+// What ranks are told by their supervisor's variables.
+bool is_supervised();
+// How often ranks were started before these.
+std::uint64_t relaunches_before();
+// How wide the supervisor's terminal is, 0: it has none; empty: without a supervisor.
+std::optional<int> supervisor_columns();
+
+struct SupervisedRun {
+  std::string called;                  // as a user calls the program: "regroup"
+  std::string job;                     // its name
+  std::string verb;                    // "run" or "resume"
+  std::vector<std::string> arguments;  // behind it, without --from
+  std::optional<std::uint64_t> from;   // of `resume`: the checkpoint
+  // Behind `resume` and the directory, for ranks that go on: without --from.
+  std::vector<std::string> resume_arguments;
+  RunOptions options;  // with the number of ranks
+  std::vector<LaunchNode> nodes;
+  std::string remote_shell;
+};
+
+class Supervisor {
+ public:
+  explicit Supervisor(SupervisedRun run);
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  // Prints the command that would start the ranks. Returns the exit status.
+  int show_command() const;
+  // Returns the run's exit status, and says on standard error why it is not simply done.
+  int run();
+
+ private:
+  // How ranks are to be started.
+  struct Launch {
+    std::string verb;
+    std::vector<std::string> arguments;
+    std::vector<LaunchNode> nodes;
+    std::uint32_t ranks = 1;
+    std::optional<std::uint64_t> from;  // a checkpoint
+  };
+  // How they ended.
+  struct Ending {
+    std::optional<RunStatus> status;  // of this launch; empty: it has left none
+    std::string message;
+    int exit_status = 0;
+    bool may_go_on = false;  // others in their place might
+    bool by_itself = true;   // nothing of it is left
+  };
+
+  std::vector<std::string> program_of(const Launch& launch) const;
+  LaunchOptions launch_options(const Launch& launch,
+                               const std::vector<std::string>& settings) const;
+  std::vector<std::string> settings() const;
+  std::chrono::seconds silence_max() const;
+  Ending start(const Launch& launch);
+  Ending judge(int mpirun_status, const std::optional<RunStatus>& before,
+               const std::optional<LostRank>& lost) const;
+  std::string how_nothing_is_known(int signal, const std::string& cause) const;
+  bool has_ended(const std::optional<RunStatus>& before) const;
+  std::string what_is_there() const;
+
+  std::vector<LaunchNode> end_leftovers() const;
+  std::expected<Launch, Ending> next_launch(const Ending& before);
+  std::optional<std::string> problem_with(const std::vector<LaunchNode>& answering,
+                                          const Ending& before) const;
+  bool directory_is_free() const;
+  bool wait_before_launch() const;
+  void say_going_on(const Ending& before, const Launch& next) const;
+  int conclude(Ending ending) const;
+  void clear_bar() const;
+
+  SupervisedRun run_;
+  std::string mark_;  // of the launch under way
+  bool directory_seen_ = false;
+  std::uint64_t relaunches_ = 0;
+  std::uint64_t in_vain_ = 0;        // of those, in a row, without a new checkpoint between
+  std::uint64_t newest_sealed_ = 0;  // when ranks were last started
+};
+
+}  // namespace regroup
