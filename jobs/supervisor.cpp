@@ -316,6 +316,15 @@ bool Supervisor::wait_before_launch() const {
   return stop_signal_passed_on() == 0;
 }
 
+// Ranks that could not leave a word there would end like those before them.
+std::optional<std::string> Supervisor::problem_with_directory(const Ending& before) const {
+  if (!before.status) return std::nullopt;
+  auto claimed = RunDirectory::claim(run_.options.dir);
+  if (!claimed) return claimed.error().message;
+  const auto written = claimed->write_status(*before.status);
+  return written ? std::nullopt : std::optional(written.error());
+}
+
 // Why there is to be none; one line.
 std::optional<std::string> Supervisor::problem_with(const std::vector<LaunchNode>& answering,
                                                     const Ending& before) const {
@@ -333,7 +342,7 @@ std::optional<std::string> Supervisor::problem_with(const std::vector<LaunchNode
     }
   }
   if (!directory_is_free()) return "ranks that cannot be reached still hold the directory";
-  return std::nullopt;
+  return problem_with_directory(before);
 }
 
 // Or how the run ends without one.
@@ -390,12 +399,21 @@ int Supervisor::run() {
   Launch launch{run_.verb, run_.arguments, run_.nodes, run_.options.ranks, run_.from};
   while (true) {
     Ending ending = start(launch);
+    if (!ending.status && known_) {
+      // These ranks left no word, and those before them left a checkpoint, perhaps.
+      const std::string message = std::move(ending.message);
+      const bool may_go_on = ending.may_go_on;
+      ending = *known_;
+      ending.message += "; " + message;
+      ending.may_go_on = may_go_on;
+    }
     if (!ending.may_go_on) {
       if (!ending.by_itself) end_leftovers();
       return conclude(std::move(ending));
     }
     auto next = next_launch(ending);
     if (!next) return conclude(std::move(next.error()));
+    if (ending.status) known_ = ending;
     ++relaunches_;
     say_going_on(ending, *next);
     launch = std::move(*next);

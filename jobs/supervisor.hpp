@@ -82,6 +82,7 @@ class Supervisor {
   std::expected<Launch, Ending> next_launch(const Ending& before);
   std::optional<std::string> problem_with(const std::vector<LaunchNode>& answering,
                                           const Ending& before) const;
+  std::optional<std::string> problem_with_directory(const Ending& before) const;
   bool directory_is_free() const;
   bool wait_before_launch() const;
   void say_going_on(const Ending& before, const Launch& next) const;
@@ -91,6 +92,7 @@ class Supervisor {
   SupervisedRun run_;
   std::string mark_;  // of the launch under way
   bool directory_seen_ = false;
+  std::optional<Ending> known_;  // of the latest launch that left a status
   std::uint64_t relaunches_ = 0;
   std::uint64_t in_vain_ = 0;        // of those, in a row, without a new checkpoint between
   std::uint64_t newest_sealed_ = 0;  // when ranks were last started

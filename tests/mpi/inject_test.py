@@ -1,5 +1,6 @@
 """Faults that --inject rehearses, on real ranks. The loss of any ranks but all is survived, with the
-result of an undisturbed run; that of all ends the run with status 3. What does not kill changes no result."""
+result of an undisturbed run; after that of all the supervisor starts others, unless it may not: then the
+run ends with status 3. What does not kill changes no result."""
 
 import json
 
@@ -7,6 +8,7 @@ import cli
 
 END_SECONDS_MAX = 20
 RANKS = 4
+FOR_GOOD = ("--relaunches", 0)
 SHARDS = 200
 SHARDS_FOR_LONG = 2000  # what survivors do not finish in the second that mpirun leaves them
 
@@ -127,9 +129,23 @@ class Kill(Inject):
                 self.survived(ended, losses, directory)
 
     def test_all(self):
-        ended = self.inject("kill:all-but=0,at=200ms,kill:rank=0,at=200ms")
+        ended = self.inject("kill:all-but=0,at=200ms,kill:rank=0,at=200ms", more=FOR_GOOD)
         self.assertGreaterEqual(len(self.struck(ended)), 1, ended)
         self.lost(ended)
+
+    def test_all_and_others_are_started(self):
+        """At whom no fault strikes any more."""
+        for more, begin in (((), "from the beginning"),
+                            (("--checkpoint-every", 0.1), "from checkpoint ")):
+            with self.subTest(more=more):
+                directory = self.new_dir()
+                fault = "kill:all-but=0,at=300ms,kill:rank=0,at=300ms"
+                ended = self.inject(fault, dir=directory, more=more)
+                self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+                self.assertIn(f"starting {RANKS} ranks again, {begin}", ended.own_lines()[-1])
+                status = self.status_of(directory)
+                self.assertEqual((status["relaunches"], status["failures_survived"]), (1, 0), ended)
+                self.assertEqual(self.result_of(directory), self.result_of(self.plain()))
 
     def test_two_faults_in_one_go(self):
         ended = self.inject("kill:rank=2,at=1000s,slow:rank=3,factor=2", "kill:rank=1,after-shards=5")
@@ -164,7 +180,7 @@ class Kill(Inject):
     def test_a_fault_strikes_again_in_the_next_run(self):
         for _ in range(2):
             ended = self.inject("kill:coordinator,at=100ms,kill:all-but=0,at=300ms",
-                                shards=SHARDS_FOR_LONG)
+                                shards=SHARDS_FOR_LONG, more=FOR_GOOD)
             self.assertIn("rank 0 killed at 100 ms", self.struck(ended), ended)
             self.lost(ended)
 
@@ -208,7 +224,7 @@ class Wedge(Inject):
         self.assertEqual([recovery["evidence"] for recovery in status["recoveries"]], ["dead", "dead"])
 
     def test_all(self):
-        ended = self.wedge("wedge:all-but=0,at=200ms,wedge:rank=0,at=200ms")
+        ended = self.wedge("wedge:all-but=0,at=200ms,wedge:rank=0,at=200ms", *FOR_GOOD)
         self.ended_itself(ended, *range(RANKS))
         self.lost(ended)
 
