@@ -51,19 +51,7 @@ void RunOptions::declare(OptionSet& set) {
       .at_least(1)
       .at_most(kRanksMax)
       .value_name("N");
-  set.add("hosts", hosts,
-          "nodes to start ranks on, and how many on each: n1:4,n2:4; in a Slurm job that of its "
-          "allocation if not given")
-      .value_name("NODES");
-  set.add("hostfile", hostfile, "file with such nodes, one a line: n1 slots=4").value_name("FILE");
-  set.add("network", network,
-          "interface, or subnet such as 10.1.0.0/16, by which nodes reach each other")
-      .value_name("NET");
-  set.add("remote-shell", remote_shell,
-          "program that starts commands on other nodes, called as ssh; auto: ssh, or srun for the "
-          "nodes of a Slurm job")
-      .value_name("PROGRAM")
-      .not_empty();
+  declare_nodes(set);
   set.add("relaunches", relaunches,
           "how often in a row ranks that could not go on are started again, on the nodes that "
           "answer, before a new checkpoint shows that it was of use")
@@ -112,11 +100,7 @@ void RunOptions::declare(OptionSet& set) {
       .at_least(2)
       .at_most(kKeepMax)
       .value_name("K");
-  set.add("grace", grace_seconds,
-          "seconds in which a run that a signal stops is to have its checkpoint")
-      .at_least(1)
-      .at_most(kGraceSecondsMax)
-      .value_name("SECONDS");
+  declare_grace(set);
   set.add("mtbf", mtbf_seconds,
           "mean time between failures, in seconds, before any was seen: for --checkpoint-every and "
           "--partner-copies auto")
@@ -151,6 +135,30 @@ void RunOptions::declare(OptionSet& set) {
   set.add("inject", inject, "faults for rehearsal, such as kill:rank=2,at=2s; see below")
       .value_name("SPEC");
   set.add("config", config, "TOML file with options").value_name("FILE").not_empty();
+}
+
+void RunOptions::declare_nodes(OptionSet& set) {
+  set.add("hosts", hosts,
+          "nodes to start ranks on, and how many on each: n1:4,n2:4; in a Slurm job that of its "
+          "allocation if not given")
+      .value_name("NODES");
+  set.add("hostfile", hostfile, "file with such nodes, one a line: n1 slots=4").value_name("FILE");
+  set.add("network", network,
+          "interface, or subnet such as 10.1.0.0/16, by which nodes reach each other")
+      .value_name("NET");
+  set.add("remote-shell", remote_shell,
+          "program that starts commands on other nodes, called as ssh; auto: ssh, or srun for the "
+          "nodes of a Slurm job")
+      .value_name("PROGRAM")
+      .not_empty();
+}
+
+void RunOptions::declare_grace(OptionSet& set) {
+  set.add("grace", grace_seconds,
+          "seconds in which a run that a signal stops is to have its checkpoint")
+      .at_least(1)
+      .at_most(kGraceSecondsMax)
+      .value_name("SECONDS");
 }
 
 void RunOptions::declare_recovery(OptionSet& set) {

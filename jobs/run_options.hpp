@@ -59,7 +59,9 @@ struct RunOptions {
   std::string config;
 
   void declare(OptionSet& set);
-  // That one alone, for who says what it would mean.
+  // Some alone, for who says what they would mean.
+  void declare_nodes(OptionSet& set);
+  void declare_grace(OptionSet& set);
   void declare_recovery(OptionSet& set);
 
   // The error is one line for the user.

@@ -1,0 +1,91 @@
+// Asking the nodes: as many at a time as the limits say, each with a deadline.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "runtime/host/doctor_nodes.hpp"
+#include "runtime/host/host_identity.hpp"
+#include "runtime/host/subprocess.hpp"
+
+namespace regroup {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double wall_clock_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+bool is_this_node(const std::string& name, const std::string& own_name) {
+  return name == own_name || name == "localhost" || name == own_name.substr(0, own_name.find('.'));
+}
+
+// ssh gives up by itself a little before the deadline, and says why.
+std::vector<std::string> shell_words(const std::string& remote_shell, const std::string& node,
+                                     std::chrono::milliseconds deadline) {
+  std::vector<std::string> words{remote_shell};
+  if (std::filesystem::path(remote_shell).filename() == "ssh") {
+    const auto seconds = std::max<std::int64_t>(deadline.count() * 4 / 5 / 1000, 1);
+    words.insert(words.end(), {"-x", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o",
+                               fmt::format("ConnectTimeout={}", seconds)});
+  }
+  words.push_back(node);
+  return words;
+}
+
+NodeFacts no_answer(const std::string& name, std::string problem) {
+  NodeFacts facts;
+  facts.name = name;
+  facts.problem = std::move(problem);
+  return facts;
+}
+
+NodeFacts ask(const std::string& name, std::vector<std::string> words, const std::string& command,
+              std::chrono::milliseconds deadline) {
+  words.push_back(command);
+  const double before = wall_clock_seconds();
+  const auto output = run_program(words, deadline);
+  if (!output) return no_answer(name, output.error());
+  NodeFacts facts = parse_node_answer(name, output->standard_output, before, wall_clock_seconds());
+  if (facts.problem.empty()) return facts;
+  const std::string complaint = first_complaint(output->standard_error);
+  if (!complaint.empty()) return no_answer(name, complaint);
+  if (output->ok()) return facts;
+  return no_answer(name, fmt::format("{} ended with status {}", words.front(), output->exit_code));
+}
+
+}  // namespace
+
+std::vector<NodeFacts> ask_nodes(const std::vector<LaunchNode>& nodes,
+                                 const std::string& remote_shell, const NodeQuestion& question,
+                                 const AskLimits& limits) {
+  const std::string command = node_command(question);
+  const std::string own_name = own_host().hostname;
+  const Clock::time_point end = Clock::now() + limits.all;
+  std::vector<NodeFacts> answers(nodes.size());
+  std::atomic<std::size_t> next = 0;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < nodes.size(); i = next++) {
+      const std::string& name = nodes[i].name;
+      if (Clock::now() >= end) {
+        answers[i] = no_answer(name, "not asked: others took all the time that there was");
+      } else if (is_this_node(name, own_name)) {
+        answers[i] = ask(name, {"sh", "-c"}, command, limits.each);
+      } else {
+        answers[i] = ask(name, shell_words(remote_shell, name, limits.each), command, limits.each);
+      }
+    }
+  };
+  std::vector<std::jthread> workers;
+  for (std::size_t i = 0; i < std::min(nodes.size(), limits.nodes_at_once); ++i) {
+    workers.emplace_back(work);
+  }
+  workers.clear();  // waits for them
+  return answers;
+}
+
+}  // namespace regroup
