@@ -218,12 +218,13 @@ int doctor_command(const Invocation& invocation) {
                        "Says what this machine, the nodes that are named and Slurm can do for a "
                        "run, and what is to be changed before one.");
   parser.add("Options", set);
+  constexpr std::string_view kStatuses =
+      "Exit status: 0 such a run can be started; 1 something that it needs is missing; 2 bad "
+      "input.";
   parser.examples(
-      fmt::format("Examples:\n  {0} doctor\n  {0} doctor --hosts n1:4,n2:4 --dir /shared\n"
-                  "  {0} doctor --format json\n"
-                  "Exit status: 0 such a run can be started; 1 something that it needs is missing; "
-                  "2 bad input.\n",
-                  invocation.program));
+      fmt::format("{1}\n\nExamples:\n  {0} doctor\n  {0} doctor --hosts n1:4,n2:4 --dir /shared\n"
+                  "  {0} doctor --format json\n",
+                  invocation.program, wrapped(kStatuses, terminal_columns(STDOUT_FILENO))));
   if (const auto status = parse_or_exit(parser, invocation)) return *status;
   auto nodes = run.launch_nodes();
   if (!nodes) return fail(nodes.error());

@@ -340,7 +340,8 @@ TEST(DoctorNodes, TheNetworkIsToBeOnAllNodes) {
 TEST(DoctorNodes, ABridgeThatEveryNodeHasForItselfIsWarnedOf) {
   DoctorFacts facts = healthy_with_nodes(2);
   for (NodeFacts& node : facts.nodes) {
-    node.networks.push_back({.interface = "docker0", .ip = 0xAC110001, .mask = 0xFFFF0000});
+    node.networks.insert(node.networks.begin(),
+                         {.interface = "docker0", .ip = 0xAC110001, .mask = 0xFFFF0000});
   }
 
   EXPECT_EQ(check_of(facts, "network").status, CheckStatus::kWarning);

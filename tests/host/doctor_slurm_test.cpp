@@ -85,6 +85,9 @@ TEST(DoctorSlurm, SettingsThatDidNotComeHaveNoRow) {
   EXPECT_FALSE(row_of(facts, "KillWait"));
   EXPECT_FALSE(row_of(facts, "JobRequeue"));
 
+  EXPECT_EQ(check_of(with_config("MpiDefaultOther = x\nMpiDefault = none\n"), "MpiDefault").found,
+            "none");
+
   facts.slurm.config_output.clear();
   facts.slurm.trouble = "scontrol: no answer within 3000 ms; killed";
   EXPECT_EQ(check_of(facts, "Slurm").status, CheckStatus::kWarning);
