@@ -27,6 +27,7 @@
 #include "runtime/host/recovery_backend.hpp"
 #include "runtime/host/remote_shell.hpp"
 #include "runtime/host/result_text.hpp"
+#include "runtime/host/slurm_allocation.hpp"
 
 namespace regroup {
 namespace {
@@ -204,6 +205,13 @@ int topology_command(const Invocation& invocation) {
   return kExitDone;
 }
 
+// Empty where a Slurm job has this node alone, as for `run`.
+std::expected<std::vector<LaunchNode>, std::string> allocation_of_others() {
+  auto nodes = slurm_nodes();
+  if (nodes && nodes->size() == 1 && is_own_name(nodes->front().name)) nodes->clear();
+  return nodes;
+}
+
 int doctor_command(const Invocation& invocation) {
   std::string format = "text";
   std::string directory = ".";
@@ -227,7 +235,12 @@ int doctor_command(const Invocation& invocation) {
                   invocation.program, wrapped(kStatuses, terminal_columns(STDOUT_FILENO))));
   if (const auto status = parse_or_exit(parser, invocation)) return *status;
   auto nodes = run.launch_nodes();
+  const bool are_named = nodes && !nodes->empty();
+  if (nodes && !are_named) nodes = allocation_of_others();
   if (!nodes) return fail(nodes.error());
+  if (run.remote_shell == "auto") {
+    run.remote_shell = are_named || nodes->empty() ? kUsualShell : kSlurmShell;
+  }
   const DoctorReport report = examine({.libraries = {.mpi = mpi_description(),
                                                      .hdf5 = hdf5_description(),
                                                      .mpi_has_ulfm = built_with_ulfm()},

@@ -8,7 +8,8 @@
 #include <fmt/format.h>
 
 #include "runtime/host/doctor_nodes.hpp"
-#include "runtime/host/host_identity.hpp"
+#include "runtime/host/node_list.hpp"
+#include "runtime/host/remote_shell.hpp"
 #include "runtime/host/subprocess.hpp"
 
 namespace regroup {
@@ -20,20 +21,21 @@ double wall_clock_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-bool is_this_node(const std::string& name, const std::string& own_name) {
-  return name == own_name || name == "localhost" || name == own_name.substr(0, own_name.find('.'));
+bool is_this_node(const std::string& name) {
+  return name == "localhost" || is_own_name(name);
 }
 
-// ssh gives up by itself a little before the deadline, and says why.
+// As a run calls the shell. ssh takes the first of two settings: it gives up by itself a little
+// before the deadline, says why, and no more than that.
 std::vector<std::string> shell_words(const std::string& remote_shell, const std::string& node,
+                                     const std::string& command,
                                      std::chrono::milliseconds deadline) {
-  std::vector<std::string> words{remote_shell};
-  if (std::filesystem::path(remote_shell).filename() == "ssh") {
+  std::vector<std::string> words = remote_command(remote_shell, node, command);
+  if (std::filesystem::path(remote_shell).filename() == kUsualShell) {
     const auto seconds = std::max<std::int64_t>(deadline.count() * 4 / 5 / 1000, 1);
-    words.insert(words.end(), {"-x", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o",
-                               fmt::format("ConnectTimeout={}", seconds)});
+    words.insert(words.begin() + 1,
+                 {"-o", "LogLevel=ERROR", "-o", fmt::format("ConnectTimeout={}", seconds)});
   }
-  words.push_back(node);
   return words;
 }
 
@@ -44,9 +46,8 @@ NodeFacts no_answer(const std::string& name, std::string problem) {
   return facts;
 }
 
-NodeFacts ask(const std::string& name, std::vector<std::string> words, const std::string& command,
+NodeFacts ask(const std::string& name, const std::vector<std::string>& words,
               std::chrono::milliseconds deadline) {
-  words.push_back(command);
   const double before = wall_clock_seconds();
   const auto output = run_program(words, deadline);
   if (!output) return no_answer(name, output.error());
@@ -64,7 +65,6 @@ std::vector<NodeFacts> ask_nodes(const std::vector<LaunchNode>& nodes,
                                  const std::string& remote_shell, const NodeQuestion& question,
                                  const AskLimits& limits) {
   const std::string command = node_command(question);
-  const std::string own_name = own_host().hostname;
   const Clock::time_point end = Clock::now() + limits.all;
   std::vector<NodeFacts> answers(nodes.size());
   std::atomic<std::size_t> next = 0;
@@ -73,10 +73,10 @@ std::vector<NodeFacts> ask_nodes(const std::vector<LaunchNode>& nodes,
       const std::string& name = nodes[i].name;
       if (Clock::now() >= end) {
         answers[i] = no_answer(name, "not asked: others took all the time that there was");
-      } else if (is_this_node(name, own_name)) {
-        answers[i] = ask(name, {"sh", "-c"}, command, limits.each);
+      } else if (is_this_node(name)) {
+        answers[i] = ask(name, {"sh", "-c", command}, limits.each);
       } else {
-        answers[i] = ask(name, shell_words(remote_shell, name, limits.each), command, limits.each);
+        answers[i] = ask(name, shell_words(remote_shell, name, command, limits.each), limits.each);
       }
     }
   };

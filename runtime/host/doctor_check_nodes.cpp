@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <set>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "runtime/host/doctor_checks.hpp"
+#include "runtime/host/remote_shell.hpp"
 
 namespace regroup::doctor {
 namespace {
@@ -57,6 +59,9 @@ constexpr std::array kRemedies = {
 std::string advice_on(const std::string& problem, const std::string& remote_shell) {
   for (const Remedy& remedy : kRemedies) {
     if (problem.find(remedy.said) != std::string::npos) return std::string(remedy.advice);
+  }
+  if (std::filesystem::path(remote_shell).filename() == kSlurmShell) {
+    return "see 'scontrol show node NODE', or leave it out with --hosts";
   }
   return fmt::format("see that the node is up and that '{} NODE true' works, or leave it out",
                      remote_shell);

@@ -144,15 +144,15 @@ std::optional<Finding> check_slurm_job(const DoctorFacts& facts) {
            " requeue=1'");
   if (limit && left <= facts.grace_seconds)
     advise("no time is left for a checkpoint: submit with more (--time)");
-  if (nodes > 1 && !slurm.no_kill)
-    advise(
-        "so that other nodes go on when one is lost, submit with sbatch --no-kill, and export "
-        "SLURM_NO_KILL=1 in the script");
   const std::string found = fmt::format(
       "{} node{}, {}, {}started again after the loss of a node", nodes, nodes == 1 ? "" : "s",
       limit ? minutes_text(left) + " left" : std::string("no time limit"),
       is_requeued ? "" : "not ");
-  return advice.empty() ? ok(found) : warning(found, advice);
+  const bool lacks = !advice.empty();
+  // Whether it was is not told.
+  if (nodes > 1)
+    advise("so that the other nodes go on when one is lost, submit with sbatch --no-kill");
+  return lacks ? warning(found, advice) : ok(found, advice);
 }
 
 std::optional<Finding> check_kill_wait(const DoctorFacts& facts) {
@@ -187,7 +187,7 @@ std::optional<Finding> check_requeue_exit(const DoctorFacts& facts) {
   return ok(
       fmt::format("jobs that exit with {} are not started again by themselves", kExitResumable),
       fmt::format("let the batch script call 'scontrol requeue $SLURM_JOB_ID' when regroup "
-                  "exits with {}, which 'regroup resume' goes on from",
+                  "exits with {}, and 'regroup run --continue' go on",
                   kExitResumable));
 }
 
@@ -196,9 +196,8 @@ std::optional<Finding> check_kill_on_bad_exit(const DoctorFacts& facts) {
   if (!value) return std::nullopt;
   if (*value == 0) return ok("a step goes on when one of its tasks fails");
   return warning("a step is ended when one of its tasks fails",
-                 "survivors of a lost rank are killed with it: start ranks with 'regroup run -n' "
-                 "or mpirun in the batch script, with SLURM_KILL_BAD_EXIT=0, or set "
-                 "KillOnBadExit=0");
+                 "ranks that srun itself starts are killed with the one that is lost: let 'regroup "
+                 "run' start them in the batch script, or set KillOnBadExit=0");
 }
 
 std::optional<Finding> check_slurmd_timeout(const DoctorFacts& facts) {
@@ -233,8 +232,8 @@ std::optional<Finding> check_mpi_default(const DoctorFacts& facts) {
   if (!plugin) return std::nullopt;
   if (!plugin->starts_with("pmi")) return ok(*plugin);
   return ok(*plugin,
-            "srun kills all ranks with it when one dies: start them with 'regroup run -n' or "
-            "mpirun in the batch script");
+            "ranks that srun itself starts are killed with the one that is lost: let 'regroup run' "
+            "start them in the batch script");
 }
 
 }  // namespace regroup::doctor

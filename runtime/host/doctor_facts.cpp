@@ -94,7 +94,6 @@ DoctorFacts::Slurm find_slurm() {
   slurm.sbatch_path = find_on_path("sbatch");
   slurm.scontrol_path = find_on_path("scontrol");
   if (const char* job = std::getenv("SLURM_JOB_ID"); job != nullptr) slurm.job_id = job;
-  slurm.no_kill = std::getenv("SLURM_NO_KILL") != nullptr;
   std::vector<std::string> troubles;
   if (slurm.sbatch_path) slurm.version = answer_of({"sbatch", "--version"}, troubles);
   while (!slurm.version.empty() && slurm.version.back() == '\n') slurm.version.pop_back();

@@ -28,7 +28,7 @@ struct LibraryDescriptions {
 struct DoctorRequest {
   LibraryDescriptions libraries;
   RecoveryChoice recovery = RecoveryChoice::kAuto;
-  std::vector<LaunchNode> nodes;  // empty: a run on this machine, or where Slurm starts it
+  std::vector<LaunchNode> nodes;  // empty: a run on this machine
   std::string remote_shell = "ssh";
   std::string network;  // an interface or a subnet; empty: not chosen
   std::uint32_t grace_seconds = 20;
@@ -69,7 +69,6 @@ struct DoctorFacts {
     std::string config_output;          // of scontrol show config; empty: no answer
     std::optional<std::string> job_id;  // inside an allocation
     std::string job_output;             // of scontrol show job; empty: no answer
-    bool no_kill = false;               // steps are to outlive nodes: SLURM_NO_KILL is set
     std::string trouble;                // of these, why the first failed that did; empty: none
   };
   struct FileSystem {

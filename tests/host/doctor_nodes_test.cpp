@@ -206,8 +206,8 @@ TEST_F(AskNodes, SshAsksForNothing) {
 
   const auto answers = ask_nodes({{.name = "n1"}}, ssh, {.file = "/f", .program = "/p"});
 
-  EXPECT_THAT(answers[0].problem, AllOf(HasSubstr("BatchMode=yes"), HasSubstr("ConnectTimeout=8"),
-                                        HasSubstr(" n1 echo ")));
+  EXPECT_THAT(answers[0].problem, AllOf(HasSubstr("BatchMode=yes"),
+                                        HasSubstr("-o ConnectTimeout=8 "), HasSubstr(" n1 echo ")));
 }
 
 // ---- findings ----
@@ -244,6 +244,14 @@ TEST(DoctorNodes, NodesThatDoNotAnswerAreNamedWithTheirReasons) {
                                HasSubstr("n3: Host key")));
   EXPECT_THAT(row.found, Not(HasSubstr("n1")));
   EXPECT_THAT(row.advice, AllOf(HasSubstr("ssh-copy-id"), HasSubstr("ssh-keyscan")));
+}
+
+TEST(DoctorNodes, NodesOfAnAllocationAreSlurmsToTellOf) {
+  DoctorFacts facts = healthy_with_nodes(2);
+  facts.remote_shell = "/usr/bin/srun";
+  facts.nodes[0].problem = "srun: error: Unable to create step for job 1";
+
+  EXPECT_THAT(check_of(facts, "nodes").advice, HasSubstr("scontrol show node"));
 }
 
 TEST(DoctorNodes, ManyThatDoNotAnswerAreCounted) {

@@ -98,7 +98,9 @@ class InSlurm(SlurmTest, Doctor):
         self.cluster.wait(job, "COMPLETED")
         rows = {check["name"]: check for check in json.loads(self.cluster.output(job))["checks"]}
         self.assert_row(rows["Slurm"], "ok", f"inside job {job}")
-        self.assert_row(rows["Slurm job"], "warning", "2 nodes", "s left", "--requeue", "SLURM_NO_KILL=1")
+        self.assert_row(rows["Slurm job"], "warning", "2 nodes", "s left", "--requeue", "--no-kill")
+        self.assert_row(rows["nodes"], "ok", "all 2 answer to srun")
+        self.assert_row(rows["shared directory"], "ok", str(self.folder))
 
 
 if __name__ == "__main__":
