@@ -27,7 +27,6 @@
 #include "runtime/host/recovery_backend.hpp"
 #include "runtime/host/remote_shell.hpp"
 #include "runtime/host/result_text.hpp"
-#include "runtime/host/slurm_allocation.hpp"
 
 namespace regroup {
 namespace {
@@ -205,13 +204,6 @@ int topology_command(const Invocation& invocation) {
   return kExitDone;
 }
 
-// Empty where a Slurm job has this node alone, as for `run`.
-std::expected<std::vector<LaunchNode>, std::string> allocation_of_others() {
-  auto nodes = slurm_nodes();
-  if (nodes && nodes->size() == 1 && is_own_name(nodes->front().name)) nodes->clear();
-  return nodes;
-}
-
 int doctor_command(const Invocation& invocation) {
   std::string format = "text";
   std::string directory = ".";
@@ -234,19 +226,14 @@ int doctor_command(const Invocation& invocation) {
                   "  {0} doctor --format json\n",
                   invocation.program, wrapped(kStatuses, terminal_columns(STDOUT_FILENO))));
   if (const auto status = parse_or_exit(parser, invocation)) return *status;
-  auto nodes = run.launch_nodes();
-  const bool are_named = nodes && !nodes->empty();
-  if (nodes && !are_named) nodes = allocation_of_others();
+  auto nodes = run.find_nodes();
   if (!nodes) return fail(nodes.error());
-  if (run.remote_shell == "auto") {
-    run.remote_shell = are_named || nodes->empty() ? kUsualShell : kSlurmShell;
-  }
   const DoctorReport report = examine({.libraries = {.mpi = mpi_description(),
                                                      .hdf5 = hdf5_description(),
                                                      .mpi_has_ulfm = built_with_ulfm()},
                                        .recovery = run.recovery_choice(),
-                                       .nodes = std::move(*nodes),
-                                       .remote_shell = run.remote_shell,
+                                       .nodes = std::move(nodes->list),
+                                       .remote_shell = nodes->remote_shell,
                                        .network = run.network,
                                        .grace_seconds = run.grace_seconds,
                                        .directory = directory,

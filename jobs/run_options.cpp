@@ -1,6 +1,10 @@
 #include "jobs/run_options.hpp"
 
 #include <charconv>
+#include <utility>
+
+#include "runtime/host/remote_shell.hpp"
+#include "runtime/host/slurm_allocation.hpp"
 
 namespace regroup {
 namespace {
@@ -201,7 +205,26 @@ RecoveryChoice RunOptions::recovery_choice() const {
   return parse_recovery_choice(recovery).value_or(RecoveryChoice::kAuto);
 }
 
-std::expected<std::vector<LaunchNode>, std::string> RunOptions::launch_nodes() const {
+// A Slurm job of this node alone needs no other.
+std::expected<RunOptions::Nodes, std::string> RunOptions::find_nodes() const {
+  auto named = named_nodes();
+  if (!named) return std::unexpected(named.error());
+  Nodes nodes{.list = std::move(*named), .remote_shell = std::string(kUsualShell)};
+  if (nodes.list.empty()) {
+    auto allocated = slurm_nodes();
+    if (!allocated) return std::unexpected(allocated.error());
+    if (allocated->size() == 1 && is_own_name(allocated->front().name)) {
+      nodes.own_slots = allocated->front().slots;
+    } else if (!allocated->empty()) {
+      nodes.list = std::move(*allocated);
+      nodes.remote_shell = kSlurmShell;
+    }
+  }
+  if (remote_shell != "auto") nodes.remote_shell = remote_shell;
+  return nodes;
+}
+
+std::expected<std::vector<LaunchNode>, std::string> RunOptions::named_nodes() const {
   if (hosts.empty() && hostfile.empty()) return std::vector<LaunchNode>{};
   if (!hosts.empty() && !hostfile.empty()) {
     return std::unexpected("--hosts and --hostfile both name nodes: give one of them");

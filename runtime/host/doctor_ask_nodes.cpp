@@ -1,13 +1,12 @@
 // Asking the nodes: as many at a time as the limits say, each with a deadline.
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <filesystem>
-#include <thread>
 
 #include <fmt/format.h>
 
 #include "runtime/host/doctor_nodes.hpp"
+#include "runtime/host/node_commands.hpp"
 #include "runtime/host/node_list.hpp"
 #include "runtime/host/remote_shell.hpp"
 #include "runtime/host/subprocess.hpp"
@@ -67,24 +66,16 @@ std::vector<NodeFacts> ask_nodes(const std::vector<LaunchNode>& nodes,
   const std::string command = node_command(question);
   const Clock::time_point end = Clock::now() + limits.all;
   std::vector<NodeFacts> answers(nodes.size());
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&] {
-    for (std::size_t i = next++; i < nodes.size(); i = next++) {
-      const std::string& name = nodes[i].name;
-      if (Clock::now() >= end) {
-        answers[i] = no_answer(name, "not asked: others took all the time that there was");
-      } else if (is_this_node(name)) {
-        answers[i] = ask(name, {"sh", "-c", command}, limits.each);
-      } else {
-        answers[i] = ask(name, shell_words(remote_shell, name, command, limits.each), limits.each);
-      }
+  ask_at_once(nodes.size(), limits.nodes_at_once, [&](std::size_t i) {
+    const std::string& name = nodes[i].name;
+    if (Clock::now() >= end) {
+      answers[i] = no_answer(name, "not asked: others took all the time that there was");
+    } else if (is_this_node(name)) {
+      answers[i] = ask(name, {"sh", "-c", command}, limits.each);
+    } else {
+      answers[i] = ask(name, shell_words(remote_shell, name, command, limits.each), limits.each);
     }
-  };
-  std::vector<std::jthread> workers;
-  for (std::size_t i = 0; i < std::min(nodes.size(), limits.nodes_at_once); ++i) {
-    workers.emplace_back(work);
-  }
-  workers.clear();  // waits for them
+  });
   return answers;
 }
 
