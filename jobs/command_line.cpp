@@ -206,19 +206,39 @@ int topology_command(const Invocation& invocation) {
 
 int doctor_command(const Invocation& invocation) {
   std::string format = "text";
+  std::string directory = ".";
   OptionSet set;
   RunOptions run;
-  set.add("format", format, "what is printed").one_of({"text", "json"});
+  run.declare_nodes(set);
+  set.add("dir", directory, "where the run directory is to be").value_name("DIR").not_empty();
+  run.declare_grace(set);
   run.declare_recovery(set);
+  set.add("format", format, "what is printed").one_of({"text", "json"});
   CommandParser parser(invocation.program + " doctor",
-                       "Says what this machine can do for a run, and what is missing.");
+                       "Says what this machine, the nodes that are named and Slurm can do for a "
+                       "run, and what is to be changed before one.");
   parser.add("Options", set);
+  constexpr std::string_view kStatuses =
+      "Exit status: 0 such a run can be started; 1 something that it needs is missing; 2 bad "
+      "input.";
   parser.examples(
-      fmt::format("Examples:\n  {0} doctor\n  {0} doctor --format json\n", invocation.program));
+      fmt::format("{1}\n\nExamples:\n  {0} doctor\n  {0} doctor --hosts n1:4,n2:4 --dir /shared\n"
+                  "  {0} doctor --format json\n",
+                  invocation.program, wrapped(kStatuses, terminal_columns(STDOUT_FILENO))));
   if (const auto status = parse_or_exit(parser, invocation)) return *status;
-  const DoctorReport report = examine(
-      {.mpi = mpi_description(), .hdf5 = hdf5_description(), .mpi_has_ulfm = built_with_ulfm()},
-      run.recovery_choice());
+  auto nodes = run.find_nodes();
+  if (!nodes) return fail(nodes.error());
+  const DoctorReport report = examine({.libraries = {.mpi = mpi_description(),
+                                                     .hdf5 = hdf5_description(),
+                                                     .mpi_has_ulfm = built_with_ulfm()},
+                                       .recovery = run.recovery_choice(),
+                                       .nodes = std::move(nodes->list),
+                                       .remote_shell = nodes->remote_shell,
+                                       .network = run.network,
+                                       .grace_seconds = run.grace_seconds,
+                                       .directory = directory,
+                                       .program = own_program(),
+                                       .version = kVersion});
   if (format == "json") {
     std::puts(doctor_json(report).dump(2).c_str());
   } else {
@@ -242,7 +262,8 @@ constexpr Verb kVerbs[] = {
     {"verify", "verify DIR", "hold every byte of a run's files against its hash", verify_command},
     {"jobs", "jobs [JOB]", "list jobs, or one job's options", jobs_command},
     {"topology", "topology [-n N]", "which cores and GPU each rank would get", topology_command},
-    {"doctor", "doctor", "what this machine can do, and what is missing", doctor_command},
+    {"doctor", "doctor [--hosts NODES]", "what a run would lack here, and what to change",
+     doctor_command},
 };
 
 std::string usage(const std::string& program, const JobRegistry& registry) {

@@ -18,8 +18,6 @@
 #include "jobs/terminal.hpp"
 #include "runtime/host/host_loop.hpp"
 #include "runtime/host/launch_output.hpp"
-#include "runtime/host/remote_shell.hpp"
-#include "runtime/host/slurm_allocation.hpp"
 
 namespace regroup {
 namespace {
@@ -92,34 +90,18 @@ std::expected<void, std::string> RunLaunch::check_recovery() const {
   return problem ? std::unexpected(*problem) : std::expected<void, std::string>{};
 }
 
-// A job of this node alone needs no other.
-std::expected<void, std::string> RunLaunch::find_own_allocation() {
-  auto nodes = slurm_nodes();
-  if (!nodes) return std::unexpected(nodes.error());
-  if (nodes->size() == 1 && is_own_name(nodes->front().name)) {
-    request_.usual_ranks = std::max(request_.usual_ranks, nodes->front().slots);
-    return {};
-  }
-  nodes_ = std::move(*nodes);
-  nodes_from_slurm_ = !nodes_.empty();
-  return {};
-}
-
 // Under a launcher they are its concern. Without -n each slot gets a rank.
 std::expected<void, std::string> RunLaunch::find_nodes() {
   if (launched_) return {};
-  auto nodes = options_.launch_nodes();
+  auto nodes = options_.find_nodes();
   if (!nodes) return std::unexpected(nodes.error());
   nodes_ = std::move(*nodes);
-  if (nodes_.empty()) {
-    if (auto found = find_own_allocation(); !found) return found;
-  }
   if (options_.ranks != 0) return {};
-  if (nodes_.empty()) {
-    options_.ranks = request_.usual_ranks;
+  if (nodes_.list.empty()) {
+    options_.ranks = std::max(request_.usual_ranks, nodes_.own_slots);
     return {};
   }
-  const std::uint64_t slots = slots_of(nodes_);
+  const std::uint64_t slots = slots_of(nodes_.list);
   if (slots > RunOptions::kRanksMax) {
     return std::unexpected(fmt::format("the nodes have {} slots: give -n", slots));
   }
@@ -150,16 +132,11 @@ int RunLaunch::start() {
   if (speaks() && !request_.description) {
     if (auto prepared = request_.program->prepare(); !prepared) return fail(prepared.error());
   }
-  const bool starts_ranks = options_.ranks != 1 || !nodes_.empty() || options_.dry_run;
+  const bool starts_ranks = options_.ranks != 1 || !nodes_.list.empty() || options_.dry_run;
   return !launched_ && starts_ranks ? supervise() : run_one_rank();
 }
 
 // ---- outside MPI, with -n: start the ranks ----
-
-std::string RunLaunch::remote_shell() const {
-  if (options_.remote_shell != "auto") return options_.remote_shell;
-  return std::string(nodes_from_slurm_ ? kSlurmShell : kUsualShell);
-}
 
 int RunLaunch::supervise() {
   const bool chosen = !options_.dir.empty();
@@ -169,8 +146,8 @@ int RunLaunch::supervise() {
                     .arguments = request_.arguments,
                     .resume_arguments = request_.resume_arguments,
                     .options = options_,
-                    .nodes = nodes_,
-                    .remote_shell = remote_shell()};
+                    .nodes = nodes_.list,
+                    .remote_shell = nodes_.remote_shell};
   if (request_.from.value != 0) run.from = request_.from.value;
   if (options_.dry_run) {
     std::erase(run.arguments, "--dry-run");

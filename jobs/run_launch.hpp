@@ -53,8 +53,6 @@ class RunLaunch {
   std::expected<void, std::string> check_recovery() const;
   std::expected<void, std::string> check_directory(const std::filesystem::path& path) const;
   std::expected<void, std::string> find_nodes();
-  std::expected<void, std::string> find_own_allocation();
-  std::string remote_shell() const;
   int supervise();
   int run_one_rank();
   void set_up_progress(RankRunRequest& request) const;
@@ -64,8 +62,7 @@ class RunLaunch {
   ScheduleOptions schedule_;
   BindingOptions binding_;
   FaultPlan faults_;
-  std::vector<LaunchNode> nodes_;
-  bool nodes_from_slurm_ = false;
+  RunOptions::Nodes nodes_;
   std::optional<LaunchedRank> launched_ = launched_rank();
 };
 

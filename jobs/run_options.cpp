@@ -1,6 +1,10 @@
 #include "jobs/run_options.hpp"
 
 #include <charconv>
+#include <utility>
+
+#include "runtime/host/remote_shell.hpp"
+#include "runtime/host/slurm_allocation.hpp"
 
 namespace regroup {
 namespace {
@@ -51,19 +55,7 @@ void RunOptions::declare(OptionSet& set) {
       .at_least(1)
       .at_most(kRanksMax)
       .value_name("N");
-  set.add("hosts", hosts,
-          "nodes to start ranks on, and how many on each: n1:4,n2:4; in a Slurm job that of its "
-          "allocation if not given")
-      .value_name("NODES");
-  set.add("hostfile", hostfile, "file with such nodes, one a line: n1 slots=4").value_name("FILE");
-  set.add("network", network,
-          "interface, or subnet such as 10.1.0.0/16, by which nodes reach each other")
-      .value_name("NET");
-  set.add("remote-shell", remote_shell,
-          "program that starts commands on other nodes, called as ssh; auto: ssh, or srun for the "
-          "nodes of a Slurm job")
-      .value_name("PROGRAM")
-      .not_empty();
+  declare_nodes(set);
   set.add("relaunches", relaunches,
           "how often in a row ranks that could not go on are started again, on the nodes that "
           "answer, before a new checkpoint shows that it was of use")
@@ -112,11 +104,7 @@ void RunOptions::declare(OptionSet& set) {
       .at_least(2)
       .at_most(kKeepMax)
       .value_name("K");
-  set.add("grace", grace_seconds,
-          "seconds in which a run that a signal stops is to have its checkpoint")
-      .at_least(1)
-      .at_most(kGraceSecondsMax)
-      .value_name("SECONDS");
+  declare_grace(set);
   set.add("mtbf", mtbf_seconds,
           "mean time between failures, in seconds, before any was seen: for --checkpoint-every and "
           "--partner-copies auto")
@@ -151,6 +139,30 @@ void RunOptions::declare(OptionSet& set) {
   set.add("inject", inject, "faults for rehearsal, such as kill:rank=2,at=2s; see below")
       .value_name("SPEC");
   set.add("config", config, "TOML file with options").value_name("FILE").not_empty();
+}
+
+void RunOptions::declare_nodes(OptionSet& set) {
+  set.add("hosts", hosts,
+          "nodes to start ranks on, and how many on each: n1:4,n2:4; in a Slurm job that of its "
+          "allocation if not given")
+      .value_name("NODES");
+  set.add("hostfile", hostfile, "file with such nodes, one a line: n1 slots=4").value_name("FILE");
+  set.add("network", network,
+          "interface, or subnet such as 10.1.0.0/16, by which nodes reach each other")
+      .value_name("NET");
+  set.add("remote-shell", remote_shell,
+          "program that starts commands on other nodes, called as ssh; auto: ssh, or srun for the "
+          "nodes of a Slurm job")
+      .value_name("PROGRAM")
+      .not_empty();
+}
+
+void RunOptions::declare_grace(OptionSet& set) {
+  set.add("grace", grace_seconds,
+          "seconds in which a run that a signal stops is to have its checkpoint")
+      .at_least(1)
+      .at_most(kGraceSecondsMax)
+      .value_name("SECONDS");
 }
 
 void RunOptions::declare_recovery(OptionSet& set) {
@@ -193,7 +205,26 @@ RecoveryChoice RunOptions::recovery_choice() const {
   return parse_recovery_choice(recovery).value_or(RecoveryChoice::kAuto);
 }
 
-std::expected<std::vector<LaunchNode>, std::string> RunOptions::launch_nodes() const {
+// A Slurm job of this node alone needs no other.
+std::expected<RunOptions::Nodes, std::string> RunOptions::find_nodes() const {
+  auto named = named_nodes();
+  if (!named) return std::unexpected(named.error());
+  Nodes nodes{.list = std::move(*named), .remote_shell = std::string(kUsualShell)};
+  if (nodes.list.empty()) {
+    auto allocated = slurm_nodes();
+    if (!allocated) return std::unexpected(allocated.error());
+    if (allocated->size() == 1 && is_own_name(allocated->front().name)) {
+      nodes.own_slots = allocated->front().slots;
+    } else if (!allocated->empty()) {
+      nodes.list = std::move(*allocated);
+      nodes.remote_shell = kSlurmShell;
+    }
+  }
+  if (remote_shell != "auto") nodes.remote_shell = remote_shell;
+  return nodes;
+}
+
+std::expected<std::vector<LaunchNode>, std::string> RunOptions::named_nodes() const {
   if (hosts.empty() && hostfile.empty()) return std::vector<LaunchNode>{};
   if (!hosts.empty() && !hostfile.empty()) {
     return std::unexpected("--hosts and --hostfile both name nodes: give one of them");

@@ -59,7 +59,9 @@ struct RunOptions {
   std::string config;
 
   void declare(OptionSet& set);
-  // That one alone, for who says what it would mean.
+  // Some alone, for who says what they would mean.
+  void declare_nodes(OptionSet& set);
+  void declare_grace(OptionSet& set);
   void declare_recovery(OptionSet& set);
 
   // The error is one line for the user.
@@ -70,11 +72,19 @@ struct RunOptions {
   // That ranks can be watched with these times.
   std::expected<void, std::string> check_heartbeats() const;
   RecoveryChoice recovery_choice() const;
-  // Where ranks are to be started; empty: not said.
-  std::expected<std::vector<LaunchNode>, std::string> launch_nodes() const;
+  // Where ranks are to be started: what the user names, else this process's Slurm allocation.
+  struct Nodes {
+    std::vector<LaunchNode> list;  // empty: on this machine alone
+    std::uint32_t own_slots = 1;   // then: that Slurm gives it
+    std::string remote_shell;
+  };
+  std::expected<Nodes, std::string> find_nodes() const;
   // For a run of so many ranks.
   std::expected<FaultPlan, std::string> fault_plan(std::uint32_t rank_count) const;
   bool json() const { return format == "json"; }
+
+ private:
+  std::expected<std::vector<LaunchNode>, std::string> named_nodes() const;
 };
 
 }  // namespace regroup

@@ -32,8 +32,8 @@ bool DoctorReport::ready() const {
   });
 }
 
-DoctorReport examine(const LibraryDescriptions& libraries, RecoveryChoice recovery) {
-  return judge(look_around(libraries, recovery));
+DoctorReport examine(const DoctorRequest& request) {
+  return judge(look_around(request));
 }
 
 std::string doctor_text(const DoctorReport& report, int columns) {

@@ -52,13 +52,10 @@ bool share_loopback(const std::vector<RankNetworks>& ranks) {
 
 // The networks of a rank that may be used at all.
 std::vector<LocalNetwork> usable(const RankNetworks& rank, std::string_view wanted, bool loopback) {
-  const std::optional<Subnet> subnet = parse_subnet(wanted);
   std::vector<LocalNetwork> found;
   for (const LocalNetwork& network : rank.networks) {
     if (network.loopback && !loopback) continue;
-    const bool fits = wanted.empty() || (subnet ? (network.ip & subnet->mask) == subnet->prefix
-                                                : network.interface == wanted);
-    if (fits) found.push_back(network);
+    if (is_named(network, wanted)) found.push_back(network);
   }
   return found;
 }
@@ -85,6 +82,12 @@ std::vector<std::uint32_t> ips_on(const LocalNetwork& shared,
 }
 
 }  // namespace
+
+bool is_named(const LocalNetwork& network, std::string_view wanted) {
+  if (wanted.empty()) return true;
+  const std::optional<Subnet> subnet = parse_subnet(wanted);
+  return subnet ? (network.ip & subnet->mask) == subnet->prefix : network.interface == wanted;
+}
 
 std::vector<LocalNetwork> own_networks() {
   ifaddrs* first = nullptr;

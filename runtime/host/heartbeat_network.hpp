@@ -25,6 +25,8 @@ struct LocalNetwork {
   std::uint32_t prefix() const { return ip & mask; }
   friend bool operator==(const LocalNetwork&, const LocalNetwork&) = default;
 };
+// Whether it is what a user names: an interface, or a subnet ("10.1.0.0/16"). Empty: any.
+bool is_named(const LocalNetwork& network, std::string_view wanted);
 // Of the interfaces that are up, in the system's order.
 std::vector<LocalNetwork> own_networks();
 

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <expected>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,10 @@ namespace regroup {
 
 // Nodes that are asked at the same time.
 inline constexpr std::size_t kNodesAtOnce = 64;
+
+// Calls `ask` once for each number below `nodes`, so many at a time, each on a thread of its own.
+void ask_at_once(std::size_t nodes, std::size_t at_once,
+                 const std::function<void(std::size_t)>& ask);
 
 // Has a shell on each node run the command, started by `program` (see remote_command()), and on the
 // node that this process is on by a shell alone. For each node, in their order, what it wrote and

@@ -1,14 +1,15 @@
 // What the doctor says of a machine, from facts made by hand; and one look at the machine at hand.
 #include "runtime/host/doctor.hpp"
 
-#include <algorithm>
+#include <filesystem>
 #include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "runtime/host/hwloc_wrapper.hpp"
+#include "tests/host/doctor_facts.hpp"
+#include "tests/scratch_directory.hpp"
 
 namespace regroup {
 namespace {
@@ -16,42 +17,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// A healthy cluster node: every check is ok.
-DoctorFacts healthy() {
-  DoctorFacts facts;
-  facts.libraries = {.mpi = "Open MPI v4.1.4, package: Example", .hdf5 = "1.10.8, serial"};
-  facts.mpirun = DoctorFacts::Mpirun{
-      .path = "/usr/bin/mpirun",
-      .version_output = "mpirun (Open MPI) 4.1.4\n\nReport bugs to ...\n",
-      .info_output = "package:Example\noptions:ft_support:\"no (checkpoint thread: no)\"\n",
-      .troubles = {}};
-  facts.hwloc_version = "2.8.0";
-  facts.node = Machine::from_synthetic("pack:2 core:8 pu:2")->allowed();
-  facts.slurm = {.sbatch_path = "/usr/bin/sbatch",
-                 .scontrol_path = "/usr/bin/scontrol",
-                 .version = "slurm-wlm 22.05.8",
-                 .job_id = std::nullopt};
-  facts.current_directory = DoctorFacts::FileSystem{.path = "/scratch/ada",
-                                                    .type = 0x0BD00BD0,
-                                                    .bytes_total = 100ULL << 40,
-                                                    .bytes_free = 50ULL << 40,
-                                                    .writable = true};
-  facts.shared_memory = DoctorFacts::FileSystem{.path = "/dev/shm",
-                                                .type = 0x01021994,
-                                                .bytes_total = 32ULL << 30,
-                                                .bytes_free = 32ULL << 30,
-                                                .writable = true};
-  facts.open_files = {.soft = 65536, .hard = 65536};
-  return facts;
-}
-
-DoctorCheck check_of(const DoctorFacts& facts, const std::string& name) {
-  const DoctorReport report = judge(facts);
-  const auto found = std::find_if(report.checks.begin(), report.checks.end(),
-                                  [&](const DoctorCheck& check) { return check.name == name; });
-  EXPECT_NE(found, report.checks.end()) << name;
-  return found == report.checks.end() ? DoctorCheck{} : *found;
-}
+using test::check_of;
+using test::healthy;
 
 TEST(Doctor, AHealthyNodeNeedsNothing) {
   const DoctorReport report = judge(healthy());
@@ -66,7 +33,7 @@ TEST(Doctor, AHealthyNodeNeedsNothing) {
 TEST(Doctor, EveryShortcomingHasAdvice) {
   DoctorFacts facts;  // nothing found at all
   facts.node = std::unexpected(std::string("hwloc cannot start"));
-  facts.current_directory = std::unexpected(std::string(".: gone"));
+  facts.directory = std::unexpected(std::string(".: gone"));
   facts.shared_memory = std::unexpected(std::string("/dev/shm: gone"));
 
   const DoctorReport report = judge(facts);
@@ -206,10 +173,10 @@ TEST(Doctor, SlurmIsOptionalOutsideAJob) {
 TEST(Doctor, DirectoriesThatWillDisappointAreWarnedOf) {
   const auto status_with = [](std::uint64_t type, std::uint64_t bytes_free, bool writable) {
     DoctorFacts facts = healthy();
-    facts.current_directory->type = type;
-    facts.current_directory->bytes_free = bytes_free;
-    facts.current_directory->writable = writable;
-    return check_of(facts, "current directory");
+    facts.directory->type = type;
+    facts.directory->bytes_free = bytes_free;
+    facts.directory->writable = writable;
+    return check_of(facts, "directory");
   };
   constexpr std::uint64_t kPlenty = 100ULL << 30;
 
@@ -222,6 +189,23 @@ TEST(Doctor, DirectoriesThatWillDisappointAreWarnedOf) {
   EXPECT_THAT(status_with(0xFFFFFFFF9123683E, kPlenty, true).found, HasSubstr("btrfs"));
 }
 
+TEST(Doctor, FilesThatCannotBeLinkedOrLockedAreNoPlaceForARun) {
+  DoctorFacts no_links = healthy();
+  no_links.file_operations.link_problem = "Operation not permitted";
+  DoctorFacts no_locks = healthy();
+  no_locks.file_operations.lock_problem = "Function not implemented";
+  DoctorFacts no_files = healthy();
+  no_files.file_operations.create_problem = "No space left on device";
+
+  for (const DoctorFacts& facts : {no_links, no_locks, no_files}) {
+    EXPECT_EQ(check_of(facts, "file operations").status, CheckStatus::kMissing);
+    EXPECT_FALSE(judge(facts).ready());
+  }
+  EXPECT_THAT(check_of(no_locks, "file operations").advice, HasSubstr("-o flock"));
+  no_locks.directory->writable = false;
+  EXPECT_FALSE(test::row_of(no_locks, "file operations")) << "nothing was tried there";
+}
+
 TEST(Doctor, LittleSharedMemoryAndFewOpenFilesAreWarnedOf) {
   DoctorFacts facts = healthy();
   facts.shared_memory->bytes_free = 64 << 20;
@@ -229,6 +213,71 @@ TEST(Doctor, LittleSharedMemoryAndFewOpenFilesAreWarnedOf) {
 
   EXPECT_EQ(check_of(facts, "shared memory").status, CheckStatus::kWarning);
   EXPECT_EQ(check_of(facts, "open files").status, CheckStatus::kWarning);
+  facts.open_files.soft = std::nullopt;
+  EXPECT_EQ(check_of(facts, "open files").status, CheckStatus::kOk);
+}
+
+TEST(Doctor, AMemoryLimitBelowTheMachinesIsWarnedOf) {
+  DoctorFacts facts = healthy();
+  facts.control_group.memory_bytes = facts.memory_bytes;
+  EXPECT_EQ(check_of(facts, "memory").status, CheckStatus::kOk);
+
+  facts.control_group.memory_bytes = 2ULL << 30;
+
+  EXPECT_EQ(check_of(facts, "memory").status, CheckStatus::kWarning);
+  EXPECT_THAT(check_of(facts, "memory").found, HasSubstr("64.0 GiB, of which a cgroup allows 2.0"));
+  EXPECT_THAT(check_of(facts, "memory").advice, HasSubstr("--mem=0"));
+}
+
+TEST(Doctor, TooFewProcessesForANodeFullOfRanksAreWarnedOf) {
+  DoctorFacts user = healthy();  // 32 processing units
+  user.processes.soft = 319;
+  DoctorFacts group = healthy();
+  group.control_group.tasks_left = 319;
+
+  EXPECT_EQ(check_of(user, "processes").status, CheckStatus::kWarning);
+  EXPECT_THAT(check_of(user, "processes").advice, HasSubstr("ulimit -u 320"));
+  EXPECT_EQ(check_of(group, "processes").status, CheckStatus::kWarning);
+  EXPECT_THAT(check_of(group, "processes").advice, HasSubstr("pids.max"));
+  user.is_root = group.is_root = true;
+  EXPECT_EQ(check_of(user, "processes").status, CheckStatus::kOk) << "root has no such limit";
+  EXPECT_EQ(check_of(group, "processes").status, CheckStatus::kWarning);
+  user.is_root = false;
+  user.processes.soft = 320;
+  EXPECT_EQ(check_of(user, "processes").status, CheckStatus::kOk);
+}
+
+TEST(Doctor, LockedMemoryMattersWhereThereIsRdma) {
+  DoctorFacts facts = healthy();
+  facts.locked_memory.soft = 8 << 20;
+  EXPECT_EQ(check_of(facts, "locked memory").status, CheckStatus::kOk);
+
+  facts.has_rdma = true;
+
+  EXPECT_EQ(check_of(facts, "locked memory").status, CheckStatus::kWarning);
+  EXPECT_THAT(check_of(facts, "locked memory").advice, HasSubstr("ulimit -l unlimited"));
+  facts.locked_memory.soft = std::nullopt;
+  EXPECT_EQ(check_of(facts, "locked memory").status, CheckStatus::kOk);
+}
+
+TEST(Doctor, TransportBetweenNodesIsUcxWithOpenMpi4) {
+  DoctorFacts without = test::healthy_with_nodes(2);
+  without.mpirun->info_output = "mca:pml:ob1:version:\"mca:2.1.0\"\n";
+  DoctorFacts silent = healthy();
+  silent.mpirun->info_output.clear();
+  DoctorFacts five = without;
+  five.mpirun->version_output = "mpirun (Open MPI) 5.0.7\n";
+
+  EXPECT_EQ(check_of(healthy(), "transport").status, CheckStatus::kOk);
+  EXPECT_THAT(check_of(healthy(), "transport").found, HasSubstr("survived in place"));
+  EXPECT_EQ(check_of(without, "transport").status, CheckStatus::kMissing);
+  EXPECT_THAT(check_of(without, "transport").advice, HasSubstr("--with-ucx"));
+  EXPECT_FALSE(judge(without).ready());
+  without.nodes.clear();
+  EXPECT_TRUE(judge(without).ready()) << "one node needs none";
+  EXPECT_EQ(check_of(silent, "transport").status, CheckStatus::kWarning);
+  EXPECT_EQ(check_of(five, "transport").status, CheckStatus::kOk);
+  EXPECT_THAT(check_of(five, "transport").found, HasSubstr("resume"));
 }
 
 TEST(Doctor, TextStaysWithinTheWidth) {
@@ -254,12 +303,31 @@ TEST(Doctor, JsonHasEveryCheck) {
   EXPECT_EQ(json["checks"][0]["status"], "ok");
 }
 
-TEST(Doctor, LooksAtThisMachineWithoutFailing) {
-  const DoctorReport report =
-      examine({.mpi = "Open MPI v4.1.4", .hdf5 = "1.10.8"}, RecoveryChoice::kAuto);
+TEST(Doctor, LooksAtThisMachineWithoutFailingOrLeavingAnything) {
+  const test::ScratchDirectory scratch;
+  DoctorRequest request;
+  request.libraries = {.mpi = "Open MPI v4.1.4", .hdf5 = "1.10.8"};
+  request.directory = (scratch.path() / "not/there/yet").string();
 
-  EXPECT_EQ(report.checks.size(), 13U);
+  const DoctorFacts facts = look_around(request);
+
+  ASSERT_TRUE(facts.directory);
+  EXPECT_EQ(facts.directory->path, scratch.path().string());
+  EXPECT_EQ(facts.file_operations.create_problem, "");
+  EXPECT_EQ(facts.file_operations.link_problem, "");
+  EXPECT_EQ(facts.file_operations.lock_problem, "");
+  EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
+  EXPECT_GT(facts.memory_bytes, 0U);
+  const DoctorReport report = judge(facts);
+  EXPECT_GE(report.checks.size(), 18U);
   for (const DoctorCheck& check : report.checks) EXPECT_FALSE(check.found.empty()) << check.name;
+}
+
+TEST(Doctor, AFileIsNoDirectory) {
+  DoctorRequest request;
+  request.directory = "/proc/self/status/run";
+
+  EXPECT_FALSE(look_around(request).directory);
 }
 
 }  // namespace
