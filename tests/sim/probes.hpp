@@ -64,6 +64,8 @@ enum class Probe : std::uint8_t {
   kFrameHeldBack,  // until a partition healed
   kFrameLost,
   kDoubted,
+  kLinkBroken,
+  kConnectionsBroke,
   kTokenLost,  // made, but whoever made it was not told
   kLateControl,
   kLateFrame,
@@ -167,6 +169,8 @@ constexpr std::array<std::string_view, kProbes> kProbeNames{
     "a frame was held back by a partition",
     "a frame of the job was lost",
     "a rank was doubted without reason",
+    "a link broke between two that live",
+    "a connection broke at a death",
     "a fencing token was made in silence",
     "a control message came late",
     "a frame of the job came late",

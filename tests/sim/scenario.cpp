@@ -19,7 +19,8 @@ constexpr std::uint64_t kClusterStream = 11, kScheduleStream = 12, kNetworkStrea
                         kRegistryFaultsStream = 21, kDeadLinkStream = 23, kCopyFaultsStream = 24;
 // Chosen so that seeds which were kept before these came are what they were.
 constexpr std::uint64_t kRegistryStream = 381, kCheckpointStream = 15324, kBulkStream = 2468,
-                        kCopiesStream = 437838, kIterateStream = 372, kMoreOfCellsStream = 373;
+                        kCopiesStream = 437838, kIterateStream = 372, kMoreOfCellsStream = 373,
+                        kBrokenStream = 595;
 // Keep one run short: virtual computing time of a whole rank, and the number of shards.
 constexpr double kRankTimeMax = 150e6;
 constexpr double kShardsMax = 2000;
@@ -322,6 +323,11 @@ void draw_more_failures(std::uint64_t seed, WorldOptions& options) {
   if (deaf.chance(0.02)) draw_deafness(deaf, options);
   Random dead_link(seed, kDeadLinkStream);
   if (dead_link.chance(0.02)) draw_dead_link(dead_link, options);
+  Random broken(seed, kBrokenStream);
+  if (broken.chance(0.2)) {
+    failures.broken_connections = broken.pick({0.3, 1.0});
+    for (Partition& partition : failures.partitions) partition.noticed = partition.for_good;
+  }
   Random rare(seed, kRareStream);
   if (failures.any() && rare.chance(0.3)) failures.rare = draw_rare_paths(rare);
 }

@@ -304,6 +304,14 @@ void World::part(const Partition& partition) {
       if (from == to) continue;
       Nanoseconds& until = blocked_until(from, to);
       until = std::max(until, heals_at);
+      if (partition.noticed) {
+        report_.probes.hit(Probe::kLinkBroken);
+        schedule({.time = now_ + soon(failures.evidence_delay_max),
+                  .kind = Kind::kEvidence,
+                  .rank = from,
+                  .from = to,
+                  .evidence = EvidenceKind::kUnreachable});
+      }
       if (partition.for_good) continue;
       Nanoseconds& silent = silent_until_[std::size_t{from.value} * options_.ranks + to.value];
       silent = std::max(silent, heals_at);
@@ -347,6 +355,11 @@ void World::kill(RankId id) {
               .evidence = EvidenceKind::kConfirmed});
   } else {
     show_evidence(id, EvidenceKind::kConfirmed, 0, failures.evidence_delay_max, failures.witnesses);
+  }
+  if (failures.broken_connections != 0) {
+    report_.probes.hit(Probe::kConnectionsBroke);
+    show_evidence(id, EvidenceKind::kUnreachable, 0, failures.evidence_delay_max,
+                  failures.broken_connections);
   }
   show_evidence(id, EvidenceKind::kSuspected, failures.suspect_after, failures.suspect_after / 4,
                 1);

@@ -60,6 +60,7 @@ struct Partition {
   Nanoseconds at = 0;
   Nanoseconds duration = 0;
   bool for_good = false;  // `duration` is of no meaning then
+  bool noticed = false;   // then: whoever sends is told by its transport that nothing gets there
 };
 
 // Paths that are possible and rare, made likely: how often each is taken, as a probability.
@@ -81,6 +82,7 @@ struct FailureOptions {
   RarePaths rare;
   double witnesses = 1;                // share of ranks that see a death themselves
   std::optional<RankId> only_witness;  // who alone does, at once
+  double broken_connections = 0;       // share of ranks whose transport says so at a death
   Nanoseconds evidence_delay_max = 2 * kMillisecond;
   Nanoseconds suspect_after = 50 * kMillisecond;  // of silence
   double control_loss = 0;                        // probability that a control message is lost

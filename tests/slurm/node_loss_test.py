@@ -94,5 +94,54 @@ class NodeLoss(nodes.NodesTest):
             self.lose_all_kinds("n1:1,n2:1", who)
 
 
+class LostState(nodes.NodesTest):
+    """What the ranks of a node held comes back from copies on another node, and from no file."""
+
+    count = 2
+
+    def lose_half(self, program, *words, ready):
+        if cli.open_mpi_major() >= 5:
+            self.skipTest("Open MPI 5 ends a run that loses a node")
+        words = [str(word) for word in words]
+        meant = self.regroup("run", *words, "--dir", "meant", "-n", 2, program=program)
+        self.assertEqual(meant.status, cli.EXIT_DONE, meant)
+        running = self.start(
+            [program, "run", *words, "--dir", "run", "--hosts", "n1:2,n2:2", "--network", nodes.DEVICE,
+             "--remote-shell", self.nodes.agent, "--checkpoint-every", "off", "--partner-copies", 0.1])
+
+        def is_ready():
+            self.assertIsNone(running.popen.poll(), f"ended before: {running.ended()}")
+            status = self.status_of("run")
+            return status and status["state"] == "running" and ready(status)
+
+        cli.eventually(is_ready, "there is something to lose", 60)
+        self.nodes.kill("n2")
+        ended = running.end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertEqual(*((self.folder / name / "result.h5").read_bytes() for name in ("run", "meant")))
+        self.assertFalse((self.folder / "run/checkpoints").exists(), "no file was written")
+        status = self.status_of("run")
+        self.assertEqual((status["failures_survived"], status["relaunches"]), (2, 0), ended)
+        return status
+
+    def test_partitions(self):
+        log = self.folder / "log"
+        status = self.lose_half(
+            cli.FLAKY_JOB, "logged-counts", "--shards", 200, "--milliseconds", 40, "--log", log,
+            ready=lambda status: status["shards_done"] >= 60 and status["partner_copies"]["rounds"] >= 2)
+        restored = status["restored_from"]
+        self.assertGreaterEqual(restored["partner"], 40, "all of two ranks' partitions, of 128 on 4 ranks")
+        self.assertEqual(restored["file"], 0)
+        self.assertLess(status["shards_repeated"], 120)
+
+    def test_cells(self):
+        status = self.lose_half(
+            cli.REGROUP, "heat", "--grid", "400x300", "--steps", 8000, "--blocks", 12,
+            ready=lambda status: (status["step"] or 0) >= 1000 and status["partner_copies"]["rounds"] >= 1)
+        restored = status["restored_from"]
+        self.assertGreater(restored["partner"], 0)
+        self.assertEqual(restored["file"], 0)
+
+
 if __name__ == "__main__":
     nodes.main()
