@@ -223,7 +223,7 @@ Supervisor::Ending Supervisor::start(const Launch& launch) {
   const auto ended = run_in_foreground(*command, environment, watch);
   pass_on(output.release());
   if (!ended) return {.message = ended.error(), .exit_status = kExitNotRecovered};
-  Ending ending = judge(*ended, before, output.lost());
+  Ending ending = judge(*ended, before, output.loss());
   ending.by_itself = !told_to_end && !ending.may_go_on;
   return ending;
 }
@@ -242,9 +242,9 @@ std::string Supervisor::how_nothing_is_known(int signal, const std::string& caus
 // survived. After a signal Open MPI 5 kills ranks within half a second, so they may have had no
 // time to tell.
 Supervisor::Ending Supervisor::judge(int mpirun_status, const std::optional<RunStatus>& before,
-                                     const std::optional<LostRank>& lost) const {
+                                     const std::string& loss) const {
   const std::string cause =
-      fmt::format("{}mpirun returned {}", lost ? lost_text(*lost) + "; " : "", mpirun_status);
+      fmt::format("{}{}mpirun returned {}", loss, loss.empty() ? "" : "; ", mpirun_status);
   const int signal = stop_signal_passed_on();
   auto status = read_status(run_.options.dir);
   if (!status || before == *status) {

@@ -73,7 +73,7 @@ class Supervisor {
   std::chrono::seconds silence_max() const;
   Ending start(const Launch& launch);
   Ending judge(int mpirun_status, const std::optional<RunStatus>& before,
-               const std::optional<LostRank>& lost) const;
+               const std::string& loss) const;
   std::string how_nothing_is_known(int signal, const std::string& cause) const;
   bool has_ended(const std::optional<RunStatus>& before) const;
   std::string what_is_there() const;

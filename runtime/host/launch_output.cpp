@@ -18,9 +18,9 @@ bool is_rule(std::string_view line) {
 
 // What mpirun says because a rank died, between rules of dashes (4.1.4 and 5.0.7).
 bool tells_of_a_death(std::string_view message) {
-  constexpr std::string_view kSigns[] = {"noticed that process rank",
-                                         "Primary job  terminated normally, but",
-                                         "has exited due to process rank"};
+  constexpr std::string_view kSigns[] = {
+      "noticed that process rank", "Primary job  terminated normally, but",
+      "has exited due to process rank", "lost communication with a remote daemon"};
   return std::ranges::any_of(
       kSigns, [&](std::string_view sign) { return message.find(sign) != std::string_view::npos; });
 }
@@ -82,6 +82,7 @@ std::string LaunchOutput::take(std::string_view bytes) {
     const std::size_t newline = bytes.find('\n');
     const std::size_t count = newline == std::string_view::npos ? bytes.size() : newline + 1;
     held_ += bytes.substr(0, count);
+    std::erase(held_, '\0');  // Open MPI 5 ends some of its messages with one
     bytes.remove_prefix(count);
     if (newline == std::string_view::npos) break;
     take_line(std::exchange(held_, {}), shown);
@@ -129,9 +130,10 @@ void LaunchOutput::end_message(std::string& shown) {
 // "mpirun noticed that process rank 2 with PID 0 on node n1 exited on signal 9 (Killed).", broken
 // into lines anywhere.
 void LaunchOutput::note_lost(const std::string& message) {
-  if (lost_) return;
   std::string text = message;
   std::ranges::replace(text, '\n', ' ');
+  note_lost_node(text);
+  if (lost_) return;
   LostRank lost;
   const auto node = between(text, " on node ", " exited on");
   if (!node || !read_number(between(text, "noticed that process rank ", " "), lost.rank) ||
@@ -140,6 +142,18 @@ void LaunchOutput::note_lost(const std::string& message) {
   }
   lost.node = *node;
   lost_ = std::move(lost);
+}
+
+// "Remote daemon: [prterun-n1-94@0,2] on node n2"
+void LaunchOutput::note_lost_node(std::string_view text) {
+  const auto daemon = between(text, "Remote daemon:", "This is usually due");
+  if (!daemon || !lost_node_.empty()) return;
+  lost_node_ = between(*daemon, " on node ", " ").value_or("");
+}
+
+std::string LaunchOutput::loss() const {
+  if (lost_) return lost_text(*lost_);
+  return lost_node_.empty() ? "" : fmt::format("node {} was lost", lost_node_);
 }
 
 std::string LaunchOutput::release() {

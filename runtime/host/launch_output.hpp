@@ -39,13 +39,15 @@ class LaunchOutput {
   // From now on mpirun's messages are those of an mpirun that was told to end.
   void hide_messages() { hide_messages_ = true; }
 
-  // The first one that was seen.
+  // The first one that was seen, in words: a rank or a node (Open MPI 5); "": none.
+  std::string loss() const;
   const std::optional<LostRank>& lost() const { return lost_; }
 
  private:
   void take_line(std::string line, std::string& shown);
   void end_message(std::string& shown);
   void note_lost(const std::string& message);
+  void note_lost_node(std::string_view text);
   bool may_be_mpiruns() const;
 
   KnownNoise noise_;
@@ -54,6 +56,7 @@ class LaunchOutput {
   std::string held_;           // of a line that has not ended
   std::string message_;        // from its first rule of dashes on
   std::optional<LostRank> lost_;
+  std::string lost_node_;
 };
 
 }  // namespace regroup

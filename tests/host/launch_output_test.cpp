@@ -26,6 +26,15 @@ const std::string kEpoll =
 const std::string kBrokenConnection =
     "[n1:00017] ../../../../../../ompi/mca/pml/ucx/pml_ucx.c:860  Error: ucx send failed: Endpoint "
     "timeout\n";
+const std::string kLostDaemon5 = kRule +
+                                 "PRTE has lost communication with a remote daemon.\n\n"
+                                 "  HNP daemon   : [prterun-head-94@0,0] on node head\n"
+                                 "  Remote daemon: [prterun-head-94@0,2] on node n2\n\n"
+                                 "This is usually due to either a failure of the TCP network\n"
+                                 "connection to the node, or possibly an internal failure of\n"
+                                 "the daemon itself. We cannot recover from this failure, and\n"
+                                 "therefore will terminate the job.\n" +
+                                 kRule;
 const std::string kOther = kRule + "There are not enough slots available in the system.\n" + kRule;
 
 // Byte by byte is the worst way for text to arrive.
@@ -46,6 +55,21 @@ TEST(LaunchOutput, LeavesOutWhatIsSaidOfADeathThatIsSurvived) {
   EXPECT_EQ(passed(output, "before\n" + kEvent + kDeath41 + kDeath5 + kEpoll + kBrokenConnection +
                                "after\n"),
             "before\nafter\n");
+}
+
+TEST(LaunchOutput, NamesTheNodeWhoseDaemonIsLost) {
+  LaunchOutput output(kHide);
+  EXPECT_EQ(output.loss(), "");
+  EXPECT_EQ(passed(output, kLostDaemon5), "");
+  EXPECT_EQ(output.loss(), "node n2 was lost");
+  EXPECT_EQ(output.take(std::string_view("\0", 1)), "");
+  EXPECT_EQ(output.take("regroup: more\n"), "regroup: more\n");
+}
+
+TEST(LaunchOutput, SaysWhichRankWasLost) {
+  LaunchOutput output(kHide);
+  passed(output, kDeath41 + kLostDaemon5);
+  EXPECT_EQ(output.loss(), "rank 2 on node n1 was killed by signal 9");
 }
 
 TEST(LaunchOutput, KeepsWhatItDoesNotKnow) {

@@ -11,10 +11,10 @@ import nodes
 from nodes import cli
 
 LOSSES = int(os.environ.get("NODE_LOSSES", "1"))
-SAMPLES = 10**8
+SAMPLES = 6 * 10**7
 SHARD_SAMPLES = 500_000
 SHARDS = SAMPLES // SHARD_SAMPLES
-SUSPECT_AFTER_SECONDS = 5
+SUSPECT_AFTER_SECONDS = 2
 # As is asked of a run: how long after a node is lost the next shard begins, at most.
 GO_ON_SECONDS = SUSPECT_AFTER_SECONDS + 0.5
 END_SECONDS_MAX = 120

@@ -11,7 +11,7 @@ readonly tree
 readonly folder="$1" root="$1/root"
 readonly reach_seconds_max=20 # to find out whether packages can be had
 readonly packages=(
-  g++ cmake ninja-build ccache pkg-config python3
+  g++ cmake ninja-build ccache pkg-config python3 iproute2 iputils-ping
   openmpi-bin libopenmpi-dev libhwloc-dev libhdf5-dev
   libcli11-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libxxhash-dev libsodium-dev zlib1g-dev
   libgtest-dev libgmock-dev libbenchmark-dev
@@ -32,13 +32,14 @@ step() {
   return 1
 }
 
-# inside COMMAND...: as root in the new system, with what programs need of /proc, /sys and /dev.
+# inside COMMAND...: as root in the new system, with what programs need of /proc, /sys and /dev. Its root is
+# a mount of its own, or no namespaces could be made in it.
 inside() {
   # shellcheck disable=SC2016 # the inner shell expands these
   unshare --mount --propagation private --pid --fork --kill-child sh -c '
     root="$1"
     shift
-    mount -t proc proc "${root}/proc" && mount --rbind /sys "${root}/sys" &&
+    mount --bind "${root}" "${root}" && mount -t proc proc "${root}/proc" && mount --rbind /sys "${root}/sys" &&
       mount --rbind /dev "${root}/dev" && mount -t tmpfs tmpfs "${root}/dev/shm" &&
       exec chroot "${root}" env -i HOME=/root LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"' sh "${root}" "$@"
@@ -70,7 +71,7 @@ mkdir -p "${folder}"
 exec 9>"${folder}/lock" # one at a time
 flock 9
 
-if [[ ! -e "${root}/made" ]]; then
+if [[ "$(cat "${root}/made" 2>/dev/null)" != "${packages[*]}" ]]; then
   mirror_answers || skip "no packages: ${mirror} does not answer"
   rm -rf -- "${root}"
   step debootstrap.log debootstrap --variant=minbase trixie "${root}" ${mirror:+"${mirror}"} ||
@@ -78,7 +79,7 @@ if [[ ! -e "${root}/made" ]]; then
   cp -f /etc/resolv.conf "${root}/etc/resolv.conf"
   step packages.log inside sh -c 'apt-get -q update && apt-get -q -y install --no-install-recommends "$@"' \
     sh "${packages[@]}" || skip "the packages of Debian 13 cannot be installed"
-  touch "${root}/made"
+  printf '%s\n' "${packages[*]}" >"${root}/made"
 fi
 
 # Only what has changed is written, so that only that is built again.
