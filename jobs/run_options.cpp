@@ -66,6 +66,9 @@ void RunOptions::declare(OptionSet& set) {
       .at_most(static_cast<double>(kLaunchNodesMax))
       .value_name("M");
   set.add("dry-run", dry_run, "print the command that would start the ranks, and start none");
+  set.add(
+      "tag-output", tag_output,
+      "have mpirun begin each line that a rank writes, on either stream, with the rank's number");
   set.add("continue", go_on,
           "go on from the newest checkpoint in --dir if there is one, and be content if its run is "
           "done");

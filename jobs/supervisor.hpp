@@ -4,6 +4,7 @@
 // on the nodes that still answer.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <expected>
 #include <optional>
@@ -75,10 +76,8 @@ class Supervisor {
   Ending judge(int mpirun_status, const std::optional<RunStatus>& before,
                const std::string& loss) const;
   std::string how_nothing_is_known(int signal, const std::string& cause) const;
-  bool has_ended(const std::optional<RunStatus>& before) const;
-  std::string what_is_there() const;
 
-  std::vector<LaunchNode> end_leftovers() const;
+  std::vector<LaunchNode> end_leftovers(std::chrono::seconds node_answers) const;
   std::expected<Launch, Ending> next_launch(const Ending& before);
   std::optional<std::string> problem_with(const std::vector<LaunchNode>& answering,
                                           const Ending& before) const;
