@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A run that survives the loss of nodes. The ranks of the other nodes go on where they are; when too few
-# are left, the job goes back into the queue under the same job id, and the run goes on from its newest
-# checkpoint on other nodes. So it does at the time limit. Copy it, edit what stands between the lines,
-# and submit it:
+# A run that survives the loss of nodes. The ranks of the other nodes go on where they are, or are started
+# again there; when too few nodes are left, the job goes back into the queue under the same job id, and
+# the run goes on from its newest checkpoint on other nodes. So it does at the time limit. Copy it, edit
+# what stands between the lines, and submit it:
 #
 #   sbatch node_failure.sh                                          # the job that is named below
 #   sbatch --job-name=heat-1 node_failure.sh heat --grid 4000x4000  # or another one
@@ -26,6 +26,7 @@ export SLURM_NO_KILL=set                      # nor what regroup starts by srun
 # export PATH="${HOME}/regroup/bin:${PATH}"   # if regroup is not on PATH
 # export REGROUP_NETWORK=ib0                  # the interface by which the nodes reach each other
 export REGROUP_GRACE="${REGROUP_GRACE:-20}"   # seconds that the last checkpoint may take
+export REGROUP_MIN_NODES="${REGROUP_MIN_NODES:-2}" # with fewer nodes left the job is requeued
 if (($# == 0)); then set -- montecarlo --samples 1000000000000; fi
 starts_max=100                                # more often the job does not begin,
 vain_starts_max=3                             # nor after so many in a row that led nowhere
