@@ -28,7 +28,10 @@ CUT_SECONDS_MAX = 60  # from one cut to the next: computing, and the wait for Sl
 LOST_SECONDS_MAX = 150
 STOPPED = "stopped by signal 10"
 PREEMPTED = "stopped by signal 15"
+CUT = "goes on in the next start of this job"
 RESUMED = "going on from checkpoint"
+# Slurm looks every 30 s, and may give notice as soon as a job of one minute has begun: before its ranks have.
+STOPPED_STATUSES = (cli.EXIT_RESUMABLE, cli.EXIT_NOT_RECOVERED)
 
 
 class ScriptTest(SlurmTest):
@@ -125,7 +128,8 @@ class Plain(ScriptTest):
         words, meant, slowly = self.undisturbed(150)
         job = self.submit("plain.sh", *NODES, *ONE_MINUTE, words=words, env=slowly)
         told = self.cluster.wait(job, *ENDED, seconds=CUT_SECONDS_MAX)
-        self.assertEqual((told.state, told.exit_code), ("FAILED", cli.EXIT_RESUMABLE), told)
+        self.assertEqual(told.state, "FAILED", told)
+        self.assertIn(told.exit_code, STOPPED_STATUSES)
         self.assertIn(STOPPED, self.cluster.output(job))
         self.wait_done(self.submit("plain.sh", *NODES, words=words))
         self.assert_result("plain", meant)
@@ -140,12 +144,14 @@ class Plain(ScriptTest):
 
 class Long(ScriptTest):
     def test_is_cut_by_its_limit_and_ends_exactly(self):
-        words, meant, slowly = self.undisturbed(280)  # 70 s; a cut comes after 28 at most
+        words, meant, slowly = self.undisturbed(240)  # 60 s; a cut comes within 28
         job = self.submit("long.sh", *NODES, *ONE_MINUTE, words=words, env=slowly)
         told = self.wait_done(job, seconds=8 * CUT_SECONDS_MAX)
         said = self.cluster.output(job)
         self.assertGreaterEqual(told.restarts, 2)
-        self.assertEqual((said.count(STOPPED), said.count(RESUMED)), 2 * (told.restarts,), said)
+        self.assertEqual(said.count(CUT), told.restarts, said)
+        self.assertGreaterEqual(said.count(f"{STOPPED}; checkpoint"), 2, said)
+        self.assertGreaterEqual(said.count(RESUMED), 2, said)
         print(f"cut {told.restarts} times")
         self.assert_result("long", meant)
         self.assert_nothing_left_to_do("long.sh", "long", *NODES, words=words)
@@ -323,7 +329,7 @@ class Chain(ScriptTest):
         return sorted(listed.split(), key=int)
 
     def test_links_follow_each_other_until_the_run_is_done(self):
-        words, meant, slowly = self.undisturbed(640, ranks=CHAIN_RANKS)  # 40 s; a cut comes after 28 at most
+        words, meant, slowly = self.undisturbed(640, ranks=CHAIN_RANKS)  # 40 s; a cut comes within 28
         self.submit("chain.sh", words=words, env=slowly | self.MINUTE)
         cli.eventually(lambda: (self.folder / "chain" / "result.h5").exists(), "the run is done",
                        4 * CUT_SECONDS_MAX)
@@ -333,7 +339,8 @@ class Chain(ScriptTest):
         self.assertGreaterEqual(len(cut), 1)
         for job in cut:
             told = self.cluster.job(job)
-            self.assertEqual((told.state, told.exit_code, told.restarts), ("FAILED", cli.EXIT_RESUMABLE, 0))
+            self.assertEqual((told.state, told.restarts), ("FAILED", 0))
+            self.assertIn(told.exit_code, STOPPED_STATUSES)
         self.assert_result("chain", meant)
         self.assert_nothing_left_to_do("chain.sh", "chain", words=words)
         self.assertEqual(self.cluster.wait(self.jobs()[-1], *ENDED).state, "CANCELLED")
