@@ -58,7 +58,7 @@ void RunOptions::declare(OptionSet& set) {
   declare_nodes(set);
   set.add("relaunches", relaunches,
           "how often in a row ranks that could not go on are started again, on the nodes that "
-          "answer, before a new checkpoint shows that it was of use")
+          "answer, without getting any further")
       .at_most(kRelaunchesMax)
       .value_name("K");
   set.add("min-nodes", min_nodes, "nodes that must answer for that")

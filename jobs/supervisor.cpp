@@ -41,10 +41,10 @@ constexpr auto kStopSlack = std::chrono::seconds(10);
 // Ranks that wait for each other to start end after 300 s.
 constexpr auto kStartSilence = std::chrono::seconds(330);
 // Beyond what ranks need to notice that one of them is lost, or stuck.
-constexpr auto kSilenceSlack = std::chrono::seconds(10);
+constexpr auto kSilenceSlack = std::chrono::seconds(20);
 // For a node to say that nothing is left there: when the run is over, and before the next launch.
-constexpr auto kNodeAnswersAtEnd = std::chrono::seconds(4);
-constexpr auto kNodeAnswers = std::chrono::seconds(10);
+constexpr auto kNodeAnswersAtEnd = std::chrono::seconds(10);
+constexpr auto kNodeAnswers = std::chrono::seconds(25);  // ssh gives up after 20
 // A node that is cut off keeps the directory for as long as its ranks hope to be let in again.
 constexpr auto kDirectoryFree = std::chrono::seconds(90);
 constexpr auto kDirectoryLook = std::chrono::milliseconds(200);
@@ -95,10 +95,9 @@ class StatusLook {
     status_ = parsed ? std::optional(std::move(*parsed)) : std::nullopt;
   }
   const std::optional<RunStatus>& status() const { return status_; }
-  // What ranks change every second, or while they wait for others that they cannot reach; "": there
-  // is none.
+  // What changes every second as long as there are ranks; "": there is no run.
   std::string signs_of_life() const {
-    return text_.empty() ? text_ : text_ + text_of(directory_ / kWaitingFile);
+    return text_.empty() ? text_ : text_ + text_of(directory_ / kPulseFile);
   }
 
  private:
@@ -256,6 +255,12 @@ std::string Supervisor::how_nothing_is_known(int signal, const std::string& caus
   return fmt::format("the ranks ended before the run began ({})", cause);
 }
 
+std::string Supervisor::goes_on_from(const std::optional<CheckpointNumber>& newest) const {
+  if (!newest) return "";
+  return fmt::format("; checkpoint {} is sealed; '{} resume {}' goes on", newest->value,
+                     run_.called, run_.options.dir);
+}
+
 // The truth is in status.json: mpirun's own status may hide a failure, or show one that was
 // survived. After a signal Open MPI 5 kills ranks within half a second, so they may have had no
 // time to tell.
@@ -267,8 +272,9 @@ Supervisor::Ending Supervisor::judge(int mpirun_status, const std::optional<RunS
   auto status = read_status(run_.options.dir);
   if (!status || before == *status) {
     // A launch that never began may have met a node that was lost.
-    return {.message = how_nothing_is_known(signal, cause),
-            .exit_status = kExitNotRecovered,
+    const auto newest = newest_sealed(run_.options.dir);
+    return {.message = how_nothing_is_known(signal, cause) + goes_on_from(newest),
+            .exit_status = newest ? kExitResumable : kExitNotRecovered,
             .may_go_on = signal == 0 && !run_.nodes.empty()};
   }
   const auto claimed = claim_after_ranks(run_.options.dir);  // a run is over when it is free
@@ -283,10 +289,7 @@ Supervisor::Ending Supervisor::judge(int mpirun_status, const std::optional<RunS
     status->message = signal != 0
                           ? stopped_text(signal)
                           : fmt::format("the ranks ended in the middle of the run ({})", cause);
-    if (newest) {
-      status->message += fmt::format("; checkpoint {} is sealed; '{} resume {}' goes on",
-                                     newest->value, run_.called, run_.options.dir);
-    }
+    status->message += goes_on_from(newest);
   } else if (const auto passed_on = stopped_text(SIGUSR1);
              signal != 0 && status->message.starts_with(passed_on)) {
     // The ranks know the signal that was passed on alone.
@@ -360,16 +363,26 @@ std::optional<std::string> Supervisor::problem_with(const std::vector<LaunchNode
     }
   }
   if (!directory_is_free()) return "ranks that cannot be reached still hold the directory";
-  return problem_with_directory(before);
+  return std::nullopt;
+}
+
+// Ranks that could not be reached have finished meanwhile.
+std::optional<Supervisor::Ending> Supervisor::ending_if_done() const {
+  auto status = read_status(run_.options.dir);
+  if (!status || status->state != RunState::kDone || !status->exit) return std::nullopt;
+  Ending ending{.message = status->message, .exit_status = *status->exit};
+  ending.status = std::move(*status);
+  return ending;
 }
 
 // Or how the run ends without one.
 std::expected<Supervisor::Launch, Supervisor::Ending> Supervisor::next_launch(
     const Ending& before) {
-  const auto newest = newest_sealed(run_.options.dir);
-  const std::uint64_t sealed = newest ? newest->value : 0;
-  in_vain_ = sealed > newest_sealed_ ? 1 : in_vain_ + 1;
-  newest_sealed_ = std::max(newest_sealed_, sealed);
+  Progress come_to;
+  if (before.status) come_to = {before.status->shards_done, before.status->step.value_or(0)};
+  const bool further = come_to.shards > furthest_.shards || come_to.step > furthest_.step;
+  in_vain_ = further ? 1 : in_vain_ + 1;
+  furthest_ = {std::max(furthest_.shards, come_to.shards), std::max(furthest_.step, come_to.step)};
   const auto none = [&](const std::string& why) {
     Ending ending = before;
     ending.may_go_on = false;
@@ -378,6 +391,8 @@ std::expected<Supervisor::Launch, Supervisor::Ending> Supervisor::next_launch(
   };
   const std::vector<LaunchNode> answering = end_leftovers(kNodeAnswers);
   if (const auto problem = problem_with(answering, before)) return none(*problem);
+  if (auto done = ending_if_done()) return std::unexpected(std::move(*done));
+  if (const auto problem = problem_with_directory(before)) return none(*problem);
 
   Launch next{run_.verb, run_.arguments, answering, run_.options.ranks, std::nullopt};
   const std::uint64_t slots = slots_of(run_.nodes);
@@ -402,6 +417,11 @@ void Supervisor::say_going_on(const Ending& before, const Launch& next) const {
   clear_bar();
   std::string where;
   if (!next.nodes.empty()) where = " on " + node_words(next.nodes);
+  for (const LaunchNode& node : run_.nodes) {
+    if (std::ranges::find(next.nodes, node) != next.nodes.end()) continue;
+    std::fprintf(stderr, "regroup: %s: node %s does not answer\n", run_.job.c_str(),
+                 node.name.c_str());
+  }
   const std::string from =
       next.from ? fmt::format("from checkpoint {}", *next.from) : "from the beginning";
   const std::string reason = before.message.substr(0, before.message.find("; checkpoint "));
@@ -413,7 +433,6 @@ void Supervisor::say_going_on(const Ending& before, const Launch& next) const {
 
 int Supervisor::run() {
   const ForegroundSignals signals(SIGUSR1);
-  if (const auto newest = newest_sealed(run_.options.dir)) newest_sealed_ = newest->value;
   Launch launch{run_.verb, run_.arguments, run_.nodes, run_.options.ranks, run_.from};
   while (true) {
     Ending ending = start(launch);
@@ -446,6 +465,7 @@ void Supervisor::clear_bar() const {
 
 // Leaves the last word in status.json, and says it.
 int Supervisor::conclude(Ending ending) const {
+  if (auto done = ending_if_done()) ending = std::move(*done);
   if (!ending.status) return fail(ending.message, ending.exit_status);
   ending.status->message = ending.message;
   const auto there = read_status(run_.options.dir);

@@ -71,8 +71,10 @@ left="$(seconds_left || echo 86400)" # when Slurm does not answer, there is time
 if [[ "${told}" == USR1 ]] || ((left < 2 * REGROUP_GRACE)); then
   requeue "with ${left} s left the run does not begin"
 fi
+if [[ "${told}" == TERM ]]; then exit 75; fi
 regroup run "$@" --dir "${run}" --continue &
 pid=$!
+if [[ -n "${told}" ]]; then kill "-${told}" "${pid}"; fi # it came just before
 while kill -0 "${pid}" 2>/dev/null; do wait "${pid}" || true; done # a signal ends a wait, not the run
 status=0
 wait "${pid}" || status=$?
