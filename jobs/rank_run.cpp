@@ -7,7 +7,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <mutex>
 #include <thread>
 
@@ -44,6 +43,7 @@ namespace {
 constexpr auto kDisplayPeriod = std::chrono::milliseconds(100);
 constexpr auto kStatusPeriod = std::chrono::seconds(1);
 constexpr auto kWaitingAfter = std::chrono::seconds(2);
+constexpr auto kComplaintPeriod = std::chrono::seconds(10);
 
 // A rank may come late, from a slow file system or an operator's queue, but the others must not
 // wait for one that never comes.
@@ -218,7 +218,7 @@ class RankRun {
   void enter_view(const View& view);
   void bear_witness(const View& view, const Outcome& outcome);
   bool superseded() const { return tokens_ && tokens_->superseded(epoch_); }
-  void note_waiting(bool stable);
+  void beat();
   void begin_watching();
   // Of a process that ends by itself: another status than 0 has some launchers end the other ranks.
   int lone_status(int exit_status) const { return request_.supervised ? 0 : exit_status; }
@@ -270,9 +270,6 @@ class RankRun {
   std::vector<RecoveryStatus> recoveries_;
   std::optional<ProgressDisplay> display_;
   Clock::time_point status_written_;
-  Clock::time_point stable_at_ = Clock::now();
-  Clock::time_point waiting_written_;
-  bool waits_ = false;            // for others, and has said so
   std::string checkpoint_error_;  // as last told
   std::uint64_t checkpoint_told_ = 0;
   bool refusal_told_ = false;
@@ -280,6 +277,14 @@ class RankRun {
   std::uint64_t launch_ = 0;
   double earlier_seconds_ = 0;  // of the launches before this one
   std::mutex look_mutex_;       // of the above: whoever looks
+
+  // As whoever looked last has seen it, for the pulse.
+  std::atomic<Clock::time_point> stable_at_ = Clock::now();
+  std::atomic<bool> coordinates_ = false;
+  // The pulse's own.
+  std::uint64_t beats_ = 0;
+  Clock::time_point complained_at_;
+
   RunSummary summary_;
   std::optional<FileDigest> result_;
 };
@@ -328,6 +333,7 @@ void RankRun::connect() {
     tokens_.emplace(
         run_directory_ / "views", fmt::format("{}-{}", launch_ >> kPidBits, launch_ & kPidMask),
         one_node ? FencingTokens::Readers::kThisNode : FencingTokens::Readers::kOtherNodes);
+    if (session_->rank() == 0) (void)tokens_->begin();
     transport_ = std::make_unique<MpiTransport>(*session_, pool_);
   } else {
     transport_ = std::make_unique<LocalTransport>();
@@ -568,7 +574,8 @@ void RankRun::look(HostLoop& loop) {
     view_ = node.view();
     stable = node.stable();
   });
-  if (request_.supervised) note_waiting(stable);
+  if (stable) stable_at_ = Clock::now();
+  coordinates_ = progress.has_value();
   if (!progress) return;
   progress_ = *progress;
   progress_.steps = request_.program->steps();
@@ -582,21 +589,21 @@ void RankRun::look(HostLoop& loop) {
   write_status(status(RunState::kRunning));
 }
 
-// The supervisor is to see that there are ranks, though no coordinator writes a status.
-void RankRun::note_waiting(bool stable) {
-  const auto now = Clock::now();
-  const std::filesystem::path path = run_directory_ / kWaitingFile;
-  if (stable) {
-    stable_at_ = now;
-    std::error_code ignored;
-    if (std::exchange(waits_, false)) std::filesystem::remove(path, ignored);
-    return;
-  }
-  if (now - stable_at_ < kWaitingAfter || now - waiting_written_ < kStatusPeriod) return;
-  waits_ = true;
-  waiting_written_ = now;
-  std::ofstream(path) << fmt::format("rank {} in epoch {}, {}\n", transport_->self().value,
-                                     view_.epoch.value, now.time_since_epoch().count());
+// The supervisor is to see that there are ranks, though a disk may hold up the status, and where
+// all wait for others there is no coordinator. Each beat is as long as any other, so that it takes
+// no more room.
+void RankRun::beat() {
+  const bool waits = Clock::now() - stable_at_.load() > kWaitingAfter;
+  if (!coordinates_ && !waits) return;
+  const std::filesystem::path path = run_directory_ / kPulseFile;
+  const FileDescriptor file(FileSystem::real(),
+                            open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  const std::string text =
+      fmt::format("rank {:8} beat {:12}\n", transport_->self().value, ++beats_);
+  const bool beaten = file.is_open() && write(file.get(), text.data(), text.size()) > 0;
+  if (beaten || Clock::now() - complained_at_ < kComplaintPeriod) return;
+  complained_at_ = Clock::now();
+  std::fprintf(stderr, "regroup: cannot write %s\n", path.c_str());
 }
 
 // The first coordinator's rank has claimed the directory; one that takes over does so now.
@@ -795,6 +802,8 @@ int RankRun::run() {
     // Not where this rank is pinned: it holds the loop's lock at times.
     const auto roam = [this] { launch_affinity_.apply(); };
     const Repeater looking(kDisplayPeriod, roam, [&] { look(loop); });
+    std::optional<Repeater> beating;
+    if (request_.supervised) beating.emplace(kStatusPeriod, roam, [&] { beat(); });
     outcome = loop.run();
   }
   look(loop);

@@ -254,7 +254,8 @@ int ResumeCommand::run() {
   if (step && options_.dir != directory_) {
     step = refused("resume takes the directory as its argument, and no --dir");
   }
-  if (step && speaks()) step = check_same_job(saved);
+  // What the run was begun with by its supervisor has been looked at.
+  if (step && speaks() && relaunches_before() == 0) step = check_same_job(saved);
   if (step) step = override_options();
   if (!step) return refuse(step.error().message, step.error().exit_status);
   if (resumption_ && !is_supervised()) {

@@ -12,6 +12,7 @@
 #include "jobs/resumption.hpp"
 #include "jobs/run_launch.hpp"
 #include "jobs/run_options.hpp"
+#include "jobs/supervisor.hpp"
 #include "jobs/terminal.hpp"
 
 namespace regroup {
@@ -139,7 +140,7 @@ int RunCommand::run() {
   const auto parsed = parse();
   if (!parsed) return refuse(parsed.error(), kExitBadInput);
   if (*parsed == CommandParser::Outcome::kHelpWanted) return kExitDone;
-  if (options_.go_on) {
+  if (options_.go_on && !is_supervised()) {
     const auto status = go_on();
     if (!status) return refuse(status.error(), kExitBadInput);
     if (*status) return **status;

@@ -58,7 +58,7 @@ void RunOptions::declare(OptionSet& set) {
   declare_nodes(set);
   set.add("relaunches", relaunches,
           "how often in a row ranks that could not go on are started again, on the nodes that "
-          "answer, before a new checkpoint shows that it was of use")
+          "answer, without getting any further")
       .at_most(kRelaunchesMax)
       .value_name("K");
   set.add("min-nodes", min_nodes, "nodes that must answer for that")
@@ -66,6 +66,9 @@ void RunOptions::declare(OptionSet& set) {
       .at_most(static_cast<double>(kLaunchNodesMax))
       .value_name("M");
   set.add("dry-run", dry_run, "print the command that would start the ranks, and start none");
+  set.add(
+      "tag-output", tag_output,
+      "have mpirun begin each line that a rank writes, on either stream, with the rank's number");
   set.add("continue", go_on,
           "go on from the newest checkpoint in --dir if there is one, and be content if its run is "
           "done");

@@ -52,6 +52,7 @@ struct RunOptions {
   std::string network;
   std::string remote_shell = "auto";
   bool dry_run = false;
+  bool tag_output = false;
   bool go_on = false;
   std::uint32_t relaunches = 3;
   std::uint32_t min_nodes = 1;

@@ -41,9 +41,10 @@ constexpr auto kStopSlack = std::chrono::seconds(10);
 // Ranks that wait for each other to start end after 300 s.
 constexpr auto kStartSilence = std::chrono::seconds(330);
 // Beyond what ranks need to notice that one of them is lost, or stuck.
-constexpr auto kSilenceSlack = std::chrono::seconds(10);
-// For a node to say that nothing is left there.
-constexpr auto kNodeAnswers = std::chrono::seconds(10);
+constexpr auto kSilenceSlack = std::chrono::seconds(20);
+// For a node to say that nothing is left there: when the run is over, and before the next launch.
+constexpr auto kNodeAnswersAtEnd = std::chrono::seconds(10);
+constexpr auto kNodeAnswers = std::chrono::seconds(25);  // ssh gives up after 20
 // A node that is cut off keeps the directory for as long as its ranks hope to be let in again.
 constexpr auto kDirectoryFree = std::chrono::seconds(90);
 constexpr auto kDirectoryLook = std::chrono::milliseconds(200);
@@ -80,6 +81,30 @@ std::string text_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
 }
+
+// The status in a directory, read once a look, and parsed when it has changed.
+class StatusLook {
+ public:
+  explicit StatusLook(std::filesystem::path directory) : directory_(std::move(directory)) {}
+
+  void look() {
+    std::string text = text_of(directory_ / "status.json");
+    if (text == text_) return;
+    text_ = std::move(text);
+    auto parsed = parse_run_status(text_);
+    status_ = parsed ? std::optional(std::move(*parsed)) : std::nullopt;
+  }
+  const std::optional<RunStatus>& status() const { return status_; }
+  // What changes every second as long as there are ranks; "": there is no run.
+  std::string signs_of_life() const {
+    return text_.empty() ? text_ : text_ + text_of(directory_ / kPulseFile);
+  }
+
+ private:
+  std::filesystem::path directory_;
+  std::string text_;
+  std::optional<RunStatus> status_;
+};
 
 void pass_on(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
@@ -128,6 +153,7 @@ LaunchOptions Supervisor::launch_options(const Launch& launch,
       .nodes = launch.nodes,
       .remote_shell = {own_program(), std::string(kRemoteShellVerb), run_.remote_shell},
       .network = run_.options.network,
+      .tag_output = run_.options.tag_output,
       .variables = variables_named("REGROUP_")};
   for (const std::string& setting : settings) {
     options.variables.push_back(setting.substr(0, setting.find('=')));
@@ -159,19 +185,6 @@ int Supervisor::show_command() const {
 
 // ---- one launch ----
 
-// `before` is what an earlier launch in this directory left there.
-bool Supervisor::has_ended(const std::optional<RunStatus>& before) const {
-  const auto status = read_status(run_.options.dir);
-  return status && status->exit && before != *status;
-}
-
-// What ranks change every second, or while they wait for others that they cannot reach.
-std::string Supervisor::what_is_there() const {
-  const std::filesystem::path directory = run_.options.dir;
-  const std::string status = text_of(directory / "status.json");
-  return status.empty() ? status : status + text_of(directory / kWaitingFile);
-}
-
 // After this long without a word there are no ranks any more.
 std::chrono::seconds Supervisor::silence_max() const {
   const auto suspect = std::chrono::seconds(run_.options.suspect_after_ms / 1000 + 1);
@@ -182,8 +195,9 @@ std::chrono::seconds Supervisor::silence_max() const {
 
 Supervisor::Ending Supervisor::start(const Launch& launch) {
   mark_ = new_launch_mark();
-  std::optional<RunStatus> before;
-  if (auto status = read_status(run_.options.dir)) before = std::move(*status);
+  StatusLook there(run_.options.dir);
+  there.look();
+  const std::optional<RunStatus> before = there.status();  // of an earlier launch
   const std::vector<std::string> settings = this->settings();
   const auto command = mpirun_command(launch_options(launch, settings), program_of(launch));
   if (!command) return {.message = command.error(), .exit_status = kExitNotRecovered};
@@ -194,20 +208,23 @@ Supervisor::Ending Supervisor::start(const Launch& launch) {
   bool told_to_end = false;
   std::optional<LaunchKeeper> keeper;
   Watch watch;
-  watch.on_start = [&](pid_t mpirun) { keeper.emplace(mpirun, [this] { end_leftovers(); }); };
+  watch.on_start = [&](pid_t mpirun) {
+    keeper.emplace(mpirun, [this] { end_leftovers(kNodeAnswers); });
+  };
   watch.stop_signal = SIGUSR1;  // mpirun passes it on, and kills nobody
   watch.stop_within = std::chrono::seconds(run_.options.grace_seconds) + kStopSlack;
+  const auto is_new = [&] { return there.status() && there.status() != before; };
+  watch.is_deserted = [&] {
+    there.look();
+    const bool is_running = is_new() && there.status()->state == RunState::kRunning;
+    pulse.silence_max(is_running ? silence_max() : kStartSilence);
+    pulse.look(Clock::now(), there.signs_of_life());
+    return pulse.is_silent();
+  };
   watch.is_over = [&] {
     std::error_code ignored;
     directory_seen_ = directory_seen_ || std::filesystem::exists(run_.options.dir, ignored);
-    return has_ended(before);
-  };
-  watch.is_deserted = [&] {
-    const auto status = read_status(run_.options.dir);
-    const bool is_running = status && before != *status && status->state == RunState::kRunning;
-    pulse.silence_max(is_running ? silence_max() : kStartSilence);
-    pulse.look(Clock::now(), what_is_there());
-    return pulse.is_silent();
+    return is_new() && there.status()->exit.has_value();
   };
   watch.on_terminate = [&] {
     told_to_end = true;
@@ -238,6 +255,12 @@ std::string Supervisor::how_nothing_is_known(int signal, const std::string& caus
   return fmt::format("the ranks ended before the run began ({})", cause);
 }
 
+std::string Supervisor::goes_on_from(const std::optional<CheckpointNumber>& newest) const {
+  if (!newest) return "";
+  return fmt::format("; checkpoint {} is sealed; '{} resume {}' goes on", newest->value,
+                     run_.called, run_.options.dir);
+}
+
 // The truth is in status.json: mpirun's own status may hide a failure, or show one that was
 // survived. After a signal Open MPI 5 kills ranks within half a second, so they may have had no
 // time to tell.
@@ -249,8 +272,9 @@ Supervisor::Ending Supervisor::judge(int mpirun_status, const std::optional<RunS
   auto status = read_status(run_.options.dir);
   if (!status || before == *status) {
     // A launch that never began may have met a node that was lost.
-    return {.message = how_nothing_is_known(signal, cause),
-            .exit_status = kExitNotRecovered,
+    const auto newest = newest_sealed(run_.options.dir);
+    return {.message = how_nothing_is_known(signal, cause) + goes_on_from(newest),
+            .exit_status = newest ? kExitResumable : kExitNotRecovered,
             .may_go_on = signal == 0 && !run_.nodes.empty()};
   }
   const auto claimed = claim_after_ranks(run_.options.dir);  // a run is over when it is free
@@ -265,10 +289,7 @@ Supervisor::Ending Supervisor::judge(int mpirun_status, const std::optional<RunS
     status->message = signal != 0
                           ? stopped_text(signal)
                           : fmt::format("the ranks ended in the middle of the run ({})", cause);
-    if (newest) {
-      status->message += fmt::format("; checkpoint {} is sealed; '{} resume {}' goes on",
-                                     newest->value, run_.called, run_.options.dir);
-    }
+    status->message += goes_on_from(newest);
   } else if (const auto passed_on = stopped_text(SIGUSR1);
              signal != 0 && status->message.starts_with(passed_on)) {
     // The ranks know the signal that was passed on alone.
@@ -283,11 +304,11 @@ Supervisor::Ending Supervisor::judge(int mpirun_status, const std::optional<RunS
 // ---- the next launch ----
 
 // On all nodes. Returns those that answer.
-std::vector<LaunchNode> Supervisor::end_leftovers() const {
+std::vector<LaunchNode> Supervisor::end_leftovers(std::chrono::seconds node_answers) const {
   end_launch(mark_);
   if (run_.nodes.empty()) return {};
   const std::string command = shell_text({own_program(), std::string(kEndLaunchVerb), mark_});
-  const auto answers = run_on_nodes(run_.nodes, run_.remote_shell, command, kNodeAnswers);
+  const auto answers = run_on_nodes(run_.nodes, run_.remote_shell, command, node_answers);
   std::vector<LaunchNode> answering;
   for (std::size_t i = 0; i < answers.size(); ++i) {
     if (answers[i] && answers[i]->ok()) answering.push_back(run_.nodes[i]);
@@ -342,24 +363,36 @@ std::optional<std::string> Supervisor::problem_with(const std::vector<LaunchNode
     }
   }
   if (!directory_is_free()) return "ranks that cannot be reached still hold the directory";
-  return problem_with_directory(before);
+  return std::nullopt;
+}
+
+// Ranks that could not be reached have finished meanwhile.
+std::optional<Supervisor::Ending> Supervisor::ending_if_done() const {
+  auto status = read_status(run_.options.dir);
+  if (!status || status->state != RunState::kDone || !status->exit) return std::nullopt;
+  Ending ending{.message = status->message, .exit_status = *status->exit};
+  ending.status = std::move(*status);
+  return ending;
 }
 
 // Or how the run ends without one.
 std::expected<Supervisor::Launch, Supervisor::Ending> Supervisor::next_launch(
     const Ending& before) {
-  const auto newest = newest_sealed(run_.options.dir);
-  const std::uint64_t sealed = newest ? newest->value : 0;
-  in_vain_ = sealed > newest_sealed_ ? 1 : in_vain_ + 1;
-  newest_sealed_ = std::max(newest_sealed_, sealed);
+  Progress come_to;
+  if (before.status) come_to = {before.status->shards_done, before.status->step.value_or(0)};
+  const bool further = come_to.shards > furthest_.shards || come_to.step > furthest_.step;
+  in_vain_ = further ? 1 : in_vain_ + 1;
+  furthest_ = {std::max(furthest_.shards, come_to.shards), std::max(furthest_.step, come_to.step)};
   const auto none = [&](const std::string& why) {
     Ending ending = before;
     ending.may_go_on = false;
     if (!why.empty()) ending.message += "; " + why;
     return std::unexpected(std::move(ending));
   };
-  const std::vector<LaunchNode> answering = end_leftovers();
+  const std::vector<LaunchNode> answering = end_leftovers(kNodeAnswers);
   if (const auto problem = problem_with(answering, before)) return none(*problem);
+  if (auto done = ending_if_done()) return std::unexpected(std::move(*done));
+  if (const auto problem = problem_with_directory(before)) return none(*problem);
 
   Launch next{run_.verb, run_.arguments, answering, run_.options.ranks, std::nullopt};
   const std::uint64_t slots = slots_of(run_.nodes);
@@ -384,6 +417,11 @@ void Supervisor::say_going_on(const Ending& before, const Launch& next) const {
   clear_bar();
   std::string where;
   if (!next.nodes.empty()) where = " on " + node_words(next.nodes);
+  for (const LaunchNode& node : run_.nodes) {
+    if (std::ranges::find(next.nodes, node) != next.nodes.end()) continue;
+    std::fprintf(stderr, "regroup: %s: node %s does not answer\n", run_.job.c_str(),
+                 node.name.c_str());
+  }
   const std::string from =
       next.from ? fmt::format("from checkpoint {}", *next.from) : "from the beginning";
   const std::string reason = before.message.substr(0, before.message.find("; checkpoint "));
@@ -395,7 +433,6 @@ void Supervisor::say_going_on(const Ending& before, const Launch& next) const {
 
 int Supervisor::run() {
   const ForegroundSignals signals(SIGUSR1);
-  if (const auto newest = newest_sealed(run_.options.dir)) newest_sealed_ = newest->value;
   Launch launch{run_.verb, run_.arguments, run_.nodes, run_.options.ranks, run_.from};
   while (true) {
     Ending ending = start(launch);
@@ -408,7 +445,7 @@ int Supervisor::run() {
       ending.may_go_on = may_go_on;
     }
     if (!ending.may_go_on) {
-      if (!ending.by_itself) end_leftovers();
+      if (!ending.by_itself) end_leftovers(kNodeAnswersAtEnd);
       return conclude(std::move(ending));
     }
     auto next = next_launch(ending);
@@ -428,11 +465,13 @@ void Supervisor::clear_bar() const {
 
 // Leaves the last word in status.json, and says it.
 int Supervisor::conclude(Ending ending) const {
+  if (auto done = ending_if_done()) ending = std::move(*done);
   if (!ending.status) return fail(ending.message, ending.exit_status);
   ending.status->message = ending.message;
-  if (auto claimed = claim_after_ranks(run_.options.dir)) {
-    const auto there = read_status(run_.options.dir);
-    if (!there || *there != *ending.status) (void)claimed->write_status(*ending.status);
+  const auto there = read_status(run_.options.dir);
+  if (!there || *there != *ending.status) {
+    auto claimed = claim_after_ranks(run_.options.dir);
+    if (claimed) (void)claimed->write_status(*ending.status);
   }
   if (ending.exit_status != kExitDone) {
     clear_bar();

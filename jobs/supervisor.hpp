@@ -4,6 +4,7 @@
 // on the nodes that still answer.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <expected>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "runtime/host/launch_output.hpp"
 #include "runtime/host/launcher.hpp"
 #include "runtime/host/run_directory.hpp"
+#include "runtime/protocol/ids.hpp"
 
 namespace regroup {
 
@@ -66,6 +68,11 @@ class Supervisor {
     bool by_itself = true;   // nothing of it is left
   };
 
+  struct Progress {
+    std::uint64_t shards = 0;
+    std::uint64_t step = 0;
+  };
+
   std::vector<std::string> program_of(const Launch& launch) const;
   LaunchOptions launch_options(const Launch& launch,
                                const std::vector<std::string>& settings) const;
@@ -75,13 +82,13 @@ class Supervisor {
   Ending judge(int mpirun_status, const std::optional<RunStatus>& before,
                const std::string& loss) const;
   std::string how_nothing_is_known(int signal, const std::string& cause) const;
-  bool has_ended(const std::optional<RunStatus>& before) const;
-  std::string what_is_there() const;
 
-  std::vector<LaunchNode> end_leftovers() const;
+  std::vector<LaunchNode> end_leftovers(std::chrono::seconds node_answers) const;
   std::expected<Launch, Ending> next_launch(const Ending& before);
   std::optional<std::string> problem_with(const std::vector<LaunchNode>& answering,
                                           const Ending& before) const;
+  std::string goes_on_from(const std::optional<CheckpointNumber>& newest) const;
+  std::optional<Ending> ending_if_done() const;
   std::optional<std::string> problem_with_directory(const Ending& before) const;
   bool directory_is_free() const;
   bool wait_before_launch() const;
@@ -94,8 +101,8 @@ class Supervisor {
   bool directory_seen_ = false;
   std::optional<Ending> known_;  // of the latest launch that left a status
   std::uint64_t relaunches_ = 0;
-  std::uint64_t in_vain_ = 0;        // of those, in a row, without a new checkpoint between
-  std::uint64_t newest_sealed_ = 0;  // when ranks were last started
+  std::uint64_t in_vain_ = 0;  // of those, in a row, without progress between
+  Progress furthest_;          // that any launch has come to
 };
 
 }  // namespace regroup

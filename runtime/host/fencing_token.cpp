@@ -1,5 +1,6 @@
 #include "runtime/host/fencing_token.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
@@ -73,11 +74,29 @@ std::filesystem::path FencingTokens::token_of(std::uint64_t epoch) const {
 
 bool FencingTokens::superseded(Epoch epoch) const {
   std::error_code error;
-  return std::filesystem::exists(token_of(epoch.value + 1), error);
+  return std::filesystem::exists(token_of(epoch.value + 1), error) || other_has_begun();
+}
+
+bool FencingTokens::begin() const {
+  std::error_code error;
+  std::filesystem::create_directories(directory_, error);
+  const bool synchronised = readers_ == Readers::kOtherNodes;
+  const auto draft =
+      write_draft(directory_ / ".newest.", std::as_bytes(std::span(run_)), synchronised);
+  if (!draft) return false;
+  std::filesystem::rename(*draft, newest(), error);
+  return !error;
+}
+
+// One that wrote nothing down, for want of room, supersedes nobody.
+bool FencingTokens::other_has_begun() const {
+  const auto name = read_whole(newest());
+  return name && !std::ranges::equal(name->view(), std::as_bytes(std::span(run_)));
 }
 
 // The content is whole before the name appears, and the name appears once. Survivors wait for this.
 FenceAnswer FencingTokens::take(const FenceRequest& request) const {
+  if (other_has_begun()) return {request.epoch, std::nullopt};
   const auto token = token_of(request.epoch.value);
   if (link_draft(request, token)) return {request.epoch, Buffer(request.content.view())};
   return {request.epoch, read_whole(token)};

@@ -23,19 +23,26 @@ class FencingTokens {
   // such files, like NFS, under one of its own.
   enum class Drafts : std::uint8_t { kNameless, kNamed };
 
-  // `run` tells the runs of one directory apart: tokens of another run are none of ours.
+  // `run` tells the launches in one directory apart: tokens of another are none of ours.
   FencingTokens(std::filesystem::path directory, std::string run, Readers readers,
                 Drafts drafts = Drafts::kNameless);
 
+  // The launch that these tokens are of begins: those before it in this directory are superseded,
+  // though ranks of theirs may live where nobody can reach them. False if it cannot be written
+  // down.
+  bool begin() const;
+
   // Creates the token with the request's content unless it is there; says what is in it now. Empty
-  // content: it could not be created nor read.
+  // content: it could not be created nor read, or another launch has begun.
   FenceAnswer take(const FenceRequest& request) const;
 
-  // The token of the epoch after this one is taken: whoever coordinates in `epoch` must seal
-  // nothing any more, for others go on.
+  // The token of the epoch after this one is taken, or another launch has begun: whoever
+  // coordinates in `epoch` must seal nothing any more, for others go on.
   bool superseded(Epoch epoch) const;
 
  private:
+  bool other_has_begun() const;
+  std::filesystem::path newest() const { return directory_ / "newest"; }
   std::filesystem::path token_of(std::uint64_t epoch) const;
   bool link_draft(const FenceRequest& request, const std::filesystem::path& token) const;
 

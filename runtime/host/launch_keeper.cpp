@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,7 +29,9 @@ void keep_only(int lifeline, int launched) {
   for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(nothing, standard);
   dup2(high_lifeline, kLifeline);
   dup2(high_launched, kLaunched);
-  syscall(SYS_close_range, kLaunched + 1, ~0u, 0);
+  if (syscall(SYS_close_range, kLaunched + 1, ~0u, 0) == 0) return;
+  const auto most = static_cast<int>(sysconf(_SC_OPEN_MAX));
+  for (int other = kLaunched + 1; other < most; ++other) close(other);
 }
 
 // Whether the supervisor has died without a word.
@@ -53,11 +56,12 @@ LaunchKeeper::LaunchKeeper(pid_t launched, const std::function<void()>& clear_up
   FileDescriptor process(FileSystem::real(),
                          static_cast<int>(syscall(SYS_pidfd_open, launched, 0)));
   int ends[2] = {-1, -1};
-  if (!process.is_open() || pipe2(ends, O_CLOEXEC) != 0) return;
+  if (!process.is_open() || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return;
   FileDescriptor to_read(FileSystem::real(), ends[0]);
   lifeline_ = FileDescriptor(FileSystem::real(), ends[1]);
   keeper_ = fork();
   if (keeper_ != 0) return;
+  lifeline_.close();
   setsid();
   prctl(PR_SET_NAME, kName);
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2}) signal(number, SIG_IGN);
@@ -71,7 +75,7 @@ LaunchKeeper::LaunchKeeper(pid_t launched, const std::function<void()>& clear_up
 
 LaunchKeeper::~LaunchKeeper() {
   if (keeper_ <= 0) return;
-  (void)!write(lifeline_.get(), ".", 1);
+  (void)send(lifeline_.get(), ".", 1, MSG_NOSIGNAL);  // it may have been killed
   lifeline_.close();
   waitpid(keeper_, nullptr, 0);
 }

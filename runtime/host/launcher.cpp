@@ -45,8 +45,12 @@ constexpr const char* kLauncherDirectoryVariable = "PRTE_MCA_prte_local_tmpdir_b
 
 // Open MPI 5 passes on whole lines only, and progress on a terminal is one line that never
 // ends; 4.1 passes on what comes, and does not know the flag.
-void append_output_settings(std::vector<std::string>& command) {
-  if (open_mpi_major() >= 5) command.insert(command.end(), {"--output", ":raw"});
+void append_output_settings(std::vector<std::string>& command, bool tag) {
+  if (open_mpi_major() >= 5) {
+    command.insert(command.end(), {"--output", tag ? "tag" : ":raw"});
+  } else if (tag) {
+    command.emplace_back("--tag-output");
+  }
 }
 
 // A transport between nodes on which survivors are not stuck when one is lost. UCX reads only the
@@ -385,7 +389,7 @@ std::expected<std::vector<std::string>, std::string> mpirun_command(
     command.insert(command.end(), flags.begin(), flags.end());
   }
   append_nodes(command, options);
-  append_output_settings(command);
+  append_output_settings(command, options.tag_output);
   command.insert(command.end(), program.begin(), program.end());
   return command;
 }

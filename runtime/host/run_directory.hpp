@@ -145,8 +145,9 @@ struct RunDirectoryError {
   std::string message;
 };
 
-// In a run directory: what ranks write every second while they cannot go on and wait for others.
-inline constexpr const char* kWaitingFile = "waiting";
+// In a run directory: what the rank that coordinates writes every second, and ranks that cannot go
+// on and wait for others. Never synchronised, so that no disk holds it up for long.
+inline constexpr const char* kPulseFile = "pulse";
 
 // Holds the claim as long as it lives. Its methods may be called from one thread at a time. A
 // process that forks without exec passes the claim on to its child; with exec it does not.

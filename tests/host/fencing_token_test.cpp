@@ -88,6 +88,27 @@ TEST(FencingTokens, ACoordinatorIsSupersededWhenTheTokenAfterItsEpochIsTaken) {
   EXPECT_FALSE(others.superseded(Epoch{3}));
 }
 
+TEST(FencingTokens, ALaunchThatBeginsSupersedesThoseBeforeIt) {
+  const ScratchDirectory scratch;
+  const auto tokens_of = [&](const char* launch) {
+    return FencingTokens(scratch.path() / "views", launch, FencingTokens::Readers::kOtherNodes);
+  };
+  const FencingTokens before = tokens_of("before");
+  EXPECT_TRUE(before.begin());
+  EXPECT_FALSE(before.superseded(Epoch{1}));
+  EXPECT_EQ(content_of(before.take(request(2, "ours"))), "ours");
+
+  const FencingTokens now = tokens_of("now");
+  EXPECT_TRUE(now.begin());
+  EXPECT_FALSE(now.superseded(Epoch{1}));
+  EXPECT_TRUE(before.superseded(Epoch{2}));
+  EXPECT_EQ(content_of(before.take(request(3, "ours"))), "(none)");
+  EXPECT_EQ(content_of(before.take(request(2, "ours"))), "(none)");
+  EXPECT_EQ(content_of(now.take(request(2, "theirs"))), "theirs");
+  EXPECT_THAT(names_in(scratch.path() / "views"),
+              ElementsAre("before-2.view", "newest", "now-2.view"));
+}
+
 TEST(FencingTokens, ThoseOfAnotherRunSupersedeNobody) {
   const ScratchDirectory scratch;
   const FencingTokens before(scratch.path(), "before", FencingTokens::Readers::kThisNode);

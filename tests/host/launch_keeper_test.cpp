@@ -84,6 +84,33 @@ TEST_F(Keeper, ClearsUpAtOnceWhereWhatWasStartedHasEnded) {
   EXPECT_TRUE(std::filesystem::exists(mark()));
 }
 
+// By a signal of its own, which nobody expects: the supervisor goes on.
+TEST_F(Keeper, ThatIsKilledDoesNotEndItsSupervisor) {
+  const pid_t supervisor = fork();
+  if (supervisor == 0) {
+    const pid_t launched = fork();
+    if (launched == 0) {
+      pause();
+      _exit(0);
+    }
+    {
+      const LaunchKeeper keeper(launched, [] {});
+      // Of a process with two children the keeper is the second.
+      std::ifstream children("/proc/thread-self/children");
+      pid_t first = 0;
+      pid_t second = 0;
+      children >> first >> second;
+      kill(second, SIGKILL);
+      usleep(100'000);
+    }
+    kill(launched, SIGKILL);
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(supervisor, &status, 0), supervisor);
+  EXPECT_TRUE(WIFEXITED(status)) << status;
+}
+
 TEST(LaunchKeeper, OfASupervisorThatHasComeToItsEndDoesNothing) {
   const test::ScratchDirectory scratch;
   const auto mark = scratch.path() / "mark";

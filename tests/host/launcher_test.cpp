@@ -190,6 +190,18 @@ TEST(MpirunCommand, StartsRanksOnNodesByAShellThatHidesLosses) {
   EXPECT_TRUE(has(*command, {agent, "/opt/regroup remote-shell ssh"}));
   EXPECT_TRUE(has(*command, {five ? "prte_if_include" : "oob_tcp_if_include", "eth0"}));
   EXPECT_EQ(has(*command, {"pml", "ucx"}), !five) << "other transports wedge survivors in 4.1";
+  EXPECT_TRUE(has(*command, {"ras", "^slurm"})) << "the nodes are those that were named";
+  EXPECT_TRUE(has(*command, {five ? "plm_ssh_no_tree_spawn" : "plm_rsh_no_tree_spawn", "1"}));
+  EXPECT_EQ(has(*command, {"routed", "direct"}), !five) << "a daemon's loss is its own alone";
+}
+
+TEST(MpirunCommand, TagsWhatRanksWriteIfThatIsWanted) {
+  const MpirunOnPath mpirun;
+  const bool five = open_mpi_major() >= 5;
+  const std::vector<std::string> flags =
+      five ? std::vector<std::string>{"--output", "tag"} : std::vector<std::string>{"--tag-output"};
+  EXPECT_TRUE(has(*mpirun_command({.ranks = 2, .tag_output = true}, {"program"}), flags));
+  EXPECT_FALSE(has(*mpirun_command({.ranks = 2}, {"program"}), flags));
 }
 
 TEST(MpirunCommand, RefusesAShellThatMpirunWouldTakeApart) {

@@ -30,6 +30,11 @@ foreach(file IN LISTS package_files)
   endif()
 endforeach()
 
+file(GLOB scripts "${WORK}/moved/share/regroup/slurm/*.sh")
+if(NOT scripts)
+  message(FATAL_ERROR "the installation has no batch scripts")
+endif()
+
 # take_from_readme(LANGUAGE FILE): the README's first block in this language becomes the file.
 function(take_from_readme language file)
   file(READ "${SOURCE}/README.md" text)

@@ -236,9 +236,13 @@ class Verbs(cli.CliTest):
         self.assertEqual((ended.status, ended.err), (0, b""), ended)
 
     def test_a_transport_of_the_users_is_kept(self):
-        ended = self.regroup("run", *TRIVIAL, "-n", 2, env={"OMPI_MCA_pml": "no-such"})
-        self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
-        self.assertIn(b"no-such", ended.err)
+        """Open MPI 4.1 says so, unless its ranks' messages get into each other's way."""
+        for _ in range(5):
+            ended = self.regroup("run", *TRIVIAL, "-n", 2, env={"OMPI_MCA_pml": "no-such"})
+            self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
+            if b"no-such" in ended.err:
+                return
+        self.fail(ended)
 
     def test_help_under_mpirun_is_printed_once(self):
         ended = self.mpirun(2, "run", "montecarlo", "--help")

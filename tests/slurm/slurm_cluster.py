@@ -81,27 +81,28 @@ class SlurmTest(NodesTest):
     """Tests with a cluster of their own, which their settings are for."""
 
     settings = {}
+    gpus = 0  # of each node: Slurm hands them out, but there is nothing behind them
 
     def setUp(self):
         for tool in TOOLS:
             if shutil.which(tool) is None:
                 self.skipTest(f"{tool} is not installed")
         super().setUp()
-        self.cluster = SlurmCluster(self.nodes, self.folder, **self.settings)
+        self.cluster = SlurmCluster(self.nodes, self.folder, gpus=self.gpus, **self.settings)
         self.addCleanup(self.cluster.close)
 
 
 class SlurmCluster:
     """All nodes have registered and are idle. close() ends the daemons; what jobs run ends with the nodes."""
 
-    def __init__(self, nodes, folder, cpus=4, **settings):
-        """cpus: of each node. Settings replace or add to those above."""
+    def __init__(self, nodes, folder, cpus=4, gpus=0, **settings):
+        """cpus, gpus: of each node. Settings replace or add to those above."""
         self._nodes = nodes
         self._folder = pathlib.Path(folder) / "slurm"
         self.environment = nodes.environment | {"SLURM_CONF": str(self._folder / "slurm.conf")}
         self._daemons = {}  # by the name of its node, those of the head by their own
         self._scripts = 0
-        self._configure(cpus, SETTINGS | settings)
+        self._configure(cpus, gpus, SETTINGS | settings)
         munge = self._folder / "munge"
         munge.mkdir(mode=0o711)
         (munge / "key").write_bytes(os.urandom(128))
@@ -199,12 +200,20 @@ class SlurmCluster:
 
     # ---- how it is made ----
 
-    def _configure(self, cpus, settings):
+    def _configure(self, cpus, gpus, settings):
         (self._folder / "state").mkdir(parents=True)
         lines = [f"{name}={value}".replace("{folder}", str(self._folder))
                  for name, value in settings.items()]
         names = ",".join(self._nodes.names)
-        lines += [f"NodeName={names} CPUs={cpus} State=UNKNOWN",
+        has = f"CPUs={cpus}"
+        if gpus:
+            has += f" Gres=gpu:{gpus}"
+            lines.append("GresTypes=gpu")
+            devices = [self._folder / f"gpu{number}" for number in range(gpus)]  # without one Slurm counts none
+            for device in devices:
+                device.touch()
+            (self._folder / "gres.conf").write_text("".join(f"Name=gpu File={device}\n" for device in devices))
+        lines += [f"NodeName={names} {has} State=UNKNOWN",
                   f"PartitionName=all Nodes={names} Default=YES MaxTime=INFINITE State=UP"]
         (self._folder / "slurm.conf").write_text("\n".join(lines) + "\n")
 
