@@ -91,15 +91,15 @@ class Relaunch(OnNodes):
         self.assertIn(b"starting 1 ranks again on n3:1, from checkpoint", ended.err)
 
     def test_all_nodes_are_lost_and_two_come_back(self):
+        if cli.open_mpi_major() >= 5:
+            self.skipTest("it ends with the first node, and asks the others at once")
         running = self.begin()
         for name in self.nodes.names:
             self.nodes.kill(name)
         self.nodes.revive("n1")
         self.nodes.revive("n3")
-        summary, ended = self.done(running)
-        if cli.open_mpi_major() >= 5:
-            return  # ended with the first node, so that the others were asked at any time
-        self.assertEqual((summary["ranks"], summary["relaunches"]), (2, 1))
+        summary, ended = self.done(running, relaunches=1)
+        self.assertEqual(summary["ranks"], 2)
         self.assertIn(b"starting 2 ranks again on n1:1,n3:1, from checkpoint", ended.err)
 
     def test_all_nodes_are_lost(self):
