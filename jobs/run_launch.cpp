@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <cstdio>
-#include <cstdlib>
-#include <iterator>
 #include <thread>
 #include <utility>
 
@@ -16,14 +13,13 @@
 #include "jobs/run_command.hpp"
 #include "jobs/supervisor.hpp"
 #include "jobs/terminal.hpp"
-#include "runtime/host/host_loop.hpp"
-#include "runtime/host/launch_output.hpp"
 
 namespace regroup {
 namespace {
 
 // How long a rank that refuses its input lets the first rank speak, and mpirun end it in silence.
 constexpr auto kFirstRankSpeaks = std::chrono::seconds(5);
+
 int fail(const std::string& message, int exit_status = kExitBadInput) {
   std::fprintf(stderr, "regroup: %s\n", message.c_str());
   return exit_status;

@@ -22,7 +22,6 @@
 #include "runtime/host/node_commands.hpp"
 #include "runtime/host/remote_shell.hpp"
 #include "runtime/host/run_pulse.hpp"
-#include "runtime/protocol/membership.hpp"
 
 namespace regroup {
 namespace {

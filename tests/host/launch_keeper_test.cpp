@@ -77,7 +77,8 @@ TEST_F(Keeper, SurvivesWhatEndsTheSupervisorsProcessGroup) {
 
 TEST_F(Keeper, ClearsUpAtOnceWhereWhatWasStartedHasEnded) {
   supervise("exit 0", [] {
-    usleep(200'000);
+    siginfo_t ended;
+    waitid(P_ALL, 0, &ended, WEXITED | WNOWAIT);
     by_kill();
   });
   for (int look = 0; look < 200 && !std::filesystem::exists(mark()); ++look) usleep(10'000);
@@ -101,7 +102,8 @@ TEST_F(Keeper, ThatIsKilledDoesNotEndItsSupervisor) {
       pid_t second = 0;
       children >> first >> second;
       kill(second, SIGKILL);
-      usleep(100'000);
+      siginfo_t ended;
+      waitid(P_PID, static_cast<id_t>(second), &ended, WEXITED | WNOWAIT);
     }
     kill(launched, SIGKILL);
     _exit(0);
