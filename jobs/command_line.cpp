@@ -170,6 +170,7 @@ int jobs_command(const Invocation& invocation) {
 
 int topology_command(const Invocation& invocation) {
   RunOptions run;
+  run.ranks = 1;
   std::string xml;
   std::string format = "text";
   OptionSet set;

@@ -35,10 +35,6 @@ class Lines {
   std::string text_;
 };
 
-bool has_ended(RunState state) {
-  return state == RunState::kDone || state == RunState::kFailed || state == RunState::kInterrupted;
-}
-
 // A status that nobody writes any more may say that the run goes on.
 std::string state_text(const RunInspection& inspection) {
   const RunStatus& status = inspection.status;

@@ -114,7 +114,7 @@ ResumeCommand::Step ResumeCommand::find_run() {
 
 // --from is looked for ahead of the others, whose defaults the checkpoint decides.
 ResumeCommand::Step ResumeCommand::find_checkpoint() {
-  if (auto usable = RunDirectory::check(directory_); !usable) {
+  if (auto usable = RunDirectory::check_when_ended(directory_); !usable) {
     return refused(usable.error().message);
   }
   auto found = find_resumption(directory_, CheckpointNumber{from_});

@@ -165,7 +165,7 @@ std::expected<void, std::string> RunLaunch::check_directory(
     const std::filesystem::path& path) const {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) return {};
-  if (auto usable = RunDirectory::check(path); !usable) {
+  if (auto usable = RunDirectory::check_when_ended(path); !usable) {
     return std::unexpected(usable.error().message);
   }
   if (request_.resumes || !holds_checkpoint(path)) return {};

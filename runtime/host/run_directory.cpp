@@ -2,10 +2,12 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <span>
 #include <system_error>
+#include <thread>
 #include <type_traits>
 #include <utility>
 
@@ -41,6 +43,9 @@ constexpr int kNameAttemptsMax = 10'000;
 // torn down: a claim tries this often, this far apart, before it says that the directory is in use.
 constexpr int kLockAttemptsMax = 20;
 constexpr timespec kLockPause{0, 2'000'000};
+// How long the processes of a run that has said how it ended may take to end, and be looked after.
+constexpr auto kProcessesEnd = std::chrono::seconds(10);
+constexpr auto kProcessesEndLook = std::chrono::milliseconds(20);
 
 RunDirectoryError error_of(Kind kind, std::string message) {
   return {kind, std::move(message)};
@@ -436,6 +441,10 @@ std::string_view run_state_name(RunState state) {
   return names[static_cast<std::size_t>(state)];
 }
 
+bool has_ended(RunState state) {
+  return state == RunState::kDone || state == RunState::kFailed || state == RunState::kInterrupted;
+}
+
 nlohmann::ordered_json to_json(const RecoveryStatus& recovery) {
   nlohmann::ordered_json object;
   object["epoch"] = recovery.epoch;
@@ -583,6 +592,19 @@ std::expected<void, RunDirectoryError> RunDirectory::check(const std::filesystem
   if (lock.is_open() && ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0)
     return std::unexpected(lock_error(path, errno));
   return {};
+}
+
+std::expected<void, RunDirectoryError> RunDirectory::check_when_ended(
+    const std::filesystem::path& path) {
+  const auto deadline = std::chrono::steady_clock::now() + kProcessesEnd;
+  while (true) {
+    auto usable = check(path);
+    if (usable || usable.error().kind != Kind::kInUse) return usable;
+    const auto status = read_status(path);
+    if (!status || !has_ended(status->state)) return usable;
+    if (std::chrono::steady_clock::now() >= deadline) return usable;
+    std::this_thread::sleep_for(kProcessesEndLook);
+  }
 }
 
 std::optional<bool> RunDirectory::is_held(const std::filesystem::path& path) {

@@ -27,6 +27,8 @@ inline constexpr std::size_t kStatusBytesMax = std::size_t{16} << 20;
 
 enum class RunState : std::uint8_t { kStarting, kRunning, kDone, kFailed, kInterrupted };
 std::string_view run_state_name(RunState state);
+// Whether a run in that state has said how it ended.
+bool has_ended(RunState state);
 
 // What RecoveryStatus::evidence says of how the coordinator came to know.
 inline constexpr std::string_view kEvidenceDead = "dead";       // for certain
@@ -165,6 +167,10 @@ class RunDirectory {
 
   // The refusals of claim(), now, without creating, writing or holding anything.
   static std::expected<void, RunDirectoryError> check(const std::filesystem::path& path);
+
+  // The same, but where the run in it has said how it ended, waits for the processes of that run,
+  // which hold the directory for a moment longer: 10 s at most.
+  static std::expected<void, RunDirectoryError> check_when_ended(const std::filesystem::path& path);
 
   // Whether a live run holds the directory. Nothing: that cannot be told, for want of permission or
   // of locks.

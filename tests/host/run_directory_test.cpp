@@ -1,7 +1,10 @@
 #include "runtime/host/run_directory.hpp"
 
+#include <chrono>
 #include <cmath>
+#include <optional>
 #include <ostream>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -146,6 +149,32 @@ TEST(RunDirectory, IsHeldAsLongAsTheObjectLives) {
 
   EXPECT_TRUE(RunDirectory::check(path));
   EXPECT_TRUE(RunDirectory::claim(path));
+}
+
+TEST(RunDirectory, IsWaitedForWhereItsRunHasEnded) {
+  const ScratchDirectory scratch;
+  const auto path = scratch.path() / "run";
+  std::optional<RunDirectory> held = RunDirectory::claim(path).value();
+  RunStatus status{.job = "montecarlo", .state = RunState::kInterrupted};
+  ASSERT_TRUE(held->write_status(status));
+  std::thread ending([&held] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    held.reset();
+  });
+  EXPECT_EQ(RunDirectory::check(path).error().kind, Kind::kInUse);
+  EXPECT_TRUE(RunDirectory::check_when_ended(path));
+  ending.join();
+}
+
+TEST(RunDirectory, IsNotWaitedForWhereItsRunGoesOn) {
+  const ScratchDirectory scratch;
+  const auto path = scratch.path() / "run";
+  auto held = RunDirectory::claim(path).value();
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(RunDirectory::check_when_ended(path).error().kind, Kind::kInUse);
+  ASSERT_TRUE(held.write_status({.job = "montecarlo", .state = RunState::kRunning}));
+  EXPECT_EQ(RunDirectory::check_when_ended(path).error().kind, Kind::kInUse);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
 }
 
 TEST(RunDirectory, TellsWhetherItIsHeld) {

@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -213,6 +214,17 @@ class CliTest(unittest.TestCase):
             ended = self.regroup(*words, *(["-n", ranks] if ranks else []), **settings)
         self.assertEqual(ended.status, EXIT_DONE, ended)
         return self.folder / directory, ended
+
+    def slowed_montecarlo(self, shards, shard_samples, shard_seconds, ranks, *words):
+        """A job that takes as long on any machine and leaves the cores to others: its words, the bytes of
+        its result, and the environment in which any of so many ranks sleeps until a shard took so long."""
+        words = ["montecarlo", "--samples", shards * shard_samples, "--shard-samples", shard_samples, *words]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        directory, _ = self.run_job(*words, "--threads", 1)
+        seconds = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before) / shards
+        factor = max(1, shard_seconds / seconds)
+        slowed = ",".join(f"slow:rank={rank},factor={factor:.1f}" for rank in range(ranks))
+        return words, (directory / "result.h5").read_bytes(), {"REGROUP_INJECT": slowed}
 
     def summary(self, *words, **settings):
         """Runs a job that must succeed. Returns its JSON summary."""

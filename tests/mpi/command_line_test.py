@@ -274,6 +274,8 @@ class Verbs(cli.CliTest):
             for rank in plan["ranks"]:
                 self.assertTrue(1 <= rank["threads"] <= cores, rank)
             self.assertEqual(self.regroup("topology", "-n", ranks).status, 0)
+        of_one = self.regroup("topology", "-n", 1, "--format", "json")
+        self.assertEqual(self.regroup("topology", "--format", "json").out, of_one.out)
 
     def test_doctor(self):
         ended = self.regroup("doctor")

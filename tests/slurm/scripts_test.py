@@ -8,7 +8,6 @@ cores to others."""
 import json
 import os
 import pathlib
-import resource
 import time
 
 import nodes
@@ -48,13 +47,7 @@ class ScriptTest(SlurmTest):
     def undisturbed(self, shards, *words, ranks=RANKS):
         """The words of a job, the bytes of its result, and the environment in which a shard of it takes
         SHARD_SECONDS on any of so many ranks."""
-        words = ["montecarlo", "--samples", shards * SHARD_SAMPLES, "--shard-samples", SHARD_SAMPLES, *words]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-        directory, _ = self.run_job(*words, "--threads", 1)
-        seconds = (resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before) / shards
-        factor = max(1, SHARD_SECONDS / seconds)
-        slowed = ",".join(f"slow:rank={rank},factor={factor:.1f}" for rank in range(ranks))
-        return words, (directory / "result.h5").read_bytes(), {"REGROUP_INJECT": slowed}
+        return self.slowed_montecarlo(shards, SHARD_SAMPLES, SHARD_SECONDS, ranks, *words)
 
     def submit(self, script, *options, words=(), env=None):
         return self.cluster.sbatch(SCRIPTS / script, *options, words=words, cwd=self.folder,
