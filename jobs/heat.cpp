@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numbers>
 #include <optional>
 #include <span>
@@ -25,17 +26,39 @@
 namespace regroup {
 namespace {
 
-// A block of the grid, ghosts included, at a step; and room for the next.
+// Layers of neighbours' cells that a block has beside its own, beyond the ghosts of the stencil.
+struct Margins {
+  std::array<std::size_t, 3> low{};
+  std::array<std::size_t, 3> high{};
+
+  friend bool operator==(const Margins&, const Margins&) = default;
+};
+
+// A block of the grid at a step, and room for the next. Its own cells, `shape`, lie between
+// margins.
 struct HeatBlock {
   kernels::StencilShape shape;
+  Margins margins;
+  kernels::StencilShape padded;
   std::vector<double> now;
   std::vector<double> next;
 
-  explicit HeatBlock(const kernels::StencilShape& of = {})
-      : shape(of), now(kernels::block_cells(of)), next(now.size()) {}
+  explicit HeatBlock(const kernels::StencilShape& of = {}, const Margins& beside = {})
+      : shape(of),
+        margins(beside),
+        padded{of.nx + beside.low[0] + beside.high[0], of.ny + beside.low[1] + beside.high[1],
+               of.nz + beside.low[2] + beside.high[2]},
+        now(kernels::block_cells(padded)),
+        next(now.size()) {}
 
   std::size_t planes() const { return shape.planes(); }
-  // The interior cells with these y and z.
+  std::array<std::size_t, 3> extents() const { return {shape.nx, shape.ny, planes()}; }
+  // Its own cells, in the padded block.
+  kernels::StencilBox own_box() const {
+    return {margins.low[0], margins.low[0] + shape.nx, margins.low[1], margins.low[1] + shape.ny,
+            margins.low[2], margins.low[2] + planes()};
+  }
+  // The own cells with these y and z.
   std::span<double> row(std::size_t y, std::size_t z) {
     return std::span(now).subspan(row_begin(y, z), shape.nx);
   }
@@ -43,7 +66,27 @@ struct HeatBlock {
     return std::span(now).subspan(row_begin(y, z), shape.nx);
   }
 
-  // Its shape, then the interior cells, row by row: ghosts are others', or the boundary.
+  // Cells that both the block and its neighbour in a direction have to know: the outermost layers
+  // of its own, or those of the neighbour beside them.
+  kernels::StencilRegion shown(const std::array<int, 3>& direction, std::size_t layers) const {
+    return layers_at(direction, layers, 0);
+  }
+  kernels::StencilRegion seen(const std::array<int, 3>& direction, std::size_t layers) const {
+    return layers_at(direction, layers, layers);
+  }
+
+  // The same with other margins, of which nothing is known.
+  HeatBlock with(const Margins& other) const {
+    HeatBlock block(shape, other);
+    for (std::size_t z = 0; z < planes(); ++z) {
+      for (std::size_t y = 0; y < shape.ny; ++y) {
+        std::ranges::copy(row(y, z), block.row(y, z).begin());
+      }
+    }
+    return block;
+  }
+
+  // Its shape, then its own cells, row by row: others are the neighbours', or the boundary.
   void encode(Writer& writer) const {
     const std::size_t cells = shape.nx * shape.ny * planes();
     writer.buffer().reserve(writer.buffer().size() + 3 * sizeof(std::uint64_t) +
@@ -77,14 +120,30 @@ struct HeatBlock {
 
  private:
   std::size_t row_begin(std::size_t y, std::size_t z) const {
-    return kernels::cell_index(shape, 0, static_cast<std::ptrdiff_t>(y),
-                               static_cast<std::ptrdiff_t>(z));
+    return kernels::cell_index(padded, static_cast<std::ptrdiff_t>(margins.low[0]),
+                               static_cast<std::ptrdiff_t>(margins.low[1] + y),
+                               static_cast<std::ptrdiff_t>(margins.low[2] + z));
+  }
+
+  kernels::StencilRegion layers_at(const std::array<int, 3>& direction, std::size_t layers,
+                                   std::size_t outwards) const {
+    kernels::StencilRegion region{{}, extents()};
+    for (std::size_t axis = 0; axis < 3; ++axis) {
+      const auto low = static_cast<std::ptrdiff_t>(margins.low[axis]);
+      const auto high = low + static_cast<std::ptrdiff_t>(region.count[axis]);
+      const auto out = static_cast<std::ptrdiff_t>(outwards);
+      region.begin[axis] = direction[axis] > 0   ? high - static_cast<std::ptrdiff_t>(layers) + out
+                           : direction[axis] < 0 ? low - out
+                                                 : low;
+      if (direction[axis] != 0) region.count[axis] = layers;
+    }
+    return region;
   }
 };
 
 struct Heat {
   using Cell = HeatBlock;
-  using Halo = std::vector<double>;  // the face that touches the neighbour, as pack_face() has it
+  using Halo = std::vector<double>;  // the layers that the neighbour sees, as pack() has them
   struct Result {
     double sum = 0;  // of the temperature over the block's cells
     double least = 0;
@@ -107,6 +166,11 @@ struct Heat {
     set.add("blocks", block_count, "blocks that the grid is cut into, to be shared by ranks")
         .at_least(1)
         .at_most(GridBlocks::kBlocksMax);
+    set.add("steps-at-once", steps_at_once,
+            "steps that a block takes between two exchanges with its neighbours, for which they "
+            "show "
+            "it as many layers of cells; 0: what is fast")
+        .at_most(kStepsAtOnceMax);
     set.add("start", start, "temperature at the beginning").one_of({"sine", "spot"});
     set.add("diffusivity", diffusivity, "thermal diffusivity").at_least(1e-300).at_most(1e300);
     set.add("time-step", time_step, "time that a step takes; 0: the largest that is safe")
@@ -138,12 +202,34 @@ struct Heat {
             time_step, stable));
       }
     }
+    return choose_layers();
+  }
+
+  // A block sees no further than its neighbours. Cells that it computes in their place cost time.
+  std::expected<void, std::string> choose_layers() {
+    std::size_t thinnest = std::numeric_limits<std::size_t>::max();
+    for (std::size_t axis = 0; axis < 3; ++axis) {
+      if (blocks->along()[axis] > 1) {
+        thinnest = std::min<std::size_t>(thinnest, blocks->extents()[axis] / blocks->along()[axis]);
+      }
+    }
+    if (steps_at_once > thinnest) {
+      return std::unexpected(fmt::format(
+          "--steps-at-once: the thinnest block has {} cells across: give at most that, or fewer "
+          "--blocks",
+          thinnest));
+    }
+    const std::size_t fast = blocks->dimensions() == 2 ? 8 : 4;
+    layers = steps_at_once != 0 ? steps_at_once
+                                : std::clamp<std::size_t>(thinnest / kFastLayersShare, 1, fast);
     return {};
   }
 
   std::uint32_t cells() const { return blocks->count(); }
   std::vector<std::uint32_t> neighbours(std::uint32_t block) const {
-    return blocks->neighbours(block);
+    std::vector<std::uint32_t> found;
+    for (const auto& other : around(block)) found.push_back(other.block);
+    return found;
   }
   // Cells of the grid are cells of the field: a ghost's centre is on the boundary, at 0, so the
   // first one begins half a cell from there.
@@ -158,7 +244,8 @@ struct Heat {
                               .shape = slowest_first(blocks->extents()),
                               .spacing = std::vector(dimensions, spacing),
                               .origin = std::vector(dimensions, 0.5 * spacing)},
-                    .step_time = step_time};
+                    .step_time = step_time * static_cast<double>(layers),
+                    .end_time = step_time * static_cast<double>(steps)};
     for (std::uint32_t block = 0; block < blocks->count(); ++block) {
       const auto shape = blocks->shape(block);
       field.places.push_back(
@@ -168,7 +255,7 @@ struct Heat {
   }
 
   Cell begin(const CellContext& cell) const {
-    HeatBlock block(blocks->shape(cell.cell()));
+    HeatBlock block(blocks->shape(cell.cell()), margins(cell.cell()));
     for_each_row(block, cell.cell(), [&](std::span<double> row, auto temperature) {
       for (std::size_t x = 0; x < row.size(); ++x) row[x] = temperature(x);
     });
@@ -176,28 +263,39 @@ struct Heat {
   }
 
   Halo show(const Cell& block, const CellContext& cell, std::uint32_t to) const {
-    for (const kernels::Side side : kernels::sides(block.shape)) {
-      if (blocks->at(cell.cell(), side) != to) continue;
-      Halo face(kernels::face_cells(block.shape, side));
-      kernels::pack_face(block.shape, block.now, side, face);
-      return face;
+    for (const auto& other : around(cell.cell())) {
+      if (other.block != to) continue;
+      const kernels::StencilRegion region = block.shown(other.direction, layers);
+      Halo cells(region.cells());
+      kernels::pack(block.padded, block.now, region, cells);
+      return cells;
     }
     throw std::logic_error("a block that is no neighbour");
   }
 
-  bool at_end(std::uint64_t step, const void*) const { return step >= steps; }
+  // The runtime's steps are from one exchange to the next.
+  std::uint64_t steps_each() const { return layers; }
+  bool at_end(std::uint64_t exchange, const void*) const { return exchange * layers >= steps; }
   std::uint64_t steps_max() const { return steps; }
 
   void step(Cell& block, const CellContext& cell, std::span<const Halo> halos, const void*) const {
-    const auto others = blocks->neighbours(cell.cell());
-    for (const kernels::Side side : kernels::sides(block.shape)) {
-      const auto other = blocks->at(cell.cell(), side);
-      if (!other) continue;
-      const auto index = std::ranges::lower_bound(others, *other) - others.begin();
-      kernels::unpack_face(block.shape, halos[static_cast<std::size_t>(index)], side, block.now);
+    if (const Margins needed = margins(cell.cell()); block.margins != needed) {
+      block = block.with(needed);
     }
-    kernels::diffuse(block.shape, numbers, kernels::whole_box(block.shape), block.now, block.next);
-    std::swap(block.now, block.next);
+    kernels::SideSet open;
+    const auto others = around(cell.cell());
+    for (std::size_t i = 0; i < others.size(); ++i) {
+      const auto& direction = others[i].direction;
+      kernels::unpack(block.padded, halos[i], block.seen(direction, layers), block.now);
+      for (std::size_t axis = 0; axis < 3; ++axis) {
+        if (direction[axis] != 0) open.set(2 * axis + (direction[axis] > 0 ? 1 : 0));
+      }
+    }
+    const std::uint64_t left = steps - cell.step() * layers;
+    const auto taken = static_cast<std::size_t>(std::min<std::uint64_t>(left, layers));
+    kernels::diffuse_steps(block.padded, numbers, block.own_box(), open, taken, block.now,
+                           block.next);
+    if (taken % 2 == 1) std::swap(block.now, block.next);
   }
 
   // At its end, held against the exact solution.
@@ -215,7 +313,7 @@ struct Heat {
             result.error_max = std::max(result.error_max, error);
           }
         },
-        static_cast<double>(cell.step()) * step_time);
+        static_cast<double>(steps) * step_time);
     return result;
   }
 
@@ -244,6 +342,7 @@ struct Heat {
   std::string grid = "512x512";
   std::uint64_t steps = 1000;
   std::uint32_t block_count = 16;
+  std::size_t steps_at_once = 0;
   std::string start = "sine";
   double diffusivity = 1;
   double time_step = 0;
@@ -252,9 +351,31 @@ struct Heat {
   double spacing = 0;
   double step_time = 0;
   kernels::DiffusionNumbers numbers;
+  std::size_t layers = 1;  // that blocks show each other, and steps from one exchange to the next
 
  private:
+  static constexpr std::size_t kStepsAtOnceMax = 1024;
+  // Unless told otherwise no more layers than this part of the thinnest block.
+  static constexpr std::size_t kFastLayersShare = 16;
+
   static constexpr double kSpotRadius = 0.05;
+
+  // Several steps reach round corners.
+  std::vector<GridBlocks::Neighbour> around(std::uint32_t block) const {
+    return blocks->neighbours(block, layers > 1);
+  }
+
+  // The outermost layer that a neighbour shows are the stencil's ghosts.
+  Margins margins(std::uint32_t block) const {
+    Margins margins;
+    for (const auto& other : around(block)) {
+      for (std::size_t axis = 0; axis < 3; ++axis) {
+        if (other.direction[axis] < 0) margins.low[axis] = layers - 1;
+        if (other.direction[axis] > 0) margins.high[axis] = layers - 1;
+      }
+    }
+    return margins;
+  }
 
   // Calls visit(row, temperature) for each row of the block, where temperature(x) is that of the
   // exact solution at `time` in the row's cell x: of u_t = diffusivity Laplace(u), a product over

@@ -1,5 +1,6 @@
 #include "jobs/rank_run.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -579,6 +580,10 @@ void RankRun::look(HostLoop& loop) {
   if (!progress) return;
   progress_ = *progress;
   progress_.steps = request_.program->steps();
+  if (progress_.step) {
+    *progress_.step *= request_.program->steps_each();
+    if (progress_.steps != 0) progress_.step = std::min(*progress_.step, progress_.steps);
+  }
   begin_watching();
   note_recoveries(loop);
   note_checkpoints();

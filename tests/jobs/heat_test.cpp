@@ -56,6 +56,25 @@ TEST(HeatJob, TheCutChangesNoTemperature) {
   }
 }
 
+TEST(HeatJob, StepsAtOnceChangeNothing) {
+  for (const char* grid : {"31x27", "12x13x14"}) {
+    Options options{{"grid", grid},
+                    {"steps", "23"},
+                    {"blocks", "1"},
+                    {"start", "spot"},
+                    {"steps-at-once", "1"}};
+    for (const char* blocks : {"1", "2", "6", "8"}) {
+      options[2].second = blocks;
+      options[4].second = "1";
+      const ReportPicture single = run_heat(options);
+      for (const char* at_once : {"2", "3", "4"}) {
+        options[4].second = at_once;
+        EXPECT_EQ(run_heat(options, 2), single) << grid << ", " << blocks << ", " << at_once;
+      }
+    }
+  }
+}
+
 // A half wave along each axis is an eigenfunction of the scheme. With an odd number of cells one
 // is at its crest.
 TEST(HeatJob, ASineFadesByItsFactorEachStep) {
@@ -97,6 +116,9 @@ TEST(HeatJob, RefusesWhatIsNoGridOrNotStable) {
   EXPECT_EQ(refusal({{"time-step", "9.4e-7"}}), "");
   EXPECT_THAT(refusal({{"grid", "512"}}), HasSubstr("--grid: '512' is no grid"));
   EXPECT_THAT(refusal({{"grid", "3x3"}, {"blocks", "10"}}), HasSubstr("--blocks: a grid of 3x3"));
+  EXPECT_EQ(refusal({{"grid", "9x40"}, {"blocks", "4"}, {"steps-at-once", "10"}}), "");
+  EXPECT_THAT(refusal({{"grid", "9x40"}, {"blocks", "4"}, {"steps-at-once", "11"}}),
+              HasSubstr("--steps-at-once: the thinnest block has 10 cells across"));
   EXPECT_THAT(refusal({{"time-step", "9.6e-7"}}),
               HasSubstr("--time-step 9.6e-07 is not stable: with this grid and diffusivity give at "
                         "most 9.49"));
