@@ -5,6 +5,7 @@ include(CheckCXXSourceCompiles)
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
 
 # User-Level Failure Mitigation, as Open MPI 5 has it: what the ULFM backend is made of.
 include(CheckCSourceCompiles)

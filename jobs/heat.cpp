@@ -294,7 +294,7 @@ struct Heat {
     const std::uint64_t left = steps - cell.step() * layers;
     const auto taken = static_cast<std::size_t>(std::min<std::uint64_t>(left, layers));
     kernels::diffuse_steps(block.padded, numbers, block.own_box(), open, taken, block.now,
-                           block.next);
+                           block.next, cell.threads());
     if (taken % 2 == 1) std::swap(block.now, block.next);
   }
 

@@ -157,13 +157,13 @@ class SkewedPass {
 };
 
 struct Skewing {
-  std::size_t steps;  // of a pass
-  SkewedPass::Tile tile;
+  std::size_t steps = 1;  // of a pass
+  SkewedPass::Tile tile{};
 };
 
 // As many steps a pass as can be, with tiles that are worth it.
 Skewing skewing_for(const StencilShape& shape, std::size_t steps) {
-  if (2 * sizeof(double) * block_cells(shape) <= kSkewedBytes) return {1, {}};
+  if (2 * sizeof(double) * block_cells(shape) <= kSkewedBytes) return {};
   const bool flat = shape.dimensions() == 2;
   const std::size_t row = std::min(shape.nx, kTileRowCells);
   const std::size_t unit = sizeof(double) * (flat ? 1 : row);
@@ -194,23 +194,104 @@ void diffuse(const StencilShape& shape, const DiffusionNumbers& numbers, const S
   }
 }
 
+namespace {
+
+// Steps of a pass shared out to threads, as bands across the slowest axis. Where two bands touch
+// each leaves out one plane more in every step, so that no thread waits for another's; what is left
+// out between them is computed afterwards.
+class BandedPass {
+ public:
+  BandedPass(const StencilShape& shape, const DiffusionNumbers& numbers, const StencilBox& box,
+             SideSet open, const Skewing& skewing, std::size_t threads, InstructionSet set)
+      : shape_(shape),
+        numbers_(numbers),
+        box_(box),
+        open_(open),
+        skewing_(skewing),
+        set_(set),
+        low_(static_cast<std::size_t>(shape.dimensions() == 2 ? Side::kYLow : Side::kZLow)) {
+    const std::size_t planes = (box.*end()) - (box.*begin());
+    bands_ = std::clamp<std::size_t>(planes / (kBandStepPlanes * skewing.steps), 1, threads);
+  }
+
+  void run(std::span<double> now, std::span<double> next) const {
+#pragma omp parallel num_threads(static_cast <int>(bands_)) if (bands_ > 1)
+    {
+#pragma omp for schedule(static, 1)
+      for (std::size_t band = 0; band < bands_; ++band) run_band(band, now, next);
+#pragma omp for schedule(static, 1)
+      for (std::size_t band = 1; band < bands_; ++band) run_border(border(band), now, next);
+    }
+  }
+
+ private:
+  // A band has so many planes for each step of a pass, at least.
+  static constexpr std::size_t kBandStepPlanes = 4;
+
+  std::size_t StencilBox::*begin() const {
+    return shape_.dimensions() == 2 ? &StencilBox::y_begin : &StencilBox::z_begin;
+  }
+  std::size_t StencilBox::*end() const {
+    return shape_.dimensions() == 2 ? &StencilBox::y_end : &StencilBox::z_end;
+  }
+  // The first plane of a band.
+  std::size_t border(std::size_t band) const {
+    const std::size_t planes = (box_.*end()) - (box_.*begin());
+    return (box_.*begin()) + planes * band / bands_;
+  }
+
+  void run_band(std::size_t band, std::span<double> now, std::span<double> next) const {
+    StencilBox box = box_;
+    SideSet open = open_;
+    if (band != 0) {
+      box.*begin() = border(band) + (skewing_.steps - 1);
+      open.set(low_);
+    }
+    if (band != bands_ - 1) {
+      box.*end() = border(band + 1) - (skewing_.steps - 1);
+      open.set(low_ + 1);
+    }
+    if (skewing_.steps == 1) {
+      diffuse(shape_, numbers_, box, now, next, set_);
+    } else {
+      SkewedPass(shape_, box, open, skewing_.steps, skewing_.tile)
+          .run(Stepper(shape_, numbers_, set_), now.data(), next.data());
+    }
+  }
+
+  void run_border(std::size_t plane, std::span<double> now, std::span<double> next) const {
+    for (std::size_t step = 2; step <= skewing_.steps; ++step) {
+      std::swap(now, next);
+      StencilBox box = grown(box_, open_, skewing_.steps - step);
+      box.*begin() = plane - (step - 1);
+      box.*end() = plane + (step - 1);
+      diffuse(shape_, numbers_, box, now, next, set_);
+    }
+  }
+
+  const StencilShape& shape_;
+  const DiffusionNumbers& numbers_;
+  StencilBox box_;
+  SideSet open_;
+  Skewing skewing_;
+  InstructionSet set_;
+  std::size_t low_;
+  std::size_t bands_ = 1;
+};
+
+}  // namespace
+
 void diffuse_steps(const StencilShape& shape, const DiffusionNumbers& numbers,
                    const StencilBox& box, SideSet open, std::size_t steps, std::span<double> now,
-                   std::span<double> next, InstructionSet set) {
+                   std::span<double> next, std::size_t threads, InstructionSet set) {
   require_steps(shape, box, open, steps, now, next);
   if (box.empty()) return;
-  const Stepper stepper(shape, numbers, set);
-  const Skewing skewing = skewing_for(shape, steps);
+  const Skewing most = skewing_for(shape, steps);
   for (std::size_t left = steps; left != 0;) {
-    const std::size_t taken = std::min(skewing.steps, left);
-    left -= taken;
-    if (taken == 1) {
-      diffuse(shape, numbers, grown(box, open, left), now, next, set);
-    } else {
-      SkewedPass(shape, grown(box, open, left), open, taken, skewing.tile)
-          .run(stepper, now.data(), next.data());
-    }
-    if (taken % 2 == 1) std::swap(now, next);
+    const Skewing skewing{std::min(most.steps, left), most.tile};
+    left -= skewing.steps;
+    BandedPass(shape, numbers, grown(box, open, left), open, skewing, threads, set).run(now, next);
+    if (skewing.steps % 2 == 1) std::swap(now, next);
   }
 }
 

@@ -123,7 +123,8 @@ using SideSet = std::bitset<kSides.size()>;
 // several steps (time skewing; Wonnacott, "Achieving scalable locality with time skewing", 2002).
 void diffuse_steps(const StencilShape& shape, const DiffusionNumbers& numbers,
                    const StencilBox& box, SideSet open, std::size_t steps, std::span<double> now,
-                   std::span<double> next, InstructionSet set = best_instruction_set());
+                   std::span<double> next, std::size_t threads = 1,
+                   InstructionSet set = best_instruction_set());
 
 // Cells of a block, ghosts or not, in a box: from `begin` on, -1 being a ghost, so many along x, y
 // and z. In two dimensions begin[2] is 0 and count[2] is 1.

@@ -128,7 +128,7 @@ TEST_P(StencilOnEverySet, LargeBlocksEqualTheReference) {
 
 // Ghosts with their value in both spans, and nothing that is of any use in the rest of the second.
 void expect_steps_equal_reference(const StencilShape& shape, const StencilBox& box, SideSet open,
-                                  std::size_t steps, InstructionSet set) {
+                                  std::size_t steps, InstructionSet set, std::size_t threads = 1) {
   Block now = random_block(shape);
   Block next = now;
   for_each_cell(shape,
@@ -138,7 +138,7 @@ void expect_steps_equal_reference(const StencilShape& shape, const StencilBox& b
   reference::diffuse_steps(shape, numbers_for(shape), box, open, steps, expected_now,
                            expected_next);
 
-  diffuse_steps(shape, numbers_for(shape), box, open, steps, now, next, set);
+  diffuse_steps(shape, numbers_for(shape), box, open, steps, now, next, threads, set);
 
   const Block& end = steps % 2 == 0 ? now : next;
   const Block& expected = steps % 2 == 0 ? expected_now : expected_next;
@@ -169,6 +169,20 @@ TEST_P(StencilOnEverySet, StepsAtOnceEqualThoseOneByOne) {
     expect_steps_equal_reference({5, 6}, whole_box({5, 6}), {}, steps, GetParam());
     expect_steps_equal_reference({5, 6, 7}, whole_box({5, 6, 7}), {}, steps, GetParam());
     expect_steps_equal_reference({9, 9, 9}, {}, {}, steps, GetParam());
+  }
+}
+
+TEST_P(StencilOnEverySet, ThreadsShareSteps) {
+  for (const std::size_t threads : {2, 3, 5}) {
+    for (const std::size_t steps : {1, 2, 3, 8}) {
+      for (const unsigned long sides : {0b0000, 0b1111, 0b1000}) {
+        expect_steps_equal_reference({500, 200}, {9, 490, 8, 190, 0, 1}, sides, steps, GetParam(),
+                                     threads);
+        expect_steps_equal_reference({41, 63, 80}, {9, 32, 8, 55, 7, 72}, sides | sides << 2, steps,
+                                     GetParam(), threads);
+      }
+      expect_steps_equal_reference({700, 9}, whole_box({700, 9}), {}, steps, GetParam(), threads);
+    }
   }
 }
 
