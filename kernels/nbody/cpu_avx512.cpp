@@ -16,6 +16,6 @@ struct Avx512Ops {
 
 }  // namespace
 
-constinit const GravityKernel kGravityAvx512 = VectorGravity<Avx512Ops, 2>::add;
+constinit const GravityKernel kGravityAvx512 = VectorGravity<Avx512Ops, 4>::add;
 
 }  // namespace regroup::kernels
