@@ -17,6 +17,7 @@
 
 #include <fmt/format.h>
 
+#include "jobs/colour_map.hpp"
 #include "jobs/grid_blocks.hpp"
 #include "jobs/iterative.hpp"
 #include "jobs/registry.hpp"
@@ -141,16 +142,49 @@ struct HeatBlock {
   }
 };
 
+// What is known of temperatures in some cells.
+struct HeatSums {
+  double sum = 0;
+  double least = 0;
+  double greatest = 0;
+  double error_sum2 = 0;
+  double error_max = 0;
+
+  void operator+=(const HeatSums& more) {
+    sum += more.sum;
+    least = std::min(least, more.least);
+    greatest = std::max(greatest, more.greatest);
+    error_sum2 += more.error_sum2;
+    error_max = std::max(error_max, more.error_max);
+  }
+};
+
+// Of a block at its end.
+struct HeatResult {
+  HeatSums sums;
+  std::vector<double> pixels;  // the temperatures that the picture shows of it, row by row
+
+  void encode(Writer& writer) const {
+    writer.put_raw(std::as_bytes(std::span(&sums, 1)));
+    writer.put_raw(std::as_bytes(std::span(pixels)));
+  }
+  static HeatResult decode(Reader& reader) {
+    HeatResult result;
+    const auto sums = reader.get_raw(sizeof result.sums);
+    if (reader.failed() || reader.rest().size() % sizeof(double) != 0)
+      throw std::runtime_error("the result of a block is cut short");
+    std::memcpy(&result.sums, sums.data(), sums.size());
+    result.pixels.resize(reader.rest().size() / sizeof(double));
+    const auto pixels = reader.get_raw(reader.rest().size());
+    if (!pixels.empty()) std::memcpy(result.pixels.data(), pixels.data(), pixels.size());
+    return result;
+  }
+};
+
 struct Heat {
   using Cell = HeatBlock;
   using Halo = std::vector<double>;  // the layers that the neighbour sees, as pack() has them
-  struct Result {
-    double sum = 0;  // of the temperature over the block's cells
-    double least = 0;
-    double greatest = 0;
-    double error_sum2 = 0;
-    double error_max = 0;
-  };
+  using Result = HeatResult;
   static constexpr std::string_view kName = "heat";
   static constexpr std::string_view kSummary =
       "diffusion of heat on a 2-D or 3-D grid, held against the exact solution";
@@ -158,7 +192,10 @@ struct Heat {
       "The grid is a box whose longest side has length 1 and whose boundary is kept at temperature "
       "0. 'sine' begins with half a sine wave along each axis, which fades evenly; 'spot' with a "
       "Gaussian in the middle, which spreads as in free space until it is near the boundary. Steps "
-      "are explicit; without --time-step each takes 9/10 of the time that is still stable.";
+      "are explicit; without --time-step each takes 9/10 of the time that is still stable. The "
+      "picture shows the temperature at the end from the least to the greatest, with y downwards, "
+      "in three dimensions in the middle plane; of a larger grid it shows every k-th cell along x "
+      "and y, so that it has at most 1024 pixels along a side.";
 
   void options(OptionSet& set) {
     set.add("grid", grid, "cells along x, y and, in three dimensions, z").value_name("NXxNY[xNZ]");
@@ -300,20 +337,30 @@ struct Heat {
 
   // At its end, held against the exact solution.
   Result result(const Cell& block, const CellContext& cell) const {
-    Result result{.least = block.row(0, 0)[0], .greatest = block.row(0, 0)[0]};
+    Result result;
+    HeatSums& sums = result.sums;
+    sums.least = sums.greatest = block.row(0, 0)[0];
     for_each_row(
         block, cell.cell(),
         [&](std::span<const double> row, auto temperature) {
           for (std::size_t x = 0; x < row.size(); ++x) {
             const double error = std::abs(row[x] - temperature(x));
-            result.sum += row[x];
-            result.least = std::min(result.least, row[x]);
-            result.greatest = std::max(result.greatest, row[x]);
-            result.error_sum2 += error * error;
-            result.error_max = std::max(result.error_max, error);
+            sums.sum += row[x];
+            sums.least = std::min(sums.least, row[x]);
+            sums.greatest = std::max(sums.greatest, row[x]);
+            sums.error_sum2 += error * error;
+            sums.error_max = std::max(sums.error_max, error);
           }
         },
         static_cast<double>(steps) * step_time);
+    const PixelBox box = pixels_of(cell.cell());
+    const auto first = blocks->start(cell.cell());
+    for (std::uint64_t y = box.y_begin; y < box.y_end; ++y) {
+      const auto row = block.row(sampled(y, 1) - first[1], middle_plane() - first[2]);
+      for (std::uint64_t x = box.x_begin; x < box.x_end; ++x) {
+        result.pixels.push_back(row[sampled(x, 0) - first[0]]);
+      }
+    }
     return result;
   }
 
@@ -321,14 +368,8 @@ struct Heat {
     const auto& extents = blocks->extents();
     const double cells = static_cast<double>(extents[0]) * static_cast<double>(extents[1]) *
                          static_cast<double>(std::max<std::uint64_t>(1, extents[2]));
-    Result all = results.front();
-    for (const Result& block : results.subspan(1)) {
-      all.sum += block.sum;
-      all.error_sum2 += block.error_sum2;
-      all.least = std::min(all.least, block.least);
-      all.greatest = std::max(all.greatest, block.greatest);
-      all.error_max = std::max(all.error_max, block.error_max);
-    }
+    HeatSums all = results.front().sums;
+    for (const Result& block : results.subspan(1)) all += block.sums;
     report.value("steps", steps);
     report.value("time", static_cast<double>(steps) * step_time);
     report.value("spacing", spacing);
@@ -337,6 +378,7 @@ struct Heat {
     report.value("greatest", all.greatest);
     report.value("error_max", all.error_max);
     report.value("error_rms", std::sqrt(all.error_sum2 / cells));
+    report.picture(picture(results, all));
   }
 
   std::string grid = "512x512";
@@ -359,6 +401,72 @@ struct Heat {
   static constexpr std::size_t kFastLayersShare = 16;
 
   static constexpr double kSpotRadius = 0.05;
+  static constexpr std::uint64_t kPixelsAlongMax = 1024;
+  static constexpr std::uint8_t kMissing = 128;  // grey: blocks that were given up
+
+  // ---- The picture ----
+  //
+  // A pixel is one cell, not a mean of some, so that it does not depend on how the grid is cut.
+
+  struct PixelBox {
+    std::uint64_t x_begin = 0;
+    std::uint64_t x_end = 0;
+    std::uint64_t y_begin = 0;
+    std::uint64_t y_end = 0;
+  };
+
+  // Cells from a pixel to the next.
+  std::uint64_t stride() const {
+    const std::uint64_t longest = std::max(blocks->extents()[0], blocks->extents()[1]);
+    return (longest + kPixelsAlongMax - 1) / kPixelsAlongMax;
+  }
+  std::uint64_t pixels_along(std::size_t axis) const {
+    return (blocks->extents()[axis] + stride() - 1) / stride();
+  }
+  // The cell that a pixel shows: the middle one of its own.
+  std::uint64_t sampled(std::uint64_t pixel, std::size_t axis) const {
+    return std::min(pixel * stride() + stride() / 2, blocks->extents()[axis] - 1);
+  }
+  std::uint64_t middle_plane() const { return blocks->extents()[2] / 2; }
+
+  // The pixels that show cells of a block; none where it is not in the plane.
+  PixelBox pixels_of(std::uint32_t block) const {
+    const auto first = blocks->start(block);
+    const auto shape = blocks->shape(block);
+    if (middle_plane() < first[2] || middle_plane() >= first[2] + shape.planes()) return {};
+    // The first pixel whose cell is at or beyond `cell`.
+    const auto pixel_from = [&](std::uint64_t cell, std::size_t axis) {
+      std::uint64_t pixel = std::min(cell / stride(), pixels_along(axis));
+      while (pixel < pixels_along(axis) && sampled(pixel, axis) < cell) ++pixel;
+      return pixel;
+    };
+    return {pixel_from(first[0], 0), pixel_from(first[0] + shape.nx, 0), pixel_from(first[1], 1),
+            pixel_from(first[1] + shape.ny, 1)};
+  }
+
+  Picture picture(std::span<const Result> results, const HeatSums& all) const {
+    Picture picture{.name = "temperature",
+                    .width = static_cast<std::uint32_t>(pixels_along(0)),
+                    .height = static_cast<std::uint32_t>(pixels_along(1))};
+    picture.pixels.assign(picture.height * picture.row_bytes(), kMissing);
+    const double range = all.greatest - all.least;
+    for (std::uint32_t block = 0; block < results.size(); ++block) {
+      const PixelBox box = pixels_of(block);
+      auto temperature = results[block].pixels.begin();
+      if (temperature == results[block].pixels.end()) continue;
+      for (std::uint64_t y = box.y_begin; y < box.y_end; ++y) {
+        auto pixel = picture.pixels.begin() +
+                     static_cast<std::ptrdiff_t>(y * picture.row_bytes() + 3 * box.x_begin);
+        for (std::uint64_t x = box.x_begin; x < box.x_end; ++x) {
+          const double share = range > 0 ? (*temperature++ - all.least) / range : 0;
+          pixel = std::ranges::copy(viridis(share), pixel).out;
+        }
+      }
+    }
+    return picture;
+  }
+
+  // ---- The exact solution ----
 
   // Several steps reach round corners.
   std::vector<GridBlocks::Neighbour> around(std::uint32_t block) const {

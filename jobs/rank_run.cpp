@@ -562,6 +562,7 @@ std::expected<void, std::string> RankRun::write_result() {
   summary_.columns = report.column_list();
   summary_.first_rows = report.preview();
   summary_.rows = report.rows();
+  summary_.picture_files = report.picture_files();
   return {};
 }
 

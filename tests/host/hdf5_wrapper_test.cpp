@@ -71,6 +71,36 @@ TEST(Hdf5, AttributesComeBackWithTheirTypes) {
   EXPECT_THAT(root.attribute("texts").error(), HasSubstr("does not hold one value"));
 }
 
+TEST(Hdf5, ArraysReadBackBlockByBlock) {
+  const ScratchDirectory scratch;
+  const std::vector<std::uint64_t> shape = {2, 3, 4};
+  std::vector<double> numbers(24);
+  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = 0.5 + static_cast<double>(i);
+  {
+    auto file = hdf5::File::create(scratch.path() / "file.h5").value();
+    auto group = file.root().value().create_group("group").value();
+    auto array = group.create_array("array", ElementType::kFloat64, shape).value();
+    ASSERT_TRUE(array.write(std::as_bytes(std::span(numbers))));
+    ASSERT_TRUE(array.put_terminated_text("CLASS", "IMAGE"));
+    ASSERT_TRUE(file.close());
+  }
+
+  const auto file = hdf5::File::open_read_only(scratch.path() / "file.h5").value();
+  const auto root = file.root().value();
+  const auto array = root.open_array("group/array").value();
+  std::vector<double> block(4);
+  const std::vector<std::uint64_t> start = {1, 0, 2};
+  const std::vector<std::uint64_t> extent = {1, 2, 2};
+  ASSERT_TRUE(array.read(start, extent, std::as_writable_bytes(std::span(block))));
+
+  EXPECT_EQ(array.type(), ElementType::kFloat64);
+  EXPECT_EQ(array.shape(), shape);
+  EXPECT_THAT(block, ElementsAre(14.5, 15.5, 18.5, 19.5));
+  EXPECT_EQ(array.attribute("CLASS").value(), Value("IMAGE"));
+  EXPECT_FALSE(root.open_array("group"));
+  EXPECT_FALSE(root.open_array("none"));
+}
+
 TEST(Hdf5, DatasetsGrowAndReadBack) {
   const ScratchDirectory scratch;
   const std::array<std::int64_t, 3> first = {1, 2, 3};

@@ -1,12 +1,14 @@
 // heat, held against what is known of its start: by how much a sine fades in a step of the scheme,
 // and how fast the error against the equation itself shrinks.
 #include <cmath>
+#include <cstring>
 #include <numbers>
 #include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "jobs/colour_map.hpp"
 #include "jobs/sample_jobs.hpp"
 #include "tests/jobs/error_of.hpp"
 #include "tests/jobs/threaded_run.hpp"
@@ -14,6 +16,7 @@
 namespace regroup {
 namespace {
 
+using testing::ElementsAre;
 using testing::HasSubstr;
 using Options = ProgramRun::Set;
 
@@ -73,6 +76,58 @@ TEST(HeatJob, StepsAtOnceChangeNothing) {
       }
     }
   }
+}
+
+// ---- The picture ----
+
+Colour colour_at(const ReportPicture& picture, std::size_t pixel) {
+  Colour colour{};
+  std::memcpy(colour.data(), picture.arrays.at(0).elements.data() + 3 * pixel, colour.size());
+  return colour;
+}
+
+TEST(HeatJob, ThePictureShowsEachCell) {
+  const ReportPicture picture =
+      run_heat({{"grid", "7x5"}, {"steps", "3"}, {"blocks", "1"}, {"start", "sine"}});
+  ASSERT_EQ(picture.arrays.size(), 1u);
+  EXPECT_EQ(picture.arrays[0].array,
+            (ResultArray{"temperature", ElementType::kUint8, {5, 7, 3}, true}));
+  // A product of half waves at all times.
+  const auto wave = [](double i, double n) { return std::sin(std::numbers::pi * i / (n + 1)); };
+  const double least = wave(1, 7) * wave(1, 5);
+  for (std::size_t pixel = 0; pixel < 35; ++pixel) {
+    const double x = static_cast<double>(pixel % 7) + 1;
+    const double y = static_cast<double>(pixel / 7) + 1;
+    const Colour expected = viridis((wave(x, 7) * wave(y, 5) - least) / (1 - least));
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_NEAR(colour_at(picture, pixel)[i], expected[i], 1) << "pixel " << pixel;
+    }
+  }
+}
+
+TEST(HeatJob, OfASolidThePictureShowsTheMiddlePlane) {
+  const ReportPicture picture = run_heat({{"grid", "7x5x9"}, {"steps", "3"}, {"blocks", "6"}});
+  EXPECT_EQ(picture.arrays.at(0).array.shape, (std::vector<std::uint64_t>{5, 7, 3}));
+  EXPECT_EQ(colour_at(picture, 2 * 7 + 3), viridis(1)) << "the hottest cell";
+}
+
+// Nor do blocks smaller than a pixel, and planes in which a block has no part.
+TEST(HeatJob, TheCutChangesNoPixel) {
+  for (const char* grid : {"31x17", "17x31", "9x11x7", "2100x6", "5x1025", "1100x3x4"}) {
+    Options options{{"grid", grid}, {"steps", "5"}, {"blocks", "1"}, {"start", "spot"}};
+    const ReportPicture whole = run_heat(options);
+    for (const char* blocks : {"2", "6", "12"}) {
+      options[2].second = blocks;
+      EXPECT_EQ(run_heat(options).arrays, whole.arrays) << grid << " in " << blocks;
+    }
+  }
+  const auto size = [](const char* grid) {
+    return run_heat({{"grid", grid}, {"steps", "0"}, {"blocks", "2"}}).arrays.at(0).array.shape;
+  };
+  EXPECT_THAT(size("1024x6"), ElementsAre(6, 1024, 3));
+  EXPECT_THAT(size("1025x6"), ElementsAre(3, 513, 3));
+  EXPECT_THAT(size("2100x7"), ElementsAre(3, 700, 3));
+  EXPECT_THAT(size("3x2x2000"), ElementsAre(2, 3, 3));
 }
 
 // A half wave along each axis is an eigenfunction of the scheme. With an odd number of cells one
