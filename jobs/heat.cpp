@@ -311,7 +311,9 @@ struct Heat {
   }
 
   // The runtime's steps are from one exchange to the next.
-  std::uint64_t steps_each() const { return layers; }
+  std::uint64_t steps_done(std::uint64_t exchange) const {
+    return std::min<std::uint64_t>(exchange * layers, steps);
+  }
   bool at_end(std::uint64_t exchange, const void*) const { return exchange * layers >= steps; }
   std::uint64_t steps_max() const { return steps; }
 

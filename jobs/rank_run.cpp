@@ -1,6 +1,5 @@
 #include "jobs/rank_run.hpp"
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -581,10 +580,7 @@ void RankRun::look(HostLoop& loop) {
   if (!progress) return;
   progress_ = *progress;
   progress_.steps = request_.program->steps();
-  if (progress_.step) {
-    *progress_.step *= request_.program->steps_each();
-    if (progress_.steps != 0) progress_.step = std::min(*progress_.step, progress_.steps);
-  }
+  if (progress_.step) progress_.step = request_.program->steps_done(*progress_.step);
   begin_watching();
   note_recoveries(loop);
   note_checkpoints();
