@@ -435,6 +435,11 @@ extern "C" herr_t collect_name(hid_t, const char* name, const H5A_info_t*, void*
   return 0;
 }
 
+extern "C" herr_t collect_link(hid_t, const char* name, const H5L_info_t*, void* names) {
+  static_cast<std::vector<std::string>*>(names)->emplace_back(name);
+  return 0;
+}
+
 // ---- Files and datasets ----
 
 // What a new dataset is made with. The fill value is written at allocation, so that no byte of the
@@ -877,6 +882,20 @@ Expected<Array> Group::open_array(const std::string& name) const {
   auto shape = shape_of(dataset.get());
   if (!shape) return std::unexpected(shape.error());
   return Array(std::move(dataset), status_, *element_type, std::move(*shape));
+}
+
+Expected<std::vector<std::string>> Group::dataset_names() const {
+  const Call call;
+  std::vector<std::string> names;
+  if (is_failure(
+          H5Literate(handle_.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_link, &names)))
+    return failed("H5Literate");
+  // What cannot be opened is no dataset.
+  std::erase_if(names, [&](const std::string& name) {
+    const Handle object(H5Oopen(handle_.get(), name.c_str(), H5P_DEFAULT));
+    return !object.is_open() || H5Iget_type(object.get()) != H5I_DATASET;
+  });
+  return names;
 }
 
 Expected<bool> Group::has(const std::string& name) const {

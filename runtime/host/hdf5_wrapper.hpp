@@ -227,6 +227,8 @@ class Group : public Node {
                                std::span<const std::uint64_t> shape);
   // Of 1 to 3 dimensions. Floating-point numbers of any width and byte order read as float64.
   Expected<Array> open_array(const std::string& name) const;
+  // The names of the datasets right in the group, in alphabetical order.
+  Expected<std::vector<std::string>> dataset_names() const;
   // Whether a link of this name is there, whatever it leads to.
   Expected<bool> has(const std::string& name) const;
 

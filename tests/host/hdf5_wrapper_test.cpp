@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/host/outside_programs.hpp"
 #include "tests/host/scratch.hpp"
 
 namespace regroup {
@@ -99,6 +100,49 @@ TEST(Hdf5, ArraysReadBackBlockByBlock) {
   EXPECT_EQ(array.attribute("CLASS").value(), Value("IMAGE"));
   EXPECT_FALSE(root.open_array("group"));
   EXPECT_FALSE(root.open_array("none"));
+}
+
+TEST(Hdf5, NamesTheDatasetsOfAGroup) {
+  const ScratchDirectory scratch;
+  const std::vector<std::uint64_t> shape = {1};
+  auto file = hdf5::File::create(scratch.path() / "file.h5").value();
+  auto root = file.root().value();
+  auto group = root.create_group("group").value();
+  ASSERT_TRUE(root.create_array("b", ElementType::kUint8, shape));
+  ASSERT_TRUE(root.create_array("a", ElementType::kUint8, shape));
+  ASSERT_TRUE(group.create_array("c", ElementType::kUint8, shape));
+
+  EXPECT_THAT(root.dataset_names().value(), ElementsAre("a", "b"));
+  EXPECT_THAT(group.dataset_names().value(), ElementsAre("c"));
+}
+
+TEST(Hdf5, FloatingPointNumbersOfOtherKindsReadAsFloat64) {
+  const std::string& python = test::python_with_h5py();
+  if (python.empty()) GTEST_SKIP() << "no python3 with h5py is installed";
+  const ScratchDirectory scratch;
+  const auto path = scratch.path() / "file.h5";
+  test::write_file(scratch.path() / "write.py", R"(import h5py, sys
+with h5py.File(sys.argv[1], "w") as f:
+    for kind in ("<f4", ">f4", ">f8", "<f2"):
+        f.create_dataset(kind[1:] + kind[0], data=[[0.5, -2.0]], dtype=kind)
+    f.create_dataset("packed", data=[[0.5, -2.0]], chunks=(1, 1), compression="gzip")
+)");
+  const std::string command =
+      python + " " + (scratch.path() / "write.py").string() + " " + path.string();
+  ASSERT_EQ(std::system(command.c_str()), 0);
+
+  const auto file = hdf5::File::open_read_only(path).value();
+  const auto root = file.root().value();
+  const auto names = root.dataset_names().value();
+  EXPECT_EQ(names.size(), 5u);
+  for (const std::string& name : names) {
+    const auto array = root.open_array(name).value();
+    std::vector<double> numbers(2);
+    const std::vector<std::uint64_t> start = {0, 0};
+    ASSERT_TRUE(array.read(start, array.shape(), std::as_writable_bytes(std::span(numbers))));
+    EXPECT_EQ(array.type(), ElementType::kFloat64) << name;
+    EXPECT_THAT(numbers, ElementsAre(0.5, -2)) << name;
+  }
 }
 
 TEST(Hdf5, DatasetsGrowAndReadBack) {

@@ -3,21 +3,27 @@
 #include <cmath>
 #include <cstring>
 #include <numbers>
+#include <numeric>
+#include <random>
 #include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "jobs/colour_map.hpp"
+#include "jobs/grid_input.hpp"
 #include "jobs/sample_jobs.hpp"
 #include "tests/jobs/error_of.hpp"
+#include "tests/jobs/temporary_folder.hpp"
 #include "tests/jobs/threaded_run.hpp"
+#include "tests/png_file.hpp"
 
 namespace regroup {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using Options = ProgramRun::Set;
 
 ReportPicture run_heat(const Options& options, std::uint32_t ranks = 1) {
@@ -157,6 +163,60 @@ TEST(HeatJob, TheErrorShrinksWithTheSquareOfTheSpacing) {
   EXPECT_NEAR(error("127x127", "80", "spot") / error("255x255", "320", "spot"), 4, 0.3);
 }
 
+// ---- A start from a file ----
+
+// Noise, as a picture.
+std::string noise(std::uint32_t width, std::uint32_t height) {
+  std::mt19937 random(width);
+  std::string pixels(std::size_t{width} * height, '\0');
+  for (char& pixel : pixels) pixel = static_cast<char>(random());
+  return test::png_file({.width = width, .height = height}, pixels);
+}
+
+TEST(HeatJob, TakesItsStartFromAPicture) {
+  const TemporaryFolder folder;
+  const std::string file = folder.write("start.png", noise(19, 13));
+  const auto input = GridInput::open(file).value();
+  const kernels::StencilShape shape{19, 13, 0};
+  std::vector<double> now(kernels::block_cells(shape));
+  std::vector<double> next(now.size());
+  ASSERT_TRUE(input.read({}, shape, [&](std::size_t y, std::size_t, std::span<const double> row) {
+    std::ranges::copy(row, now.begin() + static_cast<std::ptrdiff_t>(kernels::cell_index(
+                                             shape, 0, static_cast<std::ptrdiff_t>(y))));
+  }));
+  for (int step = 0; step < 7; ++step) {
+    kernels::reference::diffuse(shape, {0.225, 0.225, 0}, kernels::whole_box(shape), now, next);
+    std::swap(now, next);
+  }
+
+  const ReportPicture picture = run_heat({{"input", file}, {"steps", "7"}, {"blocks", "6"}}, 2);
+
+  EXPECT_NEAR(real(picture, "greatest"), std::ranges::max(now), 1e-12);
+  EXPECT_NEAR(real(picture, "mean"), std::accumulate(now.begin(), now.end(), 0.0) / (19 * 13),
+              1e-12);
+  EXPECT_EQ(real(picture, "start_mean"), input.range().mean);
+  EXPECT_EQ(real(picture, "start_least"), input.range().least);
+  EXPECT_EQ(real(picture, "start_greatest"), input.range().greatest);
+  EXPECT_EQ(real(picture, "beyond_range"), 0);
+  for (const NamedValue& value : picture.values) EXPECT_THAT(value.name, Not(HasSubstr("error")));
+  EXPECT_EQ(picture.arrays.at(0).array.shape, (std::vector<std::uint64_t>{13, 19, 3}));
+}
+
+TEST(HeatJob, OfAPictureTheCutChangesNoPixel) {
+  const TemporaryFolder folder;
+  Options options{{"input", folder.write("start.png", noise(40, 31))}, {"steps", "9"}};
+  const ReportPicture usual = run_heat(options);
+  for (const char* blocks : {"1", "5", "24"}) {
+    Options cut = options;
+    cut.emplace_back("blocks", blocks);
+    const ReportPicture picture = run_heat(cut, 3);
+    EXPECT_EQ(picture.arrays, usual.arrays);
+    for (const char* name : {"least", "greatest", "start_mean"}) {
+      EXPECT_EQ(real(picture, name), real(usual, name)) << name;
+    }
+  }
+}
+
 TEST(HeatJob, RefusesWhatIsNoGridOrNotStable) {
   JobRegistry jobs;
   add_heat(jobs);
@@ -177,6 +237,16 @@ TEST(HeatJob, RefusesWhatIsNoGridOrNotStable) {
   EXPECT_THAT(refusal({{"time-step", "9.6e-7"}}),
               HasSubstr("--time-step 9.6e-07 is not stable: with this grid and diffusivity give at "
                         "most 9.49"));
+
+  const TemporaryFolder folder;
+  const std::string file = folder.write("start.png", noise(9, 4));
+  EXPECT_EQ(refusal({{"input", file}}), "");
+  EXPECT_EQ(refusal({{"input", file}, {"grid", "9x4"}}), "");
+  EXPECT_THAT(refusal({{"input", file}, {"grid", "4x9"}}),
+              HasSubstr("--grid 4x9 is not the size of --input"));
+  EXPECT_THAT(refusal({{"input", file}, {"start", "spot"}}), HasSubstr("give one of them"));
+  EXPECT_THAT(refusal({{"input", file}, {"blocks", "37"}}), HasSubstr("--blocks: a grid of 9x4"));
+  EXPECT_THAT(refusal({{"input", folder.path("none")}}), HasSubstr("--input: "));
 }
 
 TEST(HeatJob, ASavedBlockThatIsCutShortIsRefused) {

@@ -1,5 +1,5 @@
 """Reads PNG files of 8-bit grey or RGB, as Regroup writes them, after the standard (ISO/IEC 15948):
-a reader that has nothing in common with the program's."""
+a reader that has nothing in common with the program's. Writes grey ones, of 8 or 16 bits."""
 
 import struct
 import zlib
@@ -53,3 +53,14 @@ def read(path):
         rows.append(list(above) if step == 1 else [tuple(above[i:i + 3]) for i in range(0, len(above), 3)])
     assert len(raw) == height * (width * step + 1)
     return rows
+
+
+def grey(rows, bits=8):
+    """The bytes of a file with these rows of numbers."""
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    sample = {8: "B", 16: "H"}[bits]
+    raw = b"".join(b"\0" + struct.pack(f">{len(row)}{sample}", *row) for row in rows)
+    header = struct.pack(">IIBBBBB", len(rows[0]), len(rows), bits, GREY, 0, 0, 0)
+    return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
