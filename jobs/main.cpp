@@ -4,6 +4,7 @@
 
 int main(int argc, char** argv) {
   regroup::JobRegistry registry;
+  regroup::add_cg(registry);
   regroup::add_heat(registry);
   regroup::add_mandelbrot(registry);
   regroup::add_montecarlo(registry);

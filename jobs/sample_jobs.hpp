@@ -5,6 +5,7 @@
 
 namespace regroup {
 
+void add_cg(JobRegistry& registry);
 void add_heat(JobRegistry& registry);
 void add_mandelbrot(JobRegistry& registry);
 void add_montecarlo(JobRegistry& registry);

@@ -1,8 +1,12 @@
 """Cells of an iterate stage on real ranks: whoever dies, the result has the bits of one rank's."""
 
+import os
+import signal
+
 import cli
 
 RANKS = 4
+CHAIN = 8000  # points
 END_SECONDS_MAX = 40
 
 
@@ -28,6 +32,79 @@ class Cells(cli.CliTest):
                 self.assertGreater(status["restored_from"]["partner"], 0, ended)
                 self.assertEqual((status["step"], status["steps"]), (200, 200))
                 self.assertEqual(self.result_of(directory), self.result_of("plain"))
+
+
+def laplacian(points, symmetric=True):
+    """That of a square of so many points along a side, as a Matrix Market file."""
+    lines = []
+    for row in range(points * points):
+        lines.append(f"{row + 1} {row + 1} 4")
+        for other in (row - points, row - 1 if row % points else -1):
+            if other >= 0:
+                lines.append(f"{row + 1} {other + 1} -1")
+                if not symmetric:
+                    lines.append(f"{other + 1} {row + 1} -1")
+    kind = "symmetric" if symmetric else "general"
+    size = f"{points * points} {points * points} {len(lines)}"
+    return "\n".join([f"%%MatrixMarket matrix coordinate real {kind}", "% a square", size, *lines, ""])
+
+
+class ConjugateGradients(cli.CliTest):
+    """cg on real ranks, which read the matrix and compute its totals in many orders."""
+
+    def cg(self, *more, ranks, directory):
+        words = ["run", "cg", *more, "--dir", directory, "--progress", "none", "-n", ranks]
+        return self.start([cli.REGROUP, *words])
+
+    def result_of(self, directory):
+        return (self.folder / directory / "result.h5").read_bytes()
+
+    def test_file_form_blocks_and_ranks_change_no_bit(self):
+        self.write("lower.mtx", laplacian(40))
+        self.write("whole.mtx", laplacian(40, symmetric=False).replace("\n", "\r\n"))
+        number = 0
+        for file in ("lower.mtx", "whole.mtx"):
+            for ranks, blocks in ((1, 1), (3, 7), (4, 16)):
+                with self.subTest(file=file, ranks=ranks, blocks=blocks):
+                    directory = f"run-{number}"
+                    ended = self.cg(file, "--blocks", blocks, ranks=ranks, directory=directory).end()
+                    self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+                    self.assertEqual(self.result_of(directory), self.result_of("run-0"))
+                    number += 1
+        ended = self.cg("--laplacian", "40x40", ranks=2, directory="grid").end()
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertEqual(self.result_of("grid"), self.result_of("run-0"))
+
+    def test_a_death_changes_no_bit(self):
+        # A chain takes half as many iterations as it has points, so deaths come in their middle.
+        chain = [f"{row} {column} {value}" for row in range(1, CHAIN + 1)
+                 for column, value in ((row, 2), (row - 1, -1)) if column > 0]
+        header = "%%MatrixMarket matrix coordinate integer symmetric"
+        self.write("chain.mtx", "\n".join([header, f"{CHAIN} {CHAIN} {len(chain)}", *chain, ""]))
+        job = ["chain.mtx", "--partner-copies", 0.1]
+        ended = self.cg(*job, "--blocks", 1, ranks=1, directory="plain").end()
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        for number, rank in enumerate((2, 0)):
+            with self.subTest(rank=rank):
+                directory = f"run-{number}"
+                running = self.cg(*job, "--blocks", 9, ranks=RANKS, directory=directory)
+                begun = lambda: ((self.status_of(directory) or {}).get("step") or 0) > 20
+                cli.eventually(begun, "a run under way", END_SECONDS_MAX)
+                os.kill(self.rank_pids()[rank], signal.SIGKILL)
+                ended = running.end(END_SECONDS_MAX)
+                self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+                status = self.status_of(directory)
+                self.assertEqual(status["failures_survived"], 1, ended)
+                self.assertEqual(self.result_of(directory), self.result_of("plain"))
+
+    def test_an_indefinite_matrix_ends_the_run(self):
+        self.write("matrix.mtx", "%%MatrixMarket matrix coordinate real symmetric\n2 2 3\n1 1 1\n2 1 3\n2 2 1\n")
+        self.write("rhs.mtx", "%%MatrixMarket matrix array real general\n2 1\n1\n-1\n")
+        job = ["matrix.mtx", "--rhs", "rhs.mtx", "--blocks", 2]
+        ended = self.cg(*job, ranks=2, directory="run").end(END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_NOT_RECOVERED, ended)
+        self.assertIn("not positive definite", ended.own_lines()[-1])
+        self.assertFalse((self.folder / "run" / "result.h5").exists())
 
 
 if __name__ == "__main__":
