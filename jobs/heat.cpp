@@ -164,20 +164,27 @@ struct HeatSums {
 struct HeatResult {
   HeatSums sums;
   std::vector<double> pixels;  // the temperatures that the picture shows of it, row by row
+  std::vector<double> field;   // all of its temperatures, row by row; empty: not kept
 
   void encode(Writer& writer) const {
     writer.put_raw(std::as_bytes(std::span(&sums, 1)));
-    writer.put_raw(std::as_bytes(std::span(pixels)));
+    for (const auto* numbers : {&pixels, &field}) {
+      writer.put(static_cast<std::uint64_t>(numbers->size()));
+      writer.put_raw(std::as_bytes(std::span(*numbers)));
+    }
   }
   static HeatResult decode(Reader& reader) {
     HeatResult result;
     const auto sums = reader.get_raw(sizeof result.sums);
-    if (reader.failed() || reader.rest().size() % sizeof(double) != 0)
-      throw std::runtime_error("the result of a block is cut short");
-    std::memcpy(&result.sums, sums.data(), sums.size());
-    result.pixels.resize(reader.rest().size() / sizeof(double));
-    const auto pixels = reader.get_raw(reader.rest().size());
-    if (!pixels.empty()) std::memcpy(result.pixels.data(), pixels.data(), pixels.size());
+    if (!reader.failed()) std::memcpy(&result.sums, sums.data(), sums.size());
+    for (auto* numbers : {&result.pixels, &result.field}) {
+      const auto count = reader.get<std::uint64_t>();
+      if (reader.failed() || count > reader.rest().size() / sizeof(double))
+        throw std::runtime_error("the result of a block is cut short");
+      numbers->resize(static_cast<std::size_t>(count));
+      const auto bytes = reader.get_raw(numbers->size() * sizeof(double));
+      if (!bytes.empty()) std::memcpy(numbers->data(), bytes.data(), bytes.size());
+    }
     return result;
   }
 };
@@ -193,14 +200,16 @@ struct Heat {
       "The grid is a box whose longest side has length 1 and whose boundary is kept at temperature "
       "0. 'sine' begins with half a sine wave along each axis, which fades evenly; 'spot' with a "
       "Gaussian in the middle, which spreads as in free space until it is near the boundary. Steps "
-      "are explicit; without --time-step each takes 9/10 of the time that is still stable. The "
-      "picture shows the temperature at the end from the least to the greatest, with y downwards, "
-      "in three dimensions in the middle plane; of a larger grid it shows every k-th cell along x "
-      "and y, so that it has at most 1024 pixels along a side. --input FILE begins with what a "
-      "file holds, and the grid has its size: a PNG, of which 0 is black and 1 white, or a dataset "
-      "of floating-point numbers as FILE.h5:/DATASET. No exact solution is known then; the result "
-      "says by how much temperatures have left the range of the start and the boundary, which none "
-      "may. Every node must see the same file.";
+      "are explicit; without --time-step each takes 9/10 of the time that is still stable. --input "
+      "begins with what a file holds, and the grid has its size: a PNG, of which 0 is black and 1 "
+      "white, or a dataset of floating-point numbers as FILE.h5:/DATASET; every node must see the "
+      "same file. No exact solution is known then; the result says by how much temperatures have "
+      "left the range of the start and the boundary, which none may. The picture shows the end "
+      "from "
+      "the least to the greatest temperature, with y downwards, in three dimensions in the middle "
+      "plane; of a larger grid it shows every k-th cell along x and y, so that it has at most 1024 "
+      "pixels along a side. The whole field is 'temperature' in the result, and result.xdmf shows "
+      "it in ParaView.";
 
   void options(OptionSet& set) {
     set.add("grid", grid, "cells along x, y and, in three dimensions, z").value_name("NXxNY[xNZ]");
@@ -216,6 +225,8 @@ struct Heat {
     set.add("start", start, "temperature at the beginning").one_of({"sine", "spot"});
     set.add("input", input_name, "a PNG or HDF5 file with the temperature at the beginning")
         .value_name("FILE[:/DATASET]");
+    set.add("field", keep_field, "keep the whole field in the result; auto: of at most 2^24 cells")
+        .one_of({"auto", "yes", "no"});
     set.add("diffusivity", diffusivity, "thermal diffusivity").at_least(1e-300).at_most(1e300);
     set.add("time-step", time_step, "time that a step takes; 0: the largest that is safe")
         .at_least(0);
@@ -257,9 +268,21 @@ struct Heat {
     step_time = time_step == 0 ? 0.9 * stable : time_step;
     const double number = diffusivity * step_time / (spacing * spacing);
     numbers = {number, number, blocks->dimensions() == 3 ? number : 0};
+    if (keep_field == "yes" && !(all_cells() <= kFieldCellsMax)) {
+      return std::unexpected(fmt::format(
+          "--field yes: the grid has more than {} cells: its checkpoints have the field, too",
+          kFieldCellsMax));
+    }
     for (std::uint32_t block = 0; block < blocks->count(); ++block) {
-      if (const char* why = kernels::why_invalid(blocks->shape(block))) {
+      const auto shape = blocks->shape(block);
+      if (const char* why = kernels::why_invalid(shape)) {
         return std::unexpected(std::string("--blocks: ") + why);
+      }
+      if (has_field() && shape.nx * shape.ny * shape.planes() > kFieldBlockCellsMax) {
+        return std::unexpected(
+            fmt::format("--field yes: a block has more than {} cells: give more "
+                        "--blocks",
+                        kFieldBlockCellsMax));
       }
       if (kernels::why_invalid(blocks->shape(block), numbers) != nullptr) {
         return std::unexpected(fmt::format(
@@ -392,6 +415,14 @@ struct Heat {
           }
         },
         static_cast<double>(steps) * step_time);
+    if (has_field()) {
+      for (std::size_t z = 0; z < block.planes(); ++z) {
+        for (std::size_t y = 0; y < block.shape.ny; ++y) {
+          const auto row = block.row(y, z);
+          result.field.insert(result.field.end(), row.begin(), row.end());
+        }
+      }
+    }
     const PixelBox box = pixels_of(cell.cell());
     const auto first = blocks->start(cell.cell());
     for (std::uint64_t y = box.y_begin; y < box.y_end; ++y) {
@@ -404,13 +435,12 @@ struct Heat {
   }
 
   void report(std::span<const Result> results, Report& report) const {
-    const auto& extents = blocks->extents();
-    const double cells = static_cast<double>(extents[0]) * static_cast<double>(extents[1]) *
-                         static_cast<double>(std::max<std::uint64_t>(1, extents[2]));
+    const double cells = all_cells();
+    const double time = static_cast<double>(steps) * step_time;
     HeatSums all = results.front().sums;
     for (const Result& block : results.subspan(1)) all += block.sums;
     report.value("steps", steps);
-    report.value("time", static_cast<double>(steps) * step_time);
+    report.value("time", time);
     report.value("spacing", spacing);
     report.value("mean", all.sum / cells);
     report.value("least", all.least);
@@ -422,6 +452,7 @@ struct Heat {
       report.value("error_rms", std::sqrt(all.error_sum2 / cells));
     }
     report.picture(picture(results, all));
+    if (has_field()) report.field(field().field, time, whole_field(results));
   }
 
   static constexpr const char* kGrid = "512x512";
@@ -433,6 +464,7 @@ struct Heat {
   std::size_t steps_at_once = 0;
   std::string start = kStart;
   std::string input_name;
+  std::string keep_field = "auto";
   double diffusivity = 1;
   double time_step = 0;
 
@@ -450,7 +482,41 @@ struct Heat {
 
   static constexpr double kSpotRadius = 0.05;
   static constexpr std::uint64_t kPixelsAlongMax = 1024;
+  static constexpr std::uint64_t kFieldCellsAuto = std::uint64_t{1} << 24;
+  static constexpr std::uint64_t kFieldCellsMax = std::uint64_t{1} << 28;
+  static constexpr std::uint64_t kFieldBlockCellsMax = std::uint64_t{1} << 25;  // 256 MiB of result
   static constexpr std::uint8_t kMissing = 128;  // grey: blocks that were given up
+
+  // As a number that cannot overflow; exact below 2^53.
+  double all_cells() const {
+    const auto& extents = blocks->extents();
+    return static_cast<double>(extents[0]) * static_cast<double>(extents[1]) *
+           static_cast<double>(std::max<std::uint64_t>(1, extents[2]));
+  }
+  bool has_field() const {
+    return keep_field == "yes" || (keep_field == "auto" && all_cells() <= kFieldCellsAuto);
+  }
+
+  // NaN where a block was given up.
+  std::vector<double> whole_field(std::span<const Result> results) const {
+    const auto& extents = blocks->extents();
+    std::vector<double> whole(static_cast<std::size_t>(all_cells()),
+                              std::numeric_limits<double>::quiet_NaN());
+    for (std::uint32_t number = 0; number < results.size(); ++number) {
+      const auto shape = blocks->shape(number);
+      const auto first = blocks->start(number);
+      auto row = results[number].field.begin();
+      if (row == results[number].field.end()) continue;
+      for (std::uint64_t z = first[2]; z < first[2] + shape.planes(); ++z) {
+        for (std::uint64_t y = first[1]; y < first[1] + shape.ny; ++y) {
+          const auto at = (z * extents[1] + y) * extents[0] + first[0];
+          std::copy_n(row, shape.nx, whole.begin() + static_cast<std::ptrdiff_t>(at));
+          row += static_cast<std::ptrdiff_t>(shape.nx);
+        }
+      }
+    }
+    return whole;
+  }
 
   // The maximum principle (Morton and Mayers, section 2.6): no temperature leaves the range of the
   // start and the boundary, but by rounding.
@@ -504,7 +570,7 @@ struct Heat {
   }
 
   Picture picture(std::span<const Result> results, const HeatSums& all) const {
-    Picture picture{.name = "temperature",
+    Picture picture{.name = "heat",
                     .width = static_cast<std::uint32_t>(pixels_along(0)),
                     .height = static_cast<std::uint32_t>(pixels_along(1))};
     picture.pixels.assign(picture.height * picture.row_bytes(), kMissing);

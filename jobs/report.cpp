@@ -85,6 +85,10 @@ void Report::array(std::string name, std::vector<std::uint64_t> shape,
                     std::as_bytes(numbers)));
 }
 
+void Report::field(const GridField& field, double time, std::span<const double> numbers) {
+  keep(file_->field(field, time, numbers));
+}
+
 void Report::picture(const Picture& picture) {
   picture_files_.push_back(picture_file_name(picture.name));
   keep(file_->picture(picture));

@@ -39,6 +39,9 @@ class Report {
   void array(std::string name, std::vector<std::uint64_t> shape, std::span<const double> numbers);
   void array(std::string name, std::vector<std::uint64_t> shape,
              std::span<const std::uint64_t> numbers);
+  // On a grid of 2 or 3 dimensions, at a time: an array by the field's name that DIR/result.xdmf
+  // describes to ParaView and VisIt.
+  void field(const GridField& field, double time, std::span<const double> numbers);
   // Of 1 to Picture::kBytesMax bytes, as many as its size says; its name is also that of its file.
   void picture(const Picture& picture);
 

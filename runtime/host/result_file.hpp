@@ -1,8 +1,7 @@
 // A job's result as DIR/result.h5: attributes of the run, named scalars, one table of equal-length
-// columns, and arrays, some of which are pictures. Here is what both sides speak of: names, values,
-// columns, arrays and their limits.
-// result_file_writer.hpp writes the file, result_file_reader.hpp reads it; docs/result-file.md has
-// the schema for other readers.
+// columns, and arrays, some of which are pictures or fields. Here is what both sides speak of:
+// names, values, columns, arrays and their limits. result_file_writer.hpp writes the file,
+// result_file_reader.hpp reads it; docs/result-file.md has the schema for other readers.
 #pragma once
 
 #include <cstddef>
@@ -46,6 +45,9 @@ struct ResultArray {
   bool is_picture = false;
   friend bool operator==(const ResultArray&, const ResultArray&) = default;
 };
+
+// Beside the result file, when it has fields: says to ParaView and VisIt where they are.
+inline constexpr std::string_view kResultXdmfName = "result.xdmf";
 
 // Where a picture is shown to those who do not read HDF5: beside the result file.
 inline std::string picture_file_name(std::string_view name) {

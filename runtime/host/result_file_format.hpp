@@ -24,8 +24,10 @@ inline constexpr const char* kGroup = "result";
 inline constexpr const char* kHashAttribute = "xxh3_128";
 // Names in use: no attribute of the run and no scalar can have them.
 inline constexpr std::array<std::string_view, 2> kReservedAttributes = {"format", "format_version"};
-inline constexpr std::array<std::string_view, 4> kReservedScalars = {"columns", "column_types",
-                                                                     "scalars", "arrays"};
+inline constexpr std::array<std::string_view, 5> kReservedScalars = {
+    "columns", "column_types", "scalars", "arrays", "xdmf_xxh3_128"};
+// Of the group: the hash of result.xdmf.
+inline constexpr const char* kXdmfHashAttribute = "xdmf_xxh3_128";
 
 // What makes a picture of an array, by the HDF5 Image and Palette Specification, version 1.2.
 inline constexpr const char* kClassAttribute = "CLASS";

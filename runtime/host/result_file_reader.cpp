@@ -228,6 +228,7 @@ struct ResultFileReader::State {
   std::uint64_t rows = 0;
   std::vector<ResultArray> arrays;
   std::vector<hdf5::Array> array_readers;
+  std::string xdmf_hash;
 };
 
 Outcome ResultFileReader::State::load() {
@@ -313,6 +314,10 @@ Outcome ResultFileReader::State::load_arrays() {
     arrays.push_back({name, array->type(), shape, is_picture});
     array_readers.push_back(std::move(*array));
   }
+  const auto hash = group.attribute(kXdmfHashAttribute);
+  if (!hash) return damaged(hash.error());
+  const auto* const text = *hash ? std::get_if<std::string>(&**hash) : nullptr;
+  if (text != nullptr) xdmf_hash = *text;
   return {};
 }
 
@@ -354,6 +359,10 @@ std::uint64_t ResultFileReader::rows() const {
 
 const std::vector<ResultArray>& ResultFileReader::arrays() const {
   return state_->arrays;
+}
+
+const std::string& ResultFileReader::xdmf_hash() const {
+  return state_->xdmf_hash;
 }
 
 Outcome ResultFileReader::verify() const {

@@ -50,6 +50,7 @@ class ResultFileReader {
   const std::vector<ResultColumn>& columns() const;   // empty: there is no table
   std::uint64_t rows() const;
   const std::vector<ResultArray>& arrays() const;  // in the order of writing
+  const std::string& xdmf_hash() const;            // of result.xdmf; empty: there are no fields
 
   // Reads every column and array and holds it against its content hash. Memory: about 1 MiB.
   std::expected<void, std::string> verify() const;

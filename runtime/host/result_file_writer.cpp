@@ -1,6 +1,7 @@
 #include "runtime/host/result_file_writer.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <set>
 #include <utility>
@@ -8,10 +9,12 @@
 #include <fmt/format.h>
 
 #include "runtime/host/content_hash.hpp"
+#include "runtime/host/field_attributes.hpp"
 #include "runtime/host/hdf5_wrapper.hpp"
 #include "runtime/host/png_wrapper.hpp"
 #include "runtime/host/result_file_format.hpp"
 #include "runtime/host/result_file_reader.hpp"
+#include "runtime/host/xdmf.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -244,12 +247,13 @@ struct ResultFileWriter::State {
   Outcome open();
   Outcome append_block(std::span<const ColumnValues> values, std::size_t first, std::size_t count);
   Outcome append_text_row(std::span<const ColumnValues> values, std::size_t row);
+  using PutAttributes = std::function<hdf5::Expected<void>(hdf5::Array&)>;
   Outcome write_array(const ResultArray& array, std::span<const std::byte> elements,
-                      std::optional<PixelFormat> format);
+                      const PutAttributes& put_attributes);
   Outcome write_rest();
   Outcome write_names();
   Outcome close_and_sync();
-  Outcome publish_pictures();
+  std::string describe_fields() const;
   Outcome verify_and_publish();
 
   FileSystem& file_system;
@@ -266,11 +270,13 @@ struct ResultFileWriter::State {
   std::vector<ColumnWriter> columns;
   std::uint64_t rows = 0;
   std::vector<ResultArray> arrays;
-  struct PictureFile {
+  std::vector<GridField> fields;  // that some of them are
+  double time = 0;
+  struct BesideFile {
     std::string name;
     std::string bytes;
   };
-  std::vector<PictureFile> picture_files;
+  std::vector<BesideFile> beside;  // the files of pictures, and result.xdmf
   std::optional<std::string> error;
   FileDigest digest;
   bool published = false;
@@ -337,10 +343,10 @@ Outcome ResultFileWriter::State::append_text_row(std::span<const ColumnValues> v
   return {};
 }
 
-// `format`: of a picture.
+// `put_attributes`: those that its kind has.
 Outcome ResultFileWriter::State::write_array(const ResultArray& array,
                                              std::span<const std::byte> elements,
-                                             std::optional<PixelFormat> format) {
+                                             const PutAttributes& put_attributes) {
   if (error) return std::unexpected(*error);
   if (const auto problem = problem_with(array, arrays)) return refuse(*problem);
   for (const auto& column : columns)
@@ -352,7 +358,7 @@ Outcome ResultFileWriter::State::write_array(const ResultArray& array,
   hdf5::Expected<void> done;
   if (!created) done = std::unexpected(created.error());
   if (done) done = created->write(elements);
-  if (done && format) done = put_image_attributes(*created, *format);
+  if (done) done = put_attributes(*created);
   ContentHasher hasher;
   hasher.update(elements);
   if (done) done = created->put_attribute(kHashAttribute, hasher.hex());
@@ -390,6 +396,11 @@ Outcome ResultFileWriter::State::write_names() {
   for (const auto& [name, value] : scalars)
     if (done) done = group.put_attribute(name, value);
   if (done && !arrays.empty()) done = group.put_attribute("arrays", names_of(arrays));
+  if (done && !fields.empty()) {
+    std::string xdmf = describe_fields();
+    done = group.put_attribute(kXdmfHashAttribute, content_hash(xdmf));
+    beside.push_back({std::string(kResultXdmfName), std::move(xdmf)});
+  }
   if (!done) return fail_writing("the scalars", done.error());
   return {};
 }
@@ -403,15 +414,12 @@ Outcome ResultFileWriter::State::close_and_sync() {
   return done ? done : fail_writing("the file to disk", done.error());
 }
 
-// Before the result file takes its name: with it, all is there.
-Outcome ResultFileWriter::State::publish_pictures() {
-  for (const auto& picture : picture_files) {
-    const auto done =
-        replace_file(file_system, directory / picture_file_name(picture.name), picture.bytes);
-    if (!done)
-      return fail(done.error() + "; make room or repair the directory, then resume the run");
-  }
-  return {};
+std::string ResultFileWriter::State::describe_fields() const {
+  std::vector<XdmfField> described;
+  for (const GridField& field : fields)
+    described.push_back({fmt::format("{}:/{}/{}", kResultFileName, kGroup, field.name),
+                         ElementType::kFloat64, &field});
+  return xdmf_text(described, fmt::format("{}", time));
 }
 
 Outcome ResultFileWriter::State::verify_and_publish() {
@@ -424,7 +432,10 @@ Outcome ResultFileWriter::State::verify_and_publish() {
   auto read = digest_of_file(temporary_path, file_system);
   if (!read) return fail_writing("a file that reads back", read.error());
   digest = std::move(*read);
-  if (auto done = publish_pictures(); !done) return done;
+  // The others go first: with the result file, all is there.
+  for (const auto& [name, bytes] : beside)
+    if (auto done = replace_file(file_system, directory / name, bytes); !done)
+      return fail(done.error() + "; make room or repair the directory, then resume the run");
   if (file_system.rename(temporary_path.c_str(), final_path.c_str()) != 0)
     return fail_writing("the file's name", errno_text(errno));
   published = true;
@@ -502,7 +513,23 @@ Outcome ResultFileWriter::append_rows(std::initializer_list<ColumnValues> values
 
 Outcome ResultFileWriter::array(const ResultArray& array, std::span<const std::byte> elements) {
   REGROUP_CHECK(!array.is_picture, "a picture has a call of its own");
-  return state_->write_array(array, elements, std::nullopt);
+  return state_->write_array(array, elements, [](auto&) { return hdf5::Expected<void>(); });
+}
+
+Outcome ResultFileWriter::field(const GridField& field, double time,
+                                std::span<const double> numbers) {
+  REGROUP_CHECK(has_mesh(field) && field.spacing.size() == field.shape.size() &&
+                    field.origin.size() == field.shape.size(),
+                "a field has 2 or 3 dimensions, and as many spacings and origins");
+  auto done = state_->write_array({field.name, ElementType::kFloat64, field.shape},
+                                  std::as_bytes(numbers), [&](hdf5::Array& array) {
+                                    auto put = put_field(array, field);
+                                    return put ? array.put_attribute("time", time) : put;
+                                  });
+  if (!done) return done;
+  state_->fields.push_back(field);
+  state_->time = time;
+  return {};
 }
 
 Outcome ResultFileWriter::picture(const Picture& picture) {
@@ -518,15 +545,16 @@ Outcome ResultFileWriter::picture(const Picture& picture) {
                     .shape = {picture.height, picture.width},
                     .is_picture = true};
   if (picture.format == PixelFormat::kRgb) array.shape.push_back(channels_of(picture.format));
-  if (auto done =
-          state_->write_array(array, std::as_bytes(std::span(picture.pixels)), picture.format);
+  if (auto done = state_->write_array(
+          array, std::as_bytes(std::span(picture.pixels)),
+          [&](hdf5::Array& pixels) { return put_image_attributes(pixels, picture.format); });
       !done)
     return done;
   auto encoded = encode_png(picture);
   if (!encoded)
     return state_->refuse(
         fmt::format("picture '{}' has no PNG: {}", picture.name, encoded.error()));
-  state_->picture_files.push_back({picture.name, std::move(*encoded)});
+  state_->beside.push_back({picture_file_name(picture.name), std::move(*encoded)});
   return {};
 }
 

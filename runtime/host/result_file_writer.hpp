@@ -62,6 +62,10 @@ class ResultFileWriter {
   // Adds an array of 1 to 3 dimensions with all its elements, in C order (little-endian).
   std::expected<void, std::string> array(const ResultArray& array,
                                          std::span<const std::byte> elements);
+  // Adds an array that is a field on a grid of 2 or 3 dimensions, by whose name it goes, at a time.
+  // finish() writes result.xdmf, which describes all fields; the time there is that of the last.
+  std::expected<void, std::string> field(const GridField& field, double time,
+                                         std::span<const double> numbers);
   // Adds an array that is a picture, and its PNG file, which finish() writes. Pixels must be as
   // many as its size says.
   std::expected<void, std::string> picture(const Picture& picture);

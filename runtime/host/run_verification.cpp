@@ -118,7 +118,8 @@ class Verifying {
   void check_result();
   void check_result_file(VerifiedPart& part);
   void check_result_content(VerifiedPart& part);
-  void check_pictures();
+  void check_beside();
+  void check_xdmf(const ResultFileReader& reader);
   void check_picture(const ResultFileReader& reader, std::size_t array);
   std::expected<void, std::string> compare_picture(const ResultFileReader& reader,
                                                    std::size_t array, VerifiedPart& part) const;
@@ -233,7 +234,7 @@ void Verifying::check_result() {
     return;
   const bool right = problems() == before;
   finish(std::move(part), before);
-  if (right) check_pictures();
+  if (right) check_beside();
 }
 
 // HDF5 sees the bytes only once they are what was written, where that is known.
@@ -272,14 +273,30 @@ void Verifying::check_result_content(VerifiedPart& part) {
   check_origin(part.name, *job_text, *seed_number);
 }
 
-// ---- Its pictures ----
+// ---- What lies beside it ----
 
 // Of a result that is right.
-void Verifying::check_pictures() {
+void Verifying::check_beside() {
   const auto reader = ResultFileReader::open(verification_.directory);
   if (!reader) return report(std::string(kResultFileName), reader.error());
   for (std::size_t array = 0; array < reader->arrays().size(); ++array)
     if (reader->arrays()[array].is_picture) check_picture(*reader, array);
+  if (!reader->xdmf_hash().empty()) check_xdmf(*reader);
+}
+
+void Verifying::check_xdmf(const ResultFileReader& reader) {
+  VerifiedPart part{.name = std::string(kResultXdmfName)};
+  const std::size_t before = problems();
+  const auto found = digest_of_file(verification_.directory / part.name, file_system_);
+  if (found) {
+    part.files = 1;
+    part.bytes = found->bytes;
+  }
+  if (!found)
+    report(part.name, found.error());
+  else if (found->hash != reader.xdmf_hash())
+    report(part.name, "it is not what was written: the hash differs");
+  finish(std::move(part), before);
 }
 
 void Verifying::check_picture(const ResultFileReader& reader, std::size_t array) {

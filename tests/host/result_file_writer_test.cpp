@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include "runtime/host/content_hash.hpp"
 #include "runtime/host/hdf5_wrapper.hpp"
 #include "runtime/host/png_wrapper.hpp"
 #include "runtime/host/result_file_reader.hpp"
@@ -327,6 +328,36 @@ TEST(ResultFile, HashesOfLargeArraysCoverEveryElement) {
       EXPECT_THAT(verified.error(), HasSubstr("array 'a'"));
     }
   }
+}
+
+// What ParaView needs: the grid, and where the numbers are.
+TEST(ResultFile, FieldsAreDescribedBesideIt) {
+  const ScratchDirectory scratch;
+  const GridField field{
+      .name = "heat", .units = "K", .shape = {2, 3}, .spacing = {0.5, 0.25}, .origin = {0, 1}};
+  const std::vector<double> numbers = {1, 2, 3, 4, 5, 6};
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(writer.field(field, 7.5, numbers));
+    const auto done = writer.finish();
+    ASSERT_TRUE(done) << done.error();
+  }
+
+  const auto reader = ResultFileReader::open(scratch.path()).value();
+  EXPECT_TRUE(reader.verify());
+  EXPECT_THAT(reader.arrays(),
+              ElementsAre(ResultArray{"heat", ElementType::kFloat64, {2, 3}, false}));
+  const std::string xdmf = contents_of(scratch.path() / "result.xdmf");
+  EXPECT_EQ(reader.xdmf_hash(), content_hash(xdmf));
+  for (const char* part :
+       {"<Time Value=\"7.5\"/>", "Dimensions=\"3 4\"", "ORIGIN_DXDY", "0.5 0.25", "Name=\"heat\"",
+        "Center=\"Cell\"", "Dimensions=\"2 3\"", "result.h5:/result/heat", "Value=\"K\""})
+    EXPECT_THAT(xdmf, HasSubstr(part));
+  const auto file = hdf5::File::open_read_only(scratch.path() / "result.h5").value();
+  const auto array = file.root().value().open_array("result/heat").value();
+  EXPECT_EQ(array.attribute("field").value(), hdf5::Value("heat"));
+  EXPECT_EQ(array.attribute("centred").value(), hdf5::Value("cells"));
+  EXPECT_EQ(array.attribute("time").value(), hdf5::Value(7.5));
 }
 
 // As before there were arrays, so that a Regroup of then reads it.

@@ -215,6 +215,30 @@ TEST(RunVerification, NoticesEveryFlippedBitOfAPicture) {
   EXPECT_TRUE(verify_run(run.path()).value().valid()) << "whole again";
 }
 
+TEST(RunVerification, HoldsTheDescriptionOfFieldsAgainstTheResult) {
+  FinishedRun run;
+  auto writer = ResultFileWriter::create(run.path()).value();
+  ASSERT_TRUE(writer.attribute("job", run.status.job));
+  ASSERT_TRUE(writer.attribute("seed", *run.status.seed));
+  ASSERT_TRUE(writer.field({.name = "heat", .shape = {1, 2}, .spacing = {1, 1}, .origin = {0, 0}},
+                           0, std::vector<double>{1, 2}));
+  ASSERT_TRUE(writer.finish());
+  run.status.result = writer.digest();
+  run.write_status();
+  const auto path = run.path() / "result.xdmf";
+  EXPECT_THAT(part_names(verify_run(run.path()).value()),
+              ElementsAre("status.json", "result.h5", "result.xdmf"));
+
+  for (std::uint64_t bit = 0; bit < 8 * std::filesystem::file_size(path); bit += 97) {
+    flip_bit(path, bit);
+    EXPECT_EQ(only_problem(run),
+              (Problem{"result.xdmf", "it is not what was written: the hash differs"}));
+    flip_bit(path, bit);
+  }
+  std::filesystem::remove(path);
+  EXPECT_EQ(only_problem(run).file, "result.xdmf");
+}
+
 TEST(RunVerification, NoticesTheResultOfAnotherRun) {
   FinishedRun run;
   run.write_result("wordcount", 7);

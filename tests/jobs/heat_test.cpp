@@ -95,9 +95,8 @@ Colour colour_at(const ReportPicture& picture, std::size_t pixel) {
 TEST(HeatJob, ThePictureShowsEachCell) {
   const ReportPicture picture =
       run_heat({{"grid", "7x5"}, {"steps", "3"}, {"blocks", "1"}, {"start", "sine"}});
-  ASSERT_EQ(picture.arrays.size(), 1u);
-  EXPECT_EQ(picture.arrays[0].array,
-            (ResultArray{"temperature", ElementType::kUint8, {5, 7, 3}, true}));
+  ASSERT_EQ(picture.arrays.size(), 2u);
+  EXPECT_EQ(picture.arrays[0].array, (ResultArray{"heat", ElementType::kUint8, {5, 7, 3}, true}));
   // A product of half waves at all times.
   const auto wave = [](double i, double n) { return std::sin(std::numbers::pi * i / (n + 1)); };
   const double least = wave(1, 7) * wave(1, 5);
@@ -163,6 +162,40 @@ TEST(HeatJob, TheErrorShrinksWithTheSquareOfTheSpacing) {
   EXPECT_NEAR(error("127x127", "80", "spot") / error("255x255", "320", "spot"), 4, 0.3);
 }
 
+// ---- The field ----
+
+std::vector<double> field_of(const ReportPicture& picture) {
+  std::vector<double> field(picture.arrays.at(1).elements.size() / sizeof(double));
+  std::memcpy(field.data(), picture.arrays[1].elements.data(), picture.arrays[1].elements.size());
+  return field;
+}
+
+// At step 0 it is the start: a half wave along each axis.
+TEST(HeatJob, KeepsTheWholeField) {
+  for (const char* blocks : {"1", "4", "12"}) {
+    const ReportPicture picture =
+        run_heat({{"grid", "7x5x4"}, {"steps", "0"}, {"blocks", blocks}}, 2);
+    EXPECT_EQ(picture.arrays.at(1).array,
+              (ResultArray{"temperature", ElementType::kFloat64, {4, 5, 7}}));
+    const std::vector<double> field = field_of(picture);
+    const auto wave = [](std::size_t i, double n) {
+      return std::sin(std::numbers::pi * static_cast<double>(i + 1) / (n + 1));
+    };
+    for (std::size_t i = 0; i < field.size(); ++i) {
+      EXPECT_NEAR(field[i], wave(i % 7, 7) * wave(i / 7 % 5, 5) * wave(i / 35, 4), 1e-14) << i;
+    }
+  }
+}
+
+TEST(HeatJob, KeepsTheFieldWhereItIsAskedTo) {
+  const auto arrays = [](const char* grid, const char* field) {
+    return run_heat({{"grid", grid}, {"steps", "0"}, {"field", field}}).arrays.size();
+  };
+  EXPECT_EQ(arrays("40x30", "no"), 1u);
+  EXPECT_EQ(arrays("40x30", "yes"), 2u);
+  EXPECT_EQ(arrays("4100x4100", "auto"), 1u) << "more than 2^24 cells";
+}
+
 // ---- A start from a file ----
 
 // Noise, as a picture.
@@ -190,6 +223,13 @@ TEST(HeatJob, TakesItsStartFromAPicture) {
   }
 
   const ReportPicture picture = run_heat({{"input", file}, {"steps", "7"}, {"blocks", "6"}}, 2);
+
+  const std::vector<double> field = field_of(picture);
+  for (std::size_t i = 0; i < field.size(); ++i) {
+    const auto x = static_cast<std::ptrdiff_t>(i % 19);
+    const auto y = static_cast<std::ptrdiff_t>(i / 19);
+    EXPECT_NEAR(field[i], now[kernels::cell_index(shape, x, y)], 1e-12) << "cell " << i;
+  }
 
   EXPECT_NEAR(real(picture, "greatest"), std::ranges::max(now), 1e-12);
   EXPECT_NEAR(real(picture, "mean"), std::accumulate(now.begin(), now.end(), 0.0) / (19 * 13),
@@ -229,6 +269,11 @@ TEST(HeatJob, RefusesWhatIsNoGridOrNotStable) {
   };
   EXPECT_EQ(refusal({}), "");
   EXPECT_EQ(refusal({{"time-step", "9.4e-7"}}), "");
+  EXPECT_EQ(refusal({{"grid", "16384x16384"}, {"field", "yes"}}), "");
+  EXPECT_THAT(refusal({{"grid", "16385x16384"}, {"field", "yes"}}),
+              HasSubstr("--field yes: the grid has more than 268435456 cells"));
+  EXPECT_THAT(refusal({{"grid", "16384x16384"}, {"field", "yes"}, {"blocks", "7"}}),
+              HasSubstr("--field yes: a block has more than"));
   EXPECT_THAT(refusal({{"grid", "512"}}), HasSubstr("--grid: '512' is no grid"));
   EXPECT_THAT(refusal({{"grid", "3x3"}, {"blocks", "10"}}), HasSubstr("--blocks: a grid of 3x3"));
   EXPECT_EQ(refusal({{"grid", "9x40"}, {"blocks", "4"}, {"steps-at-once", "10"}}), "");

@@ -56,10 +56,21 @@ class Heat(cli.CliTest):
             with self.subTest(fault=fault):
                 summary = self.summary(*job, "--inject", fault, ranks=4)
                 self.assertEqual(summary["failures_survived"], 1)
-                for name in ("result.h5", "temperature.png"):
+                for name in ("result.h5", "heat.png", "result.xdmf"):
                     found = (self.folder / summary["dir"] / name).read_bytes()
                     self.assertTrue(found == (expected / name).read_bytes(), name)
+                verified = self.regroup("verify", summary["dir"])
+                self.assertEqual(verified.status, cli.EXIT_DONE, verified)
                 shutil.rmtree(self.folder / summary["dir"])
+
+    def test_a_result_is_a_start_again(self):
+        self.start_picture(8)
+        job = ("heat", "--blocks", 4)
+        at_once = self.summary(*job, "--input", "start.png", "--steps", 20)["result"]
+        self.summary(*job, "--input", "start.png", "--steps", 8, ranks=2, dir="half")
+        again = self.summary(*job, "--input", "half/result.h5:/result/temperature", "--steps", 12)["result"]
+        for name in ("mean", "least", "greatest"):
+            self.assertEqual(again[name], at_once[name])
 
     def test_bad_input_is_one_line_and_no_directory(self):
         self.start_picture(8)
