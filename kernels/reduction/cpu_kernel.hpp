@@ -122,9 +122,9 @@ struct VectorReduction {
       for (int r = 0; r < kRegisters; ++r) {
         units += bits_of(levels[r][level]) - bits_of(all<Real>(block.begins[level]));
       }
-      for (int lane = 0; lane < kWidth; ++lane) {
-        sum.units[level] += static_cast<std::int64_t>(units[lane]);
-      }
+      std::uint64_t of_all = 0;  // without a sign: of a block that does not fit, it may overflow
+      for (int lane = 0; lane < kWidth; ++lane) of_all += units[lane];
+      sum.units[level] = static_cast<std::int64_t>(of_all);
     }
     std::uint64_t inexact = 0;
     for (int lane = 0; lane < kWidth; ++lane) {
