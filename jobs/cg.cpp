@@ -468,11 +468,11 @@ struct Cg {
 
   // u, own and of the ghosts: r over the diagonal.
   static Vector preconditioned(const CgRows& own, const Cell& cell) {
-    Vector u;
-    u.reserve(cell.r.size() + cell.ghost_r.size());
-    for (std::size_t i = 0; i < cell.r.size(); ++i) u.push_back(cell.r[i] * own.inverse[i]);
+    const std::size_t n = cell.r.size();
+    Vector u(n + cell.ghost_r.size());
+    for (std::size_t i = 0; i < n; ++i) u[i] = cell.r[i] * own.inverse[i];
     for (std::size_t i = 0; i < cell.ghost_r.size(); ++i) {
-      u.push_back(cell.ghost_r[i] * cell.ghost_inverse[i]);
+      u[n + i] = cell.ghost_r[i] * cell.ghost_inverse[i];
     }
     return u;
   }
@@ -487,9 +487,8 @@ struct Cg {
     const double gamma = total.r_u.value();
     const double beta = scalars.gamma_before == 0 ? 0 : gamma / scalars.gamma_before;
     const double alpha = gamma / direction_curvature(total);
-    const Vector u = preconditioned(own, cell);
     for (std::size_t i = 0; i < cell.x.size(); ++i) {
-      cell.p[i] = u[i] + beta * cell.p[i];
+      cell.p[i] = cell.r[i] * own.inverse[i] + beta * cell.p[i];
       cell.s[i] = cell.w[i] + beta * cell.s[i];
       cell.x[i] += alpha * cell.p[i];
       cell.r[i] -= alpha * cell.s[i];

@@ -6,7 +6,7 @@ import signal
 import cli
 
 RANKS = 4
-CHAIN = 8000  # points
+CHAIN = 12_000
 END_SECONDS_MAX = 40
 
 
@@ -75,8 +75,8 @@ class ConjugateGradients(cli.CliTest):
         self.assertEqual(ended.status, cli.EXIT_DONE, ended)
         self.assertEqual(self.result_of("grid"), self.result_of("run-0"))
 
-    def test_a_death_changes_no_bit(self):
-        # A chain takes half as many iterations as it has points, so deaths come in their middle.
+    def plain_chain(self):
+        """A job that takes half as many iterations as its matrix has rows, once it has run undisturbed."""
         chain = [f"{row} {column} {value}" for row in range(1, CHAIN + 1)
                  for column, value in ((row, 2), (row - 1, -1)) if column > 0]
         header = "%%MatrixMarket matrix coordinate integer symmetric"
@@ -84,18 +84,30 @@ class ConjugateGradients(cli.CliTest):
         job = ["chain.mtx", "--partner-copies", 0.1]
         ended = self.cg(*job, "--blocks", 1, ranks=1, directory="plain").end()
         self.assertEqual(ended.status, cli.EXIT_DONE, ended)
-        for number, rank in enumerate((2, 0)):
-            with self.subTest(rank=rank):
+        return job
+
+    def test_a_death_changes_no_bit(self):
+        job = self.plain_chain()
+        for number, fault in enumerate(("kill:rank=2,at=500ms", "kill:coordinator,at=500ms")):
+            with self.subTest(fault=fault):
                 directory = f"run-{number}"
-                running = self.cg(*job, "--blocks", 9, ranks=RANKS, directory=directory)
-                begun = lambda: ((self.status_of(directory) or {}).get("step") or 0) > 20
-                cli.eventually(begun, "a run under way", END_SECONDS_MAX)
-                os.kill(self.rank_pids()[rank], signal.SIGKILL)
-                ended = running.end(END_SECONDS_MAX)
+                ended = self.cg(*job, "--blocks", 9, "--inject", fault, ranks=RANKS, directory=directory).end()
                 self.assertEqual(ended.status, cli.EXIT_DONE, ended)
                 status = self.status_of(directory)
                 self.assertEqual(status["failures_survived"], 1, ended)
+                self.assertGreater(status["restored_from"]["partner"], 0, ended)
                 self.assertEqual(self.result_of(directory), self.result_of("plain"))
+
+    def test_other_ranks_go_on_from_a_checkpoint_to_the_same_bits(self):
+        running = self.cg(*self.plain_chain(), "--blocks", 9, ranks=RANKS, directory="run")
+        begun = lambda: ((self.status_of("run") or {}).get("step") or 0) > 20
+        cli.eventually(begun, "a run under way", END_SECONDS_MAX)
+        os.kill(running.popen.pid, signal.SIGTERM)
+        ended = running.end()
+        self.assertEqual(ended.status, cli.EXIT_RESUMABLE, ended)
+        ended = self.regroup("resume", "run", "-n", 2, "--progress", "none")
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        self.assertEqual(self.result_of("run"), self.result_of("plain"))
 
     def test_an_indefinite_matrix_ends_the_run(self):
         self.write("matrix.mtx", "%%MatrixMarket matrix coordinate real symmetric\n2 2 3\n1 1 1\n2 1 3\n2 2 1\n")
