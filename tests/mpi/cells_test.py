@@ -119,5 +119,26 @@ class ConjugateGradients(cli.CliTest):
         self.assertFalse((self.folder / "run" / "result.h5").exists())
 
 
+class Bodies(cli.CliTest):
+    """nbody on real ranks: copies of blocks go round, and are lost with the rank that has them."""
+
+    JOB = ("run", "nbody", "--bodies", 600, "--steps", 1500, "--blocks", 6, "--progress", "none", "--partner-copies", 0.1)
+
+    def test_a_death_changes_no_bit(self):
+        plain = self.regroup(*self.JOB, "--dir", "plain")
+        self.assertEqual(plain.status, cli.EXIT_DONE, plain)
+        meant = (self.folder / "plain" / "result.h5").read_bytes()
+        for number, fault in enumerate(("kill:rank=2,at=500ms", "kill:coordinator,at=500ms")):
+            with self.subTest(fault=fault):
+                directory = f"run-{number}"
+                ended = self.regroup(*self.JOB, "--inject", fault, "-n", RANKS, "--dir", directory)
+                self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+                status = self.status_of(directory)
+                self.assertEqual(status["failures_survived"], 1, ended)
+                self.assertGreater(status["restored_from"]["partner"], 0, ended)
+                self.assertEqual((status["step"], status["steps"]), (1500, 1500))
+                self.assertEqual((self.folder / directory / "result.h5").read_bytes(), meant)
+
+
 if __name__ == "__main__":
     cli.main()
