@@ -6,6 +6,9 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
+# Any CBLAS; one without threads of its own is best (docs/building.md).
+find_package(BLAS REQUIRED)
+find_path(REGROUP_CBLAS_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas openblas-serial REQUIRED)
 
 # User-Level Failure Mitigation, as Open MPI 5 has it: what the ULFM backend is made of.
 include(CheckCSourceCompiles)

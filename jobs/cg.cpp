@@ -214,6 +214,13 @@ struct Cg {
           fmt::format("--blocks {}: the matrix has {} rows; give at most that", block_count, rows));
     }
     cuts = cut_rows(weights, block_count);
+    for (std::uint32_t block = 0; block < block_count; ++block) {
+      if (cuts[block + 1] - cuts[block] > kBlockRowsMax) {
+        return std::unexpected(
+            fmt::format("--blocks {}: one has {} rows, and {} are the most; give more blocks",
+                        block_count, cuts[block + 1] - cuts[block], kBlockRowsMax));
+      }
+    }
     return find_neighbours();
   }
 
@@ -362,12 +369,16 @@ struct Cg {
   }
 
   void report(std::span<const Result> results, Report& report) const {
-    Total total = results.front().total;
-    std::uint64_t entries = results.front().entries;
-    for (const Result& result : results.subspan(1)) {
-      merge(total, Total(result.total));
+    // Blocks that were given up have no rows, and know nothing of the others.
+    std::optional<Total> known;
+    std::uint64_t entries = 0;
+    for (const Result& result : results) {
+      if (result.x.empty()) continue;
+      known ? merge(*known, Total(result.total)) : void(known = result.total);
       entries += result.entries;
     }
+    if (!known) throw std::runtime_error("all blocks of the solution were given up");
+    const Total& total = *known;
     const Verdict verdict = judge(total);
     if (verdict == Verdict::kBroken) throw std::runtime_error(what_broke(total));
     const bool is_first = total.scalars.looked_norm2 == 0;
@@ -407,6 +418,11 @@ struct Cg {
   mutable LineRangeReader lines;
 
  private:
+  // Of the right-hand side's numbers the largest, unless all are 0.
+  static constexpr double kRhsLargestMin = 1e-140;
+  static constexpr double kRhsLargestMax = 1e140;
+  // Of a block: a result has 512 MiB at most.
+  static constexpr std::uint64_t kBlockRowsMax = std::uint64_t{1} << 25;
   static constexpr std::string_view kOnes = "ones";
   static constexpr std::string_view kRowSums = "row-sums";
   // Where a look finds the residual not smaller by this factor than the look before, rounding
@@ -580,6 +596,13 @@ struct Cg {
                              "need a symmetric positive definite matrix");
     }
     rows = header.rows;
+    // Each row has an entry on the diagonal, and an entry is a line of 4 bytes and more: else what
+    // is allocated here would follow from a number in the file alone.
+    if (header.entries < rows || rows > matrix->bytes()) {
+      return std::unexpected(
+          fmt::format("{}: has {} rows and {} entries; give a matrix with a whole diagonal", path,
+                      rows, header.entries));
+    }
     const bool mirrored = header.symmetry == MatrixHeader::Symmetry::kSymmetric;
     weights.assign(rows, 0);
     Vector diagonal(rows);
@@ -605,7 +628,8 @@ struct Cg {
           fmt::format("{}: row {} and column {} have not the same entries; give a symmetric matrix",
                       path, other - unmatched.begin() + 1, other - unmatched.begin() + 1));
     }
-    const auto bad = std::ranges::find_if(diagonal, [](double value) { return !(value > 0); });
+    const auto bad = std::ranges::find_if(
+        diagonal, [](double value) { return !(value > 0) || !std::isfinite(1 / value); });
     if (bad != diagonal.end()) {
       return std::unexpected(
           fmt::format("{}: the diagonal of row {} is {}; give a matrix that is positive definite",
@@ -625,8 +649,18 @@ struct Cg {
       return std::unexpected(fmt::format("--rhs: {}: is {} x {}; give one of {} x 1", rhs,
                                          header.rows, header.columns, rows));
     }
-    auto read = rhs_file->read([](std::span<const MatrixEntry>) {});
-    return read ? read : std::unexpected("--rhs: " + read.error());
+    double largest = 0;
+    auto read = rhs_file->read([&](std::span<const MatrixEntry> entries) {
+      for (const MatrixEntry& entry : entries) largest = std::max(largest, std::abs(entry.value));
+    });
+    if (!read) return std::unexpected("--rhs: " + read.error());
+    if (largest != 0 && !(largest >= kRhsLargestMin && largest <= kRhsLargestMax)) {
+      return std::unexpected(fmt::format(
+          "--rhs: {}: its largest number is {:.3g}, and squares of it leave the range of doubles; "
+          "scale it to between {:g} and {:g}",
+          rhs, largest, kRhsLargestMin, kRhsLargestMax));
+    }
+    return {};
   }
 
   std::expected<void, std::string> find_neighbours() {

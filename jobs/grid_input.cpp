@@ -24,6 +24,9 @@ namespace {
 
 using Outcome = std::expected<void, std::string>;
 
+// Cells along an axis of an input: a row of them is read at once.
+constexpr std::uint64_t kExtentMax = std::uint64_t{1} << 24;
+
 constexpr std::array<std::string_view, 2> kSignatures = {"\x89PNG\r\n\x1a\n", "\x89HDF\r\n\x1a\n"};
 
 // The file and, behind the last ":/", the dataset in it; a file of the whole name goes first.
@@ -125,35 +128,38 @@ Outcome GridInput::measure() {
   const auto opened = open_array(file_.path, dataset_);
   if (!opened) return std::unexpected(opened.error());
   const auto& shape = opened->array.shape();
-  const bool fits =
-      std::ranges::all_of(shape, [](auto n) { return n >= 1 && n <= GridBlocks::kExtentMax; });
+  const bool fits = std::ranges::all_of(shape, [](auto n) { return n >= 1 && n <= kExtentMax; });
   if (opened->array.type() != ElementType::kFloat64 || shape.size() < 2 || !fits)
-    return std::unexpected(fmt::format(
-        "{}:{}: has not 2 or 3 dimensions of floating-point numbers; give a dataset that has",
-        file_.path, dataset_));
+    return std::unexpected(
+        fmt::format("{}:{}: has not 2 or 3 dimensions of floating-point numbers, with 1 to {} "
+                    "along each; give a "
+                    "dataset that has",
+                    file_.path, dataset_, kExtentMax));
   extents_ = {shape[shape.size() - 1], shape[shape.size() - 2], shape.size() == 3 ? shape[0] : 0};
   return {};
 }
 
 Outcome GridInput::find_range() {
+  constexpr double kLargest = 1e300;  // so that no step overflows
   constexpr double infinity = std::numeric_limits<double>::infinity();
   range_ = {.least = infinity, .greatest = -infinity};
   const kernels::StencilShape all{extents_[0], extents_[1], extents_[2]};
   double sum = 0;
-  bool finite = true;
+  bool fits = true;
   const auto visit = [&](std::size_t, std::size_t, std::span<const double> numbers) {
     for (const double number : numbers) {
       range_.least = std::min(range_.least, number);
       range_.greatest = std::max(range_.greatest, number);
       sum += number;
-      finite = finite && std::isfinite(number);
+      fits = fits && std::abs(number) <= kLargest;
     }
   };
   if (const auto done = read({}, all, visit); !done) return done;
-  if (!finite)
+  if (!fits)
     return std::unexpected(fmt::format(
-        "{}:{}: has a number that is not finite; give a start that is a number everywhere",
-        file_.path, dataset_));
+        "{}:{}: has a number that is not finite, or larger than {:g}; give a start that is a "
+        "number everywhere",
+        file_.path, dataset_, kLargest));
   range_.mean = sum / (static_cast<double>(extents_[0]) * static_cast<double>(extents_[1]) *
                        static_cast<double>(all.planes()));
   return {};

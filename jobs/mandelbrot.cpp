@@ -69,6 +69,10 @@ struct Mandelbrot {
     }
     columns = (*pixels)[0];
     rows = (*pixels)[1];
+    if (std::max(columns, rows) > kSideMax) {
+      return std::unexpected(
+          fmt::format("--size: a picture has sides of at most {}: give a smaller one", kSideMax));
+    }
     if (columns > kPixelsMax / rows) {
       return std::unexpected(
           fmt::format("--size: {} has more than {} pixels: give a smaller one", size, kPixelsMax));
@@ -135,6 +139,7 @@ struct Mandelbrot {
     if (counts) report.array("iterations", {rows, columns}, counts_of(total));
   }
 
+  static constexpr std::uint32_t kSideMax = 1'000'000;  // that a PNG may have
   static constexpr std::uint32_t kPixelsMax = 1 << 24;  // 48 MiB of picture
   static constexpr double kCoordinateMax = 1e6;
   static constexpr double kSpacingMin = 4 * 0x1p-52;  // of the largest coordinate

@@ -74,6 +74,7 @@ class MatrixMarketFile {
 
   const MatrixHeader& header() const { return header_; }
   const std::string& path() const { return file_.path; }
+  std::uint64_t bytes() const { return file_.bytes; }
 
   // Hands all entries over, some thousands at a time, in the order of the file.
   std::expected<void, std::string> read(const Visit& visit);

@@ -9,6 +9,8 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <map>
 #include <numbers>
 #include <optional>
 #include <span>
@@ -139,12 +141,17 @@ struct BodyBlock {
   }
 };
 
+struct PixelCount {
+  std::uint32_t pixel = 0;
+  std::uint32_t bodies = 0;
+};
+
 struct BodyResult {
   Mechanics at_begin;
   Mechanics at_end;
-  double error = 0;                   // the largest distance from where a body should be
-  std::vector<std::uint32_t> counts;  // of bodies in each pixel of the picture
-  std::vector<Body> bodies;           // if they are to be in the result
+  double error = 0;                // the largest distance from where a body should be
+  std::vector<PixelCount> counts;  // of the picture's pixels, those that have any
+  std::vector<Body> bodies;        // if they are to be in the result
 
   void encode(Writer& writer) const {
     writer.put_raw(std::as_bytes(std::span(&at_begin, 1)));
@@ -316,10 +323,11 @@ struct Nbody {
 
   Result result(const Cell& block, const CellContext& cell) const {
     Result result{.at_begin = block.at_begin, .at_end = block.at_end};
-    result.counts.assign(kPixels * kPixels, 0);
+    std::map<std::uint32_t, std::uint32_t> counts;
     for (const Body& body : block.bodies) {
-      if (const auto pixel = pixel_of(body)) ++result.counts[*pixel];
+      if (const auto pixel = pixel_of(body)) ++counts[*pixel];
     }
+    for (const auto& [pixel, bodies] : counts) result.counts.push_back({pixel, bodies});
     if (count <= kBodiesInResultMax) result.bodies = block.bodies;
     if (start != "polygon") return result;
     for (std::size_t i = 0; i < block.bodies.size(); ++i) {
@@ -343,8 +351,9 @@ struct Nbody {
     report.value("steps", steps);
     report.value("time", end_time());
     report.value("energy", begin.energy());
-    report.value("energy_drift", (end.energy() - begin.energy()) / std::abs(begin.energy()));
-    report.value("virial_ratio", -2 * end.kinetic / end.potential);
+    const auto ratio = [](double part, double whole) { return whole == 0 ? 0 : part / whole; };
+    report.value("energy_drift", ratio(end.energy() - begin.energy(), std::abs(begin.energy())));
+    report.value("virial_ratio", ratio(-2 * end.kinetic, end.potential));
     const auto change = [](const std::array<double, 3>& to, const std::array<double, 3>& from) {
       return std::hypot(to[0] - from[0], to[1] - from[1], to[2] - from[2]);
     };
@@ -354,9 +363,15 @@ struct Nbody {
     report.picture(picture(results));
     if (count > kBodiesInResultMax) return;
     std::vector<double> numbers;
-    for (const Result& block : results) {
-      const auto* const first = reinterpret_cast<const double*>(block.bodies.data());
-      numbers.insert(numbers.end(), first, first + block.bodies.size() * kBodyNumbers);
+    for (std::uint32_t block = 0; block < blocks; ++block) {
+      const std::size_t size = (first_body(block + 1) - first_body(block)) * kBodyNumbers;
+      const auto& bodies = results[block].bodies;
+      if (bodies.size() * kBodyNumbers == size) {
+        const auto* const first = reinterpret_cast<const double*>(bodies.data());
+        numbers.insert(numbers.end(), first, first + size);
+      } else {  // it was given up
+        numbers.insert(numbers.end(), size, std::numeric_limits<double>::quiet_NaN());
+      }
     }
     report.array("bodies", {count, kBodyNumbers}, numbers);
   }
@@ -373,6 +388,7 @@ struct Nbody {
  private:
   static constexpr std::uint32_t kPixels = 512;  // along a side
   static constexpr std::uint64_t kBodiesInResultMax = std::uint64_t{1} << 20;
+  static constexpr double kFarthest = 1e9;  // that kernels/nbody takes
   static constexpr std::uint64_t kPolygonMax = std::uint64_t{1} << 20;
 
   double mass() const { return 1 / static_cast<double>(count); }
@@ -390,16 +406,16 @@ struct Nbody {
   double turning_speed() const {
     double pull = 0;
     for (std::uint64_t k = 1; k < count; ++k) {
-      const double sine = std::sin(std::numbers::pi * static_cast<double>(k) * mass());
+      const double sine = kernels::sine_cosine_of_turns(0.5 * static_cast<double>(k) * mass()).sine;
       const double square = 4 * sine * sine + softening * softening;
       pull += mass() * 2 * sine * sine / (square * std::sqrt(square));
     }
     return std::sqrt(pull);
   }
   Body polygon_body(std::uint64_t number, double time) const {
-    const double angle =
-        2 * std::numbers::pi * static_cast<double>(number) * mass() + polygon_speed * time;
-    const double cosine = std::cos(angle), sine = std::sin(angle);
+    const double turns =
+        static_cast<double>(number) * mass() + polygon_speed * time / (2 * std::numbers::pi);
+    const auto [sine, cosine] = kernels::sine_cosine_of_turns(turns - std::floor(turns));
     return {{cosine, sine, 0}, {-polygon_speed * sine, polygon_speed * cosine, 0}, mass()};
   }
 
@@ -429,6 +445,10 @@ struct Nbody {
       for (std::size_t axis = 0; axis < 3; ++axis) {
         block.bodies[i].velocity[axis] += kick * block.sum(axis)[i];
         if (round != steps) block.bodies[i].at[axis] += time_step * block.bodies[i].velocity[axis];
+        if (!(std::abs(block.bodies[i].at[axis]) <= kFarthest)) {
+          throw std::runtime_error(fmt::format(
+              "a body is further away than {:g}: give a shorter --time-step", kFarthest));
+        }
       }
     }
     if (round == steps) {
@@ -440,18 +460,18 @@ struct Nbody {
   }
 
   // Nothing: it is out of the picture.
-  std::optional<std::size_t> pixel_of(const Body& body) const {
+  std::optional<std::uint32_t> pixel_of(const Body& body) const {
     const double half = start == "polygon" ? 1.25 : 2;  // of the picture's width
     const double x = (body.at[0] / half + 1) / 2 * kPixels;
     const double y = (1 - body.at[1] / half) / 2 * kPixels;
     if (!(x >= 0 && x < kPixels && y >= 0 && y < kPixels)) return std::nullopt;
-    return static_cast<std::size_t>(y) * kPixels + static_cast<std::size_t>(x);
+    return static_cast<std::uint32_t>(y) * kPixels + static_cast<std::uint32_t>(x);
   }
 
   Picture picture(std::span<const Result> results) const {
     std::vector<std::uint64_t> counts(std::size_t{kPixels} * kPixels);
     for (const Result& block : results) {
-      for (std::size_t i = 0; i < block.counts.size(); ++i) counts[i] += block.counts[i];
+      for (const PixelCount& in : block.counts) counts.at(in.pixel) += in.bodies;
     }
     const double most = static_cast<double>(std::max<std::uint64_t>(1, std::ranges::max(counts)));
     Picture picture{.name = "picture", .width = kPixels, .height = kPixels};

@@ -170,7 +170,9 @@ Skewing skewing_for(const StencilShape& shape, std::size_t steps) {
   for (;; steps = (steps + 1) / 2) {
     const std::size_t length = kSkewedBytes / (2 * (steps + 2) * unit);
     if (steps > 1 && length < (flat ? kTileCellsMin : kTileRowsMin) + 2 * steps) continue;
-    return {steps, flat ? SkewedPass::Tile{length, 1} : SkewedPass::Tile{row, length}};
+    // A tile has to be wider than its edges move: one that is the whole row has none.
+    const std::size_t tile_x = row == shape.nx ? row + steps : row;
+    return {steps, flat ? SkewedPass::Tile{length, 1} : SkewedPass::Tile{tile_x, length}};
   }
 }
 
@@ -211,7 +213,10 @@ class BandedPass {
         set_(set),
         low_(static_cast<std::size_t>(shape.dimensions() == 2 ? Side::kYLow : Side::kZLow)) {
     const std::size_t planes = (box.*end()) - (box.*begin());
-    bands_ = std::clamp<std::size_t>(planes / (kBandStepPlanes * skewing.steps), 1, threads);
+    const std::size_t cells = (box.x_end - box.x_begin) * (box.y_end - box.y_begin) *
+                              (box.z_end - box.z_begin) * skewing.steps;
+    bands_ = std::min(planes / (kBandStepPlanes * skewing.steps), cells / kBandCells);
+    bands_ = std::clamp<std::size_t>(bands_, 1, std::max<std::size_t>(threads, 1));
   }
 
   void run(std::span<double> now, std::span<double> next) const {
@@ -227,6 +232,8 @@ class BandedPass {
  private:
   // A band has so many planes for each step of a pass, at least.
   static constexpr std::size_t kBandStepPlanes = 4;
+  // And so many cells in all steps: threads that have less cost more than they gain.
+  static constexpr std::size_t kBandCells = std::size_t{1} << 15;
 
   std::size_t StencilBox::*begin() const {
     return shape_.dimensions() == 2 ? &StencilBox::y_begin : &StencilBox::z_begin;

@@ -1,12 +1,13 @@
 """Cells of an iterate stage on real ranks: whoever dies, the result has the bits of one rank's."""
 
+import json
 import os
 import signal
 
 import cli
 
 RANKS = 4
-CHAIN = 12_000
+CHAIN = 24_000
 END_SECONDS_MAX = 40
 
 
@@ -100,7 +101,7 @@ class ConjugateGradients(cli.CliTest):
 
     def test_other_ranks_go_on_from_a_checkpoint_to_the_same_bits(self):
         running = self.cg(*self.plain_chain(), "--blocks", 9, ranks=RANKS, directory="run")
-        begun = lambda: ((self.status_of("run") or {}).get("step") or 0) > 20
+        begun = lambda: ((self.status_of("run") or {}).get("step") or 0) > 20 and self.status_of("run")["state"] == "running"
         cli.eventually(begun, "a run under way", END_SECONDS_MAX)
         os.kill(running.popen.pid, signal.SIGTERM)
         ended = running.end()
@@ -119,10 +120,31 @@ class ConjugateGradients(cli.CliTest):
         self.assertFalse((self.folder / "run" / "result.h5").exists())
 
 
+class MatrixProduct(cli.CliTest):
+    """matmul on real ranks: panels travel along rows and columns of blocks."""
+
+    JOB = ("run", "matmul", "--rows", 1500, "--columns", 1400, "--inner", 1600, "--blocks", 12, "--panel", 8,
+           "--progress", "none", "--partner-copies", 0.1)
+
+    def test_a_death_changes_no_bit(self):
+        plain = self.regroup(*self.JOB, "--dir", "plain", "--format", "json")
+        self.assertEqual(plain.status, cli.EXIT_DONE, plain)
+        result = json.loads(plain.out)["result"]
+        self.assertLess(result["residual"], result["residual_bound"])
+        meant = (self.folder / "plain" / "result.h5").read_bytes()
+        for number, fault in enumerate(("kill:rank=2,at=300ms", "kill:coordinator,at=300ms")):
+            with self.subTest(fault=fault):
+                directory = f"run-{number}"
+                ended = self.regroup(*self.JOB, "--inject", fault, "-n", RANKS, "--dir", directory)
+                self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+                self.assertEqual(self.status_of(directory)["failures_survived"], 1, ended)
+                self.assertEqual((self.folder / directory / "result.h5").read_bytes(), meant)
+
+
 class Bodies(cli.CliTest):
     """nbody on real ranks: copies of blocks go round, and are lost with the rank that has them."""
 
-    JOB = ("run", "nbody", "--bodies", 600, "--steps", 1500, "--blocks", 6, "--progress", "none", "--partner-copies", 0.1)
+    JOB = ("run", "nbody", "--bodies", 600, "--steps", 6000, "--blocks", 6, "--progress", "none", "--partner-copies", 0.1)
 
     def test_a_death_changes_no_bit(self):
         plain = self.regroup(*self.JOB, "--dir", "plain")
@@ -136,7 +158,7 @@ class Bodies(cli.CliTest):
                 status = self.status_of(directory)
                 self.assertEqual(status["failures_survived"], 1, ended)
                 self.assertGreater(status["restored_from"]["partner"], 0, ended)
-                self.assertEqual((status["step"], status["steps"]), (1500, 1500))
+                self.assertEqual((status["step"], status["steps"]), (6000, 6000))
                 self.assertEqual((self.folder / directory / "result.h5").read_bytes(), meant)
 
 

@@ -50,7 +50,7 @@ class Heat(cli.CliTest):
 
     def test_a_death_changes_no_bit(self):
         self.start_picture(8)
-        job = ("heat", "--input", "start.png", "--steps", 20_000, "--blocks", 8)
+        job = ("heat", "--input", "start.png", "--steps", 40_000, "--blocks", 8)
         expected, _ = self.run_job(*job, dir="expected")
         for fault in ("kill:rank=2,at=300ms", "kill:coordinator,at=300ms"):
             with self.subTest(fault=fault):

@@ -172,6 +172,20 @@ TEST_P(StencilOnEverySet, StepsAtOnceEqualThoseOneByOne) {
   }
 }
 
+// Rows shorter than the edges of a tile move in all steps.
+TEST_P(StencilOnEverySet, StepsAtOnceOfNarrowBlocksEqualThoseOneByOne) {
+  for (const std::size_t nx : {1, 2, 5, 16}) {
+    for (const std::size_t steps : {4, 7, 20}) {
+      const StencilShape shape{nx, 150, 1 + 60'000 / (nx + 2) / 150};
+      expect_steps_equal_reference(shape, whole_box(shape), {}, steps, GetParam());
+    }
+  }
+  for (const StencilShape shape : {StencilShape{2, 60'000}, StencilShape{60'000, 2},
+                                   StencilShape{300, 2, 150}, StencilShape{300, 150, 2}}) {
+    expect_steps_equal_reference(shape, whole_box(shape), {}, 7, GetParam());
+  }
+}
+
 TEST_P(StencilOnEverySet, ThreadsShareSteps) {
   for (const std::size_t threads : {2, 3, 5}) {
     for (const std::size_t steps : {1, 2, 3, 8}) {
