@@ -5,6 +5,10 @@ include(CheckCXXSourceCompiles)
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+# Any CBLAS; one without threads of its own is best (docs/building.md).
+find_package(BLAS REQUIRED)
+find_path(REGROUP_CBLAS_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas openblas-serial REQUIRED)
 
 # User-Level Failure Mitigation, as Open MPI 5 has it: what the ULFM backend is made of.
 include(CheckCSourceCompiles)
@@ -30,6 +34,7 @@ find_package(CLI11 REQUIRED)
 find_package(fmt REQUIRED)
 find_package(tomlplusplus REQUIRED)
 find_package(nlohmann_json REQUIRED)
+find_package(PNG REQUIRED)
 pkg_check_modules(hwloc REQUIRED IMPORTED_TARGET hwloc)
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <limits>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -77,22 +79,30 @@ GridBlocks::Extents GridBlocks::start(std::uint32_t block) const {
   return {begin(0, at[0]), begin(1, at[1]), begin(2, at[2])};
 }
 
-std::vector<std::uint32_t> GridBlocks::neighbours(std::uint32_t block) const {
-  std::vector<std::uint32_t> found;
-  for (const kernels::Side side : kernels::kSides) {
-    if (const auto other = at(block, side)) found.push_back(*other);
+std::vector<GridBlocks::Neighbour> GridBlocks::neighbours(std::uint32_t block, bool corners) const {
+  std::vector<Neighbour> found;
+  const auto here = place(block);
+  // Blocks are numbered as these loops go.
+  for (int z = -1; z <= 1; ++z) {
+    for (int y = -1; y <= 1; ++y) {
+      for (int x = -1; x <= 1; ++x) {
+        const std::array<int, 3> direction = {x, y, z};
+        const int axes = std::abs(x) + std::abs(y) + std::abs(z);
+        if (axes == 0 || (axes > 1 && !corners)) continue;
+        std::array<std::int64_t, 3> there{};
+        bool inside = true;
+        for (std::size_t axis = 0; axis < 3; ++axis) {
+          there[axis] = std::int64_t{here[axis]} + direction[axis];
+          inside = inside && there[axis] >= 0 && there[axis] < std::int64_t{along_[axis]};
+        }
+        if (!inside) continue;
+        const auto number = static_cast<std::uint32_t>(
+            there[0] + std::int64_t{along_[0]} * (there[1] + std::int64_t{along_[1]} * there[2]));
+        found.push_back({number, direction});
+      }
+    }
   }
-  std::ranges::sort(found);
   return found;
-}
-
-std::optional<std::uint32_t> GridBlocks::at(std::uint32_t block, kernels::Side side) const {
-  const auto axis = static_cast<std::size_t>(side) / 2;
-  const bool high = static_cast<std::size_t>(side) % 2 == 1;
-  const std::uint32_t here = place(block)[axis];
-  if (high ? here + 1 == along_[axis] : here == 0) return std::nullopt;
-  const std::uint32_t stride = axis == 0 ? 1 : axis == 1 ? along_[0] : along_[0] * along_[1];
-  return high ? block + stride : block - stride;
 }
 
 }  // namespace regroup

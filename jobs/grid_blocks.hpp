@@ -1,5 +1,5 @@
 // A grid of two or three dimensions cut into blocks, as cells of an iterative job: how large each
-// is, where it begins, and which blocks touch it at which side. Nothing wraps round. Numbers are in
+// is, where it begins, and which blocks touch it where. Nothing wraps round. Numbers are in
 // cells of the grid, x the fastest, and blocks are numbered in the same order. Immutable, and so
 // thread-safe.
 #pragma once
@@ -7,7 +7,6 @@
 #include <array>
 #include <cstdint>
 #include <expected>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,10 +37,15 @@ class GridBlocks {
   kernels::StencilShape shape(std::uint32_t block) const;
   // Its first cell; 0 along a z that is not there.
   Extents start(std::uint32_t block) const;
-  // Ascending.
-  std::vector<std::uint32_t> neighbours(std::uint32_t block) const;
-  // The block that touches it there; nothing: the grid ends there.
-  std::optional<std::uint32_t> at(std::uint32_t block, kernels::Side side) const;
+  // A block that touches another one, and where: -1, 0 or 1 along x, y and z.
+  struct Neighbour {
+    std::uint32_t block = 0;
+    std::array<int, 3> direction{};
+
+    friend bool operator==(const Neighbour&, const Neighbour&) = default;
+  };
+  // Those at its sides or, if `corners`, at its edges and corners as well. Blocks ascend.
+  std::vector<Neighbour> neighbours(std::uint32_t block, bool corners) const;
 
  private:
   GridBlocks(const Extents& extents, const std::array<std::uint32_t, 3>& along)

@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numbers>
 #include <optional>
 #include <span>
@@ -16,7 +17,9 @@
 
 #include <fmt/format.h>
 
+#include "jobs/colour_map.hpp"
 #include "jobs/grid_blocks.hpp"
+#include "jobs/grid_input.hpp"
 #include "jobs/iterative.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/sample_jobs.hpp"
@@ -25,17 +28,39 @@
 namespace regroup {
 namespace {
 
-// A block of the grid, ghosts included, at a step; and room for the next.
+// Layers of neighbours' cells that a block has beside its own, beyond the ghosts of the stencil.
+struct Margins {
+  std::array<std::size_t, 3> low{};
+  std::array<std::size_t, 3> high{};
+
+  friend bool operator==(const Margins&, const Margins&) = default;
+};
+
+// A block of the grid at a step, and room for the next. Its own cells, `shape`, lie between
+// margins.
 struct HeatBlock {
   kernels::StencilShape shape;
+  Margins margins;
+  kernels::StencilShape padded;
   std::vector<double> now;
   std::vector<double> next;
 
-  explicit HeatBlock(const kernels::StencilShape& of = {})
-      : shape(of), now(kernels::block_cells(of)), next(now.size()) {}
+  explicit HeatBlock(const kernels::StencilShape& of = {}, const Margins& beside = {})
+      : shape(of),
+        margins(beside),
+        padded{of.nx + beside.low[0] + beside.high[0], of.ny + beside.low[1] + beside.high[1],
+               of.nz + beside.low[2] + beside.high[2]},
+        now(kernels::block_cells(padded)),
+        next(now.size()) {}
 
   std::size_t planes() const { return shape.planes(); }
-  // The interior cells with these y and z.
+  std::array<std::size_t, 3> extents() const { return {shape.nx, shape.ny, planes()}; }
+  // Its own cells, in the padded block.
+  kernels::StencilBox own_box() const {
+    return {margins.low[0], margins.low[0] + shape.nx, margins.low[1], margins.low[1] + shape.ny,
+            margins.low[2], margins.low[2] + planes()};
+  }
+  // The own cells with these y and z.
   std::span<double> row(std::size_t y, std::size_t z) {
     return std::span(now).subspan(row_begin(y, z), shape.nx);
   }
@@ -43,7 +68,27 @@ struct HeatBlock {
     return std::span(now).subspan(row_begin(y, z), shape.nx);
   }
 
-  // Its shape, then the interior cells, row by row: ghosts are others', or the boundary.
+  // Cells that both the block and its neighbour in a direction have to know: the outermost layers
+  // of its own, or those of the neighbour beside them.
+  kernels::StencilRegion shown(const std::array<int, 3>& direction, std::size_t layers) const {
+    return layers_at(direction, layers, 0);
+  }
+  kernels::StencilRegion seen(const std::array<int, 3>& direction, std::size_t layers) const {
+    return layers_at(direction, layers, layers);
+  }
+
+  // The same with other margins, of which nothing is known.
+  HeatBlock with(const Margins& other) const {
+    HeatBlock block(shape, other);
+    for (std::size_t z = 0; z < planes(); ++z) {
+      for (std::size_t y = 0; y < shape.ny; ++y) {
+        std::ranges::copy(row(y, z), block.row(y, z).begin());
+      }
+    }
+    return block;
+  }
+
+  // Its shape, then its own cells, row by row: others are the neighbours', or the boundary.
   void encode(Writer& writer) const {
     const std::size_t cells = shape.nx * shape.ny * planes();
     writer.buffer().reserve(writer.buffer().size() + 3 * sizeof(std::uint64_t) +
@@ -77,21 +122,77 @@ struct HeatBlock {
 
  private:
   std::size_t row_begin(std::size_t y, std::size_t z) const {
-    return kernels::cell_index(shape, 0, static_cast<std::ptrdiff_t>(y),
-                               static_cast<std::ptrdiff_t>(z));
+    return kernels::cell_index(padded, static_cast<std::ptrdiff_t>(margins.low[0]),
+                               static_cast<std::ptrdiff_t>(margins.low[1] + y),
+                               static_cast<std::ptrdiff_t>(margins.low[2] + z));
+  }
+
+  kernels::StencilRegion layers_at(const std::array<int, 3>& direction, std::size_t layers,
+                                   std::size_t outwards) const {
+    kernels::StencilRegion region{{}, extents()};
+    for (std::size_t axis = 0; axis < 3; ++axis) {
+      const auto low = static_cast<std::ptrdiff_t>(margins.low[axis]);
+      const auto high = low + static_cast<std::ptrdiff_t>(region.count[axis]);
+      const auto out = static_cast<std::ptrdiff_t>(outwards);
+      region.begin[axis] = direction[axis] > 0   ? high - static_cast<std::ptrdiff_t>(layers) + out
+                           : direction[axis] < 0 ? low - out
+                                                 : low;
+      if (direction[axis] != 0) region.count[axis] = layers;
+    }
+    return region;
+  }
+};
+
+// What is known of temperatures in some cells.
+struct HeatSums {
+  double sum = 0;
+  double least = 0;
+  double greatest = 0;
+  double error_sum2 = 0;
+  double error_max = 0;
+
+  void operator+=(const HeatSums& more) {
+    sum += more.sum;
+    least = std::min(least, more.least);
+    greatest = std::max(greatest, more.greatest);
+    error_sum2 += more.error_sum2;
+    error_max = std::max(error_max, more.error_max);
+  }
+};
+
+// Of a block at its end.
+struct HeatResult {
+  HeatSums sums;
+  std::vector<double> pixels;  // the temperatures that the picture shows of it, row by row
+  std::vector<double> field;   // all of its temperatures, row by row; empty: not kept
+
+  void encode(Writer& writer) const {
+    writer.put_raw(std::as_bytes(std::span(&sums, 1)));
+    for (const auto* numbers : {&pixels, &field}) {
+      writer.put(static_cast<std::uint64_t>(numbers->size()));
+      writer.put_raw(std::as_bytes(std::span(*numbers)));
+    }
+  }
+  static HeatResult decode(Reader& reader) {
+    HeatResult result;
+    const auto sums = reader.get_raw(sizeof result.sums);
+    if (!reader.failed()) std::memcpy(&result.sums, sums.data(), sums.size());
+    for (auto* numbers : {&result.pixels, &result.field}) {
+      const auto count = reader.get<std::uint64_t>();
+      if (reader.failed() || count > reader.rest().size() / sizeof(double))
+        throw std::runtime_error("the result of a block is cut short");
+      numbers->resize(static_cast<std::size_t>(count));
+      const auto bytes = reader.get_raw(numbers->size() * sizeof(double));
+      if (!bytes.empty()) std::memcpy(numbers->data(), bytes.data(), bytes.size());
+    }
+    return result;
   }
 };
 
 struct Heat {
   using Cell = HeatBlock;
-  using Halo = std::vector<double>;  // the face that touches the neighbour, as pack_face() has it
-  struct Result {
-    double sum = 0;  // of the temperature over the block's cells
-    double least = 0;
-    double greatest = 0;
-    double error_sum2 = 0;
-    double error_max = 0;
-  };
+  using Halo = std::vector<double>;  // the layers that the neighbour sees, as pack() has them
+  using Result = HeatResult;
   static constexpr std::string_view kName = "heat";
   static constexpr std::string_view kSummary =
       "diffusion of heat on a 2-D or 3-D grid, held against the exact solution";
@@ -99,7 +200,16 @@ struct Heat {
       "The grid is a box whose longest side has length 1 and whose boundary is kept at temperature "
       "0. 'sine' begins with half a sine wave along each axis, which fades evenly; 'spot' with a "
       "Gaussian in the middle, which spreads as in free space until it is near the boundary. Steps "
-      "are explicit; without --time-step each takes 9/10 of the time that is still stable.";
+      "are explicit; without --time-step each takes 9/10 of the time that is still stable. --input "
+      "begins with what a file holds, and the grid has its size: a PNG, of which 0 is black and 1 "
+      "white, or a dataset of floating-point numbers as FILE.h5:/DATASET; every node must see the "
+      "same file. No exact solution is known then; the result says by how much temperatures have "
+      "left the range of the start and the boundary, which none may. The picture shows the end "
+      "from "
+      "the least to the greatest temperature, with y downwards, in three dimensions in the middle "
+      "plane; of a larger grid it shows every k-th cell along x and y, so that it has at most 1024 "
+      "pixels along a side. The whole field is 'temperature' in the result, and result.xdmf shows "
+      "it in ParaView.";
 
   void options(OptionSet& set) {
     set.add("grid", grid, "cells along x, y and, in three dimensions, z").value_name("NXxNY[xNZ]");
@@ -107,18 +217,48 @@ struct Heat {
     set.add("blocks", block_count, "blocks that the grid is cut into, to be shared by ranks")
         .at_least(1)
         .at_most(GridBlocks::kBlocksMax);
+    set.add("steps-at-once", steps_at_once,
+            "steps that a block takes between two exchanges with its neighbours, for which they "
+            "show "
+            "it as many layers of cells; 0: what is fast")
+        .at_most(kStepsAtOnceMax);
     set.add("start", start, "temperature at the beginning").one_of({"sine", "spot"});
+    set.add("input", input_name, "a PNG or HDF5 file with the temperature at the beginning")
+        .value_name("FILE[:/DATASET]");
+    set.add("field", keep_field, "keep the whole field in the result; auto: of at most 2^24 cells")
+        .one_of({"auto", "yes", "no"});
     set.add("diffusivity", diffusivity, "thermal diffusivity").at_least(1e-300).at_most(1e300);
     set.add("time-step", time_step, "time that a step takes; 0: the largest that is safe")
         .at_least(0);
   }
 
-  std::expected<void, std::string> prepare() { return lay_out(); }
-  std::expected<void, std::string> load(Reader&) { return lay_out(); }
+  std::expected<void, std::string> prepare() {
+    if (input_name.empty()) return lay_out();
+    if (start != kStart)
+      return std::unexpected("--start " + start + " and --input: give one of them");
+    auto opened = GridInput::open(input_name);
+    if (!opened) return std::unexpected("--input: " + opened.error());
+    input = std::move(*opened);
+    return lay_out();
+  }
+  void save(Writer& writer) const {
+    if (input) input->encode(writer);
+  }
+  std::expected<void, std::string> load(Reader& reader) {
+    if (!input_name.empty()) {
+      auto decoded = GridInput::decode(reader);
+      if (!decoded) return std::unexpected(decoded.error());
+      input = std::move(*decoded);
+    }
+    return lay_out();
+  }
 
   std::expected<void, std::string> lay_out() {
-    const auto extents = GridBlocks::parse(grid);
+    auto extents = GridBlocks::parse(grid);
     if (!extents) return std::unexpected("--grid: " + extents.error());
+    if (input && grid != kGrid && *extents != input->extents())
+      return std::unexpected("--grid " + grid + " is not the size of --input: leave it out");
+    if (input) extents = input->extents();
     auto cut = GridBlocks::cut(*extents, block_count);
     if (!cut) return std::unexpected("--blocks: " + cut.error());
     blocks = *cut;
@@ -128,9 +268,21 @@ struct Heat {
     step_time = time_step == 0 ? 0.9 * stable : time_step;
     const double number = diffusivity * step_time / (spacing * spacing);
     numbers = {number, number, blocks->dimensions() == 3 ? number : 0};
+    if (keep_field == "yes" && !(all_cells() <= kFieldCellsMax)) {
+      return std::unexpected(fmt::format(
+          "--field yes: the grid has more than {} cells: its checkpoints have the field, too",
+          kFieldCellsMax));
+    }
     for (std::uint32_t block = 0; block < blocks->count(); ++block) {
-      if (const char* why = kernels::why_invalid(blocks->shape(block))) {
+      const auto shape = blocks->shape(block);
+      if (const char* why = kernels::why_invalid(shape)) {
         return std::unexpected(std::string("--blocks: ") + why);
+      }
+      if (has_field() && shape.nx * shape.ny * shape.planes() > kFieldBlockCellsMax) {
+        return std::unexpected(
+            fmt::format("--field yes: a block has more than {} cells: give more "
+                        "--blocks",
+                        kFieldBlockCellsMax));
       }
       if (kernels::why_invalid(blocks->shape(block), numbers) != nullptr) {
         return std::unexpected(fmt::format(
@@ -138,12 +290,34 @@ struct Heat {
             time_step, stable));
       }
     }
+    return choose_layers();
+  }
+
+  // A block sees no further than its neighbours. Cells that it computes in their place cost time.
+  std::expected<void, std::string> choose_layers() {
+    std::size_t thinnest = std::numeric_limits<std::size_t>::max();
+    for (std::size_t axis = 0; axis < 3; ++axis) {
+      if (blocks->along()[axis] > 1) {
+        thinnest = std::min<std::size_t>(thinnest, blocks->extents()[axis] / blocks->along()[axis]);
+      }
+    }
+    if (steps_at_once > thinnest) {
+      return std::unexpected(fmt::format(
+          "--steps-at-once: the thinnest block has {} cells across: give at most that, or fewer "
+          "--blocks",
+          thinnest));
+    }
+    const std::size_t fast = blocks->dimensions() == 2 ? 8 : 4;
+    layers = steps_at_once != 0 ? steps_at_once
+                                : std::clamp<std::size_t>(thinnest / kFastLayersShare, 1, fast);
     return {};
   }
 
   std::uint32_t cells() const { return blocks->count(); }
   std::vector<std::uint32_t> neighbours(std::uint32_t block) const {
-    return blocks->neighbours(block);
+    std::vector<std::uint32_t> found;
+    for (const auto& other : around(block)) found.push_back(other.block);
+    return found;
   }
   // Cells of the grid are cells of the field: a ghost's centre is on the boundary, at 0, so the
   // first one begins half a cell from there.
@@ -158,7 +332,8 @@ struct Heat {
                               .shape = slowest_first(blocks->extents()),
                               .spacing = std::vector(dimensions, spacing),
                               .origin = std::vector(dimensions, 0.5 * spacing)},
-                    .step_time = step_time};
+                    .step_time = step_time * static_cast<double>(layers),
+                    .end_time = step_time * static_cast<double>(steps)};
     for (std::uint32_t block = 0; block < blocks->count(); ++block) {
       const auto shape = blocks->shape(block);
       field.places.push_back(
@@ -168,7 +343,16 @@ struct Heat {
   }
 
   Cell begin(const CellContext& cell) const {
-    HeatBlock block(blocks->shape(cell.cell()));
+    HeatBlock block(blocks->shape(cell.cell()), margins(cell.cell()));
+    if (input) {
+      const auto done =
+          input->read(blocks->start(cell.cell()), block.shape,
+                      [&](std::size_t y, std::size_t z, std::span<const double> temperatures) {
+                        std::ranges::copy(temperatures, block.row(y, z).begin());
+                      });
+      if (!done) throw std::runtime_error(done.error());
+      return block;
+    }
     for_each_row(block, cell.cell(), [&](std::span<double> row, auto temperature) {
       for (std::size_t x = 0; x < row.size(); ++x) row[x] = temperature(x);
     });
@@ -176,85 +360,255 @@ struct Heat {
   }
 
   Halo show(const Cell& block, const CellContext& cell, std::uint32_t to) const {
-    for (const kernels::Side side : kernels::sides(block.shape)) {
-      if (blocks->at(cell.cell(), side) != to) continue;
-      Halo face(kernels::face_cells(block.shape, side));
-      kernels::pack_face(block.shape, block.now, side, face);
-      return face;
+    for (const auto& other : around(cell.cell())) {
+      if (other.block != to) continue;
+      const kernels::StencilRegion region = block.shown(other.direction, layers);
+      Halo cells(region.cells());
+      kernels::pack(block.padded, block.now, region, cells);
+      return cells;
     }
     throw std::logic_error("a block that is no neighbour");
   }
 
-  bool at_end(std::uint64_t step, const void*) const { return step >= steps; }
+  // The runtime's steps are from one exchange to the next.
+  std::uint64_t steps_done(std::uint64_t exchange) const {
+    return std::min<std::uint64_t>(exchange * layers, steps);
+  }
+  bool at_end(std::uint64_t exchange, const void*) const { return exchange * layers >= steps; }
   std::uint64_t steps_max() const { return steps; }
 
   void step(Cell& block, const CellContext& cell, std::span<const Halo> halos, const void*) const {
-    const auto others = blocks->neighbours(cell.cell());
-    for (const kernels::Side side : kernels::sides(block.shape)) {
-      const auto other = blocks->at(cell.cell(), side);
-      if (!other) continue;
-      const auto index = std::ranges::lower_bound(others, *other) - others.begin();
-      kernels::unpack_face(block.shape, halos[static_cast<std::size_t>(index)], side, block.now);
+    if (const Margins needed = margins(cell.cell()); block.margins != needed) {
+      block = block.with(needed);
     }
-    kernels::diffuse(block.shape, numbers, kernels::whole_box(block.shape), block.now, block.next);
-    std::swap(block.now, block.next);
+    kernels::SideSet open;
+    const auto others = around(cell.cell());
+    for (std::size_t i = 0; i < others.size(); ++i) {
+      const auto& direction = others[i].direction;
+      kernels::unpack(block.padded, halos[i], block.seen(direction, layers), block.now);
+      for (std::size_t axis = 0; axis < 3; ++axis) {
+        if (direction[axis] != 0) open.set(2 * axis + (direction[axis] > 0 ? 1 : 0));
+      }
+    }
+    const std::uint64_t left = steps - cell.step() * layers;
+    const auto taken = static_cast<std::size_t>(std::min<std::uint64_t>(left, layers));
+    kernels::diffuse_steps(block.padded, numbers, block.own_box(), open, taken, block.now,
+                           block.next, cell.threads());
+    if (taken % 2 == 1) std::swap(block.now, block.next);
   }
 
-  // At its end, held against the exact solution.
+  // At its end, held against the exact solution where one is known.
   Result result(const Cell& block, const CellContext& cell) const {
-    Result result{.least = block.row(0, 0)[0], .greatest = block.row(0, 0)[0]};
+    Result result;
+    HeatSums& sums = result.sums;
+    sums.least = sums.greatest = block.row(0, 0)[0];
     for_each_row(
         block, cell.cell(),
         [&](std::span<const double> row, auto temperature) {
           for (std::size_t x = 0; x < row.size(); ++x) {
-            const double error = std::abs(row[x] - temperature(x));
-            result.sum += row[x];
-            result.least = std::min(result.least, row[x]);
-            result.greatest = std::max(result.greatest, row[x]);
-            result.error_sum2 += error * error;
-            result.error_max = std::max(result.error_max, error);
+            const double error = input ? 0 : std::abs(row[x] - temperature(x));
+            sums.sum += row[x];
+            sums.least = std::min(sums.least, row[x]);
+            sums.greatest = std::max(sums.greatest, row[x]);
+            sums.error_sum2 += error * error;
+            sums.error_max = std::max(sums.error_max, error);
           }
         },
-        static_cast<double>(cell.step()) * step_time);
+        static_cast<double>(steps) * step_time);
+    if (has_field()) {
+      for (std::size_t z = 0; z < block.planes(); ++z) {
+        for (std::size_t y = 0; y < block.shape.ny; ++y) {
+          const auto row = block.row(y, z);
+          result.field.insert(result.field.end(), row.begin(), row.end());
+        }
+      }
+    }
+    const PixelBox box = pixels_of(cell.cell());
+    const auto first = blocks->start(cell.cell());
+    for (std::uint64_t y = box.y_begin; y < box.y_end; ++y) {
+      const auto row = block.row(sampled(y, 1) - first[1], middle_plane() - first[2]);
+      for (std::uint64_t x = box.x_begin; x < box.x_end; ++x) {
+        result.pixels.push_back(row[sampled(x, 0) - first[0]]);
+      }
+    }
     return result;
   }
 
   void report(std::span<const Result> results, Report& report) const {
-    const auto& extents = blocks->extents();
-    const double cells = static_cast<double>(extents[0]) * static_cast<double>(extents[1]) *
-                         static_cast<double>(std::max<std::uint64_t>(1, extents[2]));
-    Result all = results.front();
-    for (const Result& block : results.subspan(1)) {
-      all.sum += block.sum;
-      all.error_sum2 += block.error_sum2;
-      all.least = std::min(all.least, block.least);
-      all.greatest = std::max(all.greatest, block.greatest);
-      all.error_max = std::max(all.error_max, block.error_max);
-    }
+    const double cells = all_cells();
+    const double time = static_cast<double>(steps) * step_time;
+    HeatSums all = results.front().sums;
+    for (const Result& block : results.subspan(1)) all += block.sums;
     report.value("steps", steps);
-    report.value("time", static_cast<double>(steps) * step_time);
+    report.value("time", time);
     report.value("spacing", spacing);
     report.value("mean", all.sum / cells);
     report.value("least", all.least);
     report.value("greatest", all.greatest);
-    report.value("error_max", all.error_max);
-    report.value("error_rms", std::sqrt(all.error_sum2 / cells));
+    if (input) {
+      report_start(all, report);
+    } else {
+      report.value("error_max", all.error_max);
+      report.value("error_rms", std::sqrt(all.error_sum2 / cells));
+    }
+    report.picture(picture(results, all));
+    if (has_field()) report.field(field().field, time, whole_field(results));
   }
 
-  std::string grid = "512x512";
+  static constexpr const char* kGrid = "512x512";
+  static constexpr const char* kStart = "sine";
+
+  std::string grid = kGrid;
   std::uint64_t steps = 1000;
   std::uint32_t block_count = 16;
-  std::string start = "sine";
+  std::size_t steps_at_once = 0;
+  std::string start = kStart;
+  std::string input_name;
+  std::string keep_field = "auto";
   double diffusivity = 1;
   double time_step = 0;
 
+  std::optional<GridInput> input;
   std::optional<GridBlocks> blocks;
   double spacing = 0;
   double step_time = 0;
   kernels::DiffusionNumbers numbers;
+  std::size_t layers = 1;  // that blocks show each other, and steps from one exchange to the next
 
  private:
+  static constexpr std::size_t kStepsAtOnceMax = 1024;
+  // Unless told otherwise no more layers than this part of the thinnest block.
+  static constexpr std::size_t kFastLayersShare = 16;
+
   static constexpr double kSpotRadius = 0.05;
+  static constexpr std::uint64_t kPixelsAlongMax = 1024;
+  static constexpr std::uint64_t kFieldCellsAuto = std::uint64_t{1} << 24;
+  static constexpr std::uint64_t kFieldCellsMax = std::uint64_t{1} << 28;
+  static constexpr std::uint64_t kFieldBlockCellsMax = std::uint64_t{1} << 25;  // 256 MiB of result
+  static constexpr std::uint8_t kMissing = 128;  // grey: blocks that were given up
+
+  // As a number that cannot overflow; exact below 2^53.
+  double all_cells() const {
+    const auto& extents = blocks->extents();
+    return static_cast<double>(extents[0]) * static_cast<double>(extents[1]) *
+           static_cast<double>(std::max<std::uint64_t>(1, extents[2]));
+  }
+  bool has_field() const {
+    return keep_field == "yes" || (keep_field == "auto" && all_cells() <= kFieldCellsAuto);
+  }
+
+  // NaN where a block was given up.
+  std::vector<double> whole_field(std::span<const Result> results) const {
+    const auto& extents = blocks->extents();
+    std::vector<double> whole(static_cast<std::size_t>(all_cells()),
+                              std::numeric_limits<double>::quiet_NaN());
+    for (std::uint32_t number = 0; number < results.size(); ++number) {
+      const auto shape = blocks->shape(number);
+      const auto first = blocks->start(number);
+      auto row = results[number].field.begin();
+      if (row == results[number].field.end()) continue;
+      for (std::uint64_t z = first[2]; z < first[2] + shape.planes(); ++z) {
+        for (std::uint64_t y = first[1]; y < first[1] + shape.ny; ++y) {
+          const auto at = (z * extents[1] + y) * extents[0] + first[0];
+          std::copy_n(row, shape.nx, whole.begin() + static_cast<std::ptrdiff_t>(at));
+          row += static_cast<std::ptrdiff_t>(shape.nx);
+        }
+      }
+    }
+    return whole;
+  }
+
+  // The maximum principle (Morton and Mayers, section 2.6): no temperature leaves the range of the
+  // start and the boundary, but by rounding.
+  void report_start(const HeatSums& all, Report& report) const {
+    const GridInput::Range& range = input->range();
+    report.value("start_mean", range.mean);
+    report.value("start_least", range.least);
+    report.value("start_greatest", range.greatest);
+    report.value("beyond_range", std::max({0.0, all.greatest - std::max(range.greatest, 0.0),
+                                           std::min(range.least, 0.0) - all.least}));
+  }
+
+  // ---- The picture ----
+  //
+  // A pixel is one cell, not a mean of some, so that it does not depend on how the grid is cut.
+
+  struct PixelBox {
+    std::uint64_t x_begin = 0;
+    std::uint64_t x_end = 0;
+    std::uint64_t y_begin = 0;
+    std::uint64_t y_end = 0;
+  };
+
+  // Cells from a pixel to the next.
+  std::uint64_t stride() const {
+    const std::uint64_t longest = std::max(blocks->extents()[0], blocks->extents()[1]);
+    return (longest + kPixelsAlongMax - 1) / kPixelsAlongMax;
+  }
+  std::uint64_t pixels_along(std::size_t axis) const {
+    return (blocks->extents()[axis] + stride() - 1) / stride();
+  }
+  // The cell that a pixel shows: the middle one of its own.
+  std::uint64_t sampled(std::uint64_t pixel, std::size_t axis) const {
+    return std::min(pixel * stride() + stride() / 2, blocks->extents()[axis] - 1);
+  }
+  std::uint64_t middle_plane() const { return blocks->extents()[2] / 2; }
+
+  // The pixels that show cells of a block; none where it is not in the plane.
+  PixelBox pixels_of(std::uint32_t block) const {
+    const auto first = blocks->start(block);
+    const auto shape = blocks->shape(block);
+    if (middle_plane() < first[2] || middle_plane() >= first[2] + shape.planes()) return {};
+    // The first pixel whose cell is at or beyond `cell`.
+    const auto pixel_from = [&](std::uint64_t cell, std::size_t axis) {
+      std::uint64_t pixel = std::min(cell / stride(), pixels_along(axis));
+      while (pixel < pixels_along(axis) && sampled(pixel, axis) < cell) ++pixel;
+      return pixel;
+    };
+    return {pixel_from(first[0], 0), pixel_from(first[0] + shape.nx, 0), pixel_from(first[1], 1),
+            pixel_from(first[1] + shape.ny, 1)};
+  }
+
+  Picture picture(std::span<const Result> results, const HeatSums& all) const {
+    Picture picture{.name = "heat",
+                    .width = static_cast<std::uint32_t>(pixels_along(0)),
+                    .height = static_cast<std::uint32_t>(pixels_along(1))};
+    picture.pixels.assign(picture.height * picture.row_bytes(), kMissing);
+    const double range = all.greatest - all.least;
+    for (std::uint32_t block = 0; block < results.size(); ++block) {
+      const PixelBox box = pixels_of(block);
+      auto temperature = results[block].pixels.begin();
+      if (temperature == results[block].pixels.end()) continue;
+      for (std::uint64_t y = box.y_begin; y < box.y_end; ++y) {
+        auto pixel = picture.pixels.begin() +
+                     static_cast<std::ptrdiff_t>(y * picture.row_bytes() + 3 * box.x_begin);
+        for (std::uint64_t x = box.x_begin; x < box.x_end; ++x) {
+          const double share = range > 0 ? (*temperature++ - all.least) / range : 0;
+          pixel = std::ranges::copy(viridis(share), pixel).out;
+        }
+      }
+    }
+    return picture;
+  }
+
+  // ---- The exact solution ----
+
+  // Several steps reach round corners.
+  std::vector<GridBlocks::Neighbour> around(std::uint32_t block) const {
+    return blocks->neighbours(block, layers > 1);
+  }
+
+  // The outermost layer that a neighbour shows are the stencil's ghosts.
+  Margins margins(std::uint32_t block) const {
+    Margins margins;
+    for (const auto& other : around(block)) {
+      for (std::size_t axis = 0; axis < 3; ++axis) {
+        if (other.direction[axis] < 0) margins.low[axis] = layers - 1;
+        if (other.direction[axis] > 0) margins.high[axis] = layers - 1;
+      }
+    }
+    return margins;
+  }
 
   // Calls visit(row, temperature) for each row of the block, where temperature(x) is that of the
   // exact solution at `time` in the row's cell x: of u_t = diffusivity Laplace(u), a product over

@@ -18,6 +18,7 @@
 //     static void merge(Total& into, Total&& next);
 //     bool at_end(std::uint64_t step, const Total* total) const;
 //     std::uint64_t steps_max() const;                        // optional: for progress displays
+//     std::uint64_t steps_done(std::uint64_t step) const;     // optional: of those, at a step
 //     void step(Cell& state, const CellContext& cell, std::span<const Halo> halos,
 //               const Total* total) const;
 //     Result result(const Cell& state, const CellContext& cell) const;
@@ -112,6 +113,10 @@ class Iterative : public JobProgram<Job> {
   std::uint64_t steps() const override {
     if constexpr (requires { this->job_.steps_max(); }) return this->job_.steps_max();
     return 0;
+  }
+  std::uint64_t steps_done(std::uint64_t step) const override {
+    if constexpr (requires { this->job_.steps_done(step); }) return this->job_.steps_done(step);
+    return step;
   }
   std::vector<CellPlan> cells() const override {
     CellPlan plan;

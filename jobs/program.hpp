@@ -50,6 +50,9 @@ class Program : public ResultSink {
       StageId stage, std::uint32_t partition, std::span<const std::byte> content) = 0;
   // After how many steps an iterate stage ends, if that is known; 0: it is not. For displays.
   virtual std::uint64_t steps() const { return 0; }
+  // How many of those it has taken at a step of the runtime's, which may be several, or a part of
+  // one.
+  virtual std::uint64_t steps_done(std::uint64_t step) const { return step; }
   // Of each iterate stage, in order.
   virtual std::vector<CellPlan> cells() const { return {}; }
   // Sets a cell to step 0, or to what save_partition() wrote of it, or takes it on to the next

@@ -561,6 +561,7 @@ std::expected<void, std::string> RankRun::write_result() {
   summary_.columns = report.column_list();
   summary_.first_rows = report.preview();
   summary_.rows = report.rows();
+  summary_.picture_files = report.picture_files();
   return {};
 }
 
@@ -579,6 +580,7 @@ void RankRun::look(HostLoop& loop) {
   if (!progress) return;
   progress_ = *progress;
   progress_.steps = request_.program->steps();
+  if (progress_.step) progress_.step = request_.program->steps_done(*progress_.step);
   begin_watching();
   note_recoveries(loop);
   note_checkpoints();

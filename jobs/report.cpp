@@ -1,5 +1,7 @@
 #include "jobs/report.hpp"
 
+#include <utility>
+
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -69,6 +71,27 @@ void Report::row(std::initializer_list<ReportCell> cells) {
   }
   ++rows_;
   if (++rows_held_ == kRowsHeld) flush();
+}
+
+void Report::array(std::string name, std::vector<std::uint64_t> shape,
+                   std::span<const double> numbers) {
+  keep(file_->array({std::move(name), ElementType::kFloat64, std::move(shape)},
+                    std::as_bytes(numbers)));
+}
+
+void Report::array(std::string name, std::vector<std::uint64_t> shape,
+                   std::span<const std::uint64_t> numbers) {
+  keep(file_->array({std::move(name), ElementType::kUint64, std::move(shape)},
+                    std::as_bytes(numbers)));
+}
+
+void Report::field(const GridField& field, double time, std::span<const double> numbers) {
+  keep(file_->field(field, time, numbers));
+}
+
+void Report::picture(const Picture& picture) {
+  picture_files_.push_back(picture_file_name(picture.name));
+  keep(file_->picture(picture));
 }
 
 void Report::flush() {

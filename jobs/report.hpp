@@ -1,12 +1,14 @@
-// Where a job puts its result, at the end, on the coordinator: named values, and rows of a table.
-// All of it goes to DIR/result.h5; the values and the first rows are also shown to the user and are
-// the "result" of --format json. Rows stream: a table of any length takes bounded memory. Errors (a
-// full disk) are kept and end the run with exit status 3; a job need not look. Not thread-safe.
+// Where a job puts its result, at the end, on the coordinator: named values, rows of a table,
+// arrays and pictures. All of it goes to DIR/result.h5, and a picture to DIR/NAME.png as well; the
+// values and the first rows are also shown to the user and are the "result" of --format json. Rows
+// stream: a table of any length takes bounded memory. Errors (a full disk) are kept and end the run
+// with exit status 3; a job need not look. Not thread-safe.
 #pragma once
 
 #include <cstdint>
 #include <expected>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -33,6 +35,16 @@ class Report {
   // One cell a column, of the column's type. Texts are copied.
   void row(std::initializer_list<ReportCell> cells);
 
+  // Numbers on a grid of 1 to 3 dimensions (`shape`: the slowest first), all of them, in C order.
+  void array(std::string name, std::vector<std::uint64_t> shape, std::span<const double> numbers);
+  void array(std::string name, std::vector<std::uint64_t> shape,
+             std::span<const std::uint64_t> numbers);
+  // On a grid of 2 or 3 dimensions, at a time: an array by the field's name that DIR/result.xdmf
+  // describes to ParaView and VisIt.
+  void field(const GridField& field, double time, std::span<const double> numbers);
+  // Of 1 to Picture::kBytesMax bytes, as many as its size says; its name is also that of its file.
+  void picture(const Picture& picture);
+
   // Ends the table; the first error of all that happened.
   std::expected<void, std::string> finish();
 
@@ -41,6 +53,8 @@ class Report {
   std::uint64_t rows() const { return rows_; }
   // The first rows, at most kPreviewRowsMax, one value a column.
   const std::vector<std::vector<ResultValue>>& preview() const { return preview_; }
+  // The names of the pictures' files within the run directory.
+  const std::vector<std::string>& picture_files() const { return picture_files_; }
 
  private:
   struct Texts {
@@ -60,6 +74,7 @@ class Report {
   std::size_t rows_held_ = 0;
   std::uint64_t rows_ = 0;
   std::vector<std::vector<ResultValue>> preview_;
+  std::vector<std::string> picture_files_;
   std::expected<void, std::string> status_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -126,10 +127,18 @@ int RunLaunch::start() {
   binding_ = *binding;
   faults_ = *faults;
   if (speaks() && !request_.description) {
-    if (auto prepared = request_.program->prepare(); !prepared) return fail(prepared.error());
+    if (auto prepared = prepare(); !prepared) return fail(prepared.error());
   }
   const bool starts_ranks = options_.ranks != 1 || !nodes_.list.empty() || options_.dry_run;
   return !launched_ && starts_ranks ? supervise() : run_one_rank();
+}
+
+std::expected<void, std::string> RunLaunch::prepare() const {
+  try {
+    return request_.program->prepare();
+  } catch (const std::bad_alloc&) {
+    return std::unexpected("the job needs more memory than there is; give a smaller one");
+  }
 }
 
 // ---- outside MPI, with -n: start the ranks ----

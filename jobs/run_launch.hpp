@@ -48,6 +48,7 @@ class RunLaunch {
   int start();
 
  private:
+  std::expected<void, std::string> prepare() const;
   std::expected<void, std::string> check_ranks() const;
   std::expected<FaultPlan, std::string> check_faults() const;
   std::expected<void, std::string> check_recovery() const;

@@ -1,6 +1,7 @@
 #include "jobs/run_summary.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include <fmt/format.h>
@@ -25,6 +26,18 @@ std::string to_text(const ResultValue& value) {
   if (const auto* number = std::get_if<double>(&value)) return fmt::format("{:.10g}", *number);
   if (const auto* text = std::get_if<std::string>(&value)) return printable(*text);
   return std::visit([](const auto& plain) { return fmt::format("{}", plain); }, value);
+}
+
+std::string picture_path(const RunSummary& summary, const std::string& file) {
+  return (std::filesystem::path(summary.dir) / file).string();
+}
+
+Json pictures_json(const RunSummary& summary) {
+  Json paths = Json::array();
+  for (const std::string& file : summary.picture_files) {
+    paths.push_back(picture_path(summary, file));
+  }
+  return paths;
 }
 
 Json result_json(const RunSummary& summary) {
@@ -63,6 +76,14 @@ std::string cells_text(const std::vector<ResultColumn>& columns,
   return line + "\n";
 }
 
+std::string pictures_text(const RunSummary& summary) {
+  std::string text;
+  for (const std::string& file : summary.picture_files) {
+    text += fmt::format("picture: {}\n", picture_path(summary, file));
+  }
+  return text;
+}
+
 std::string rows_text(const RunSummary& summary) {
   if (summary.first_rows.empty()) return "";
   std::vector<std::string> cells;
@@ -99,16 +120,17 @@ std::string summary_json(const RunSummary& summary) {
                        {"shards_repeated", summary.shards_repeated},
                        {"exit", summary.exit_status},
                        {"message", summary.message},
+                       {"pictures", pictures_json(summary)},
                        {"result", result_json(summary)}};
   return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::string summary_text(const RunSummary& summary, const std::string& program) {
   if (summary.exit_status > kExitQuarantined) return "";
-  return fmt::format("{}{}\n{} in {:.2f} s on {}; all of it: {} results {}\n",
+  return fmt::format("{}{}\n{} in {:.2f} s on {}; all of it: {} results {}\n{}",
                      values_text(summary.values), rows_text(summary),
                      counted(summary.shards, "shard"), summary.seconds,
-                     counted(summary.ranks, "rank"), program, summary.dir);
+                     counted(summary.ranks, "rank"), program, summary.dir, pictures_text(summary));
 }
 
 }  // namespace regroup

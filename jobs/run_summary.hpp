@@ -33,6 +33,7 @@ struct RunSummary {
   std::vector<ResultColumn> columns;
   std::vector<std::vector<ResultValue>> first_rows;
   std::uint64_t rows = 0;
+  std::vector<std::string> picture_files;  // within the directory
   // Shards given up, the first of them, one line each.
   std::vector<std::string> quarantine_log;
 };

@@ -12,7 +12,7 @@ constexpr InstructionSet kAll[] = {InstructionSet::kBaseline, InstructionSet::kA
 
 bool has_avx2() {
 #ifdef __x86_64__
-  return __builtin_cpu_supports("avx2");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
   return false;
 #endif

@@ -12,8 +12,8 @@ namespace regroup::kernels {
 // In order of preference: a later one is faster and implies the earlier ones.
 enum class InstructionSet {
   kBaseline,  // what every processor of the architecture has: SSE2 on x86-64
-  kAvx2,
-  kAvx512,  // F, BW, DQ and VL
+  kAvx2,      // and FMA, which each kernel uses in all of its code or nowhere
+  kAvx512,    // F, BW, DQ and VL
 };
 
 // "baseline", "avx2" or "avx512".

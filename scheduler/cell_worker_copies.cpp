@@ -211,7 +211,8 @@ bool CellWorker::add_pieces(StageId stage, const std::vector<std::uint32_t>& cel
   if (cells.empty()) return true;
   request.step = confirmed_;
   if (plan.field && plan.field->step_time) {
-    request.time = static_cast<double>(confirmed_) * *plan.field->step_time;
+    const double time = static_cast<double>(confirmed_) * *plan.field->step_time;
+    request.time = plan.field->end_time ? std::min(time, *plan.field->end_time) : time;
   }
   return true;
 }

@@ -16,4 +16,11 @@ void require(bool holds, const char* text);
 void require_step(const StencilShape& shape, const StencilBox& box, std::span<const double> in,
                   std::span<double> out);
 
+// The box with so many layers more at the sides in `open`.
+StencilBox grown(const StencilBox& box, SideSet open, std::size_t layers);
+
+// As require_step(), and that the block has the layers that the first step computes.
+void require_steps(const StencilShape& shape, const StencilBox& box, SideSet open,
+                   std::size_t steps, std::span<const double> now, std::span<double> next);
+
 }  // namespace regroup::kernels

@@ -1,5 +1,7 @@
 // The step as it is defined, one cell at a time: the oracle of the vectorised one. Speed is no
 // concern here; being obviously right is.
+#include <utility>
+
 #include "kernels/stencil/contract.hpp"
 #include "kernels/stencil/stencil.hpp"
 
@@ -24,6 +26,16 @@ void diffuse(const StencilShape& shape, const DiffusionNumbers& numbers, const S
         out[i] = in[i] + change;
       }
     }
+  }
+}
+
+void diffuse_steps(const StencilShape& shape, const DiffusionNumbers& numbers,
+                   const StencilBox& box, SideSet open, std::size_t steps, std::span<double> now,
+                   std::span<double> next) {
+  require_steps(shape, box, open, steps, now, next);
+  for (std::size_t step = 1; step <= steps; ++step) {
+    reference::diffuse(shape, numbers, grown(box, open, steps - step), now, next);
+    std::swap(now, next);
   }
 }
 

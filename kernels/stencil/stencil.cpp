@@ -12,48 +12,42 @@
 namespace regroup::kernels {
 namespace {
 
-// A layer of cells one thick, as two nested loops over indices.
-struct Layer {
-  std::size_t first = 0;
-  std::size_t inner_count = 0;
-  std::size_t inner_stride = 0;
-  std::size_t outer_count = 0;
-  std::size_t outer_stride = 0;
-
-  template <class F>
-  void for_each_index(F f) const {
-    for (std::size_t outer = 0; outer < outer_count; ++outer) {
-      std::size_t index = first + outer * outer_stride;
-      for (std::size_t inner = 0; inner < inner_count; ++inner, index += inner_stride) f(index);
-    }
-  }
-};
-
 enum class LayerKind { kInterior, kGhosts };
 
-Layer layer_at(const StencilShape& shape, Side side, LayerKind kind) {
-  const std::size_t row = shape.nx + 2;
-  const std::size_t plane = row * (shape.ny + 2);
-  // Along the side's axis: the first or the last interior cell, or the ghost beside it.
-  const auto place = [&](Side low, std::size_t cells) {
-    const std::ptrdiff_t outwards = kind == LayerKind::kGhosts ? 1 : 0;
-    return side == low ? -outwards : static_cast<std::ptrdiff_t>(cells) - 1 + outwards;
-  };
-  switch (side) {
-    case Side::kXLow:
-    case Side::kXHigh:
-      return {cell_index(shape, place(Side::kXLow, shape.nx), 0), shape.ny, row, shape.planes(),
-              plane};
-    case Side::kYLow:
-    case Side::kYHigh:
-      return {cell_index(shape, 0, place(Side::kYLow, shape.ny)), shape.nx, 1, shape.planes(),
-              plane};
-    case Side::kZLow:
-    case Side::kZHigh:
-      require(shape.dimensions() == 3, "a block of two dimensions has no side along z");
-      return {cell_index(shape, 0, 0, place(Side::kZLow, shape.nz)), shape.nx, 1, shape.ny, row};
+// Along the side's axis the first or the last interior cells, or the ghosts beside them.
+StencilRegion layer_at(const StencilShape& shape, Side side, LayerKind kind) {
+  const std::size_t axis = static_cast<std::size_t>(side) / 2;
+  const bool high = static_cast<std::size_t>(side) % 2 == 1;
+  require(axis < 2 || shape.dimensions() == 3, "a block of two dimensions has no side along z");
+  StencilRegion layer{{}, {shape.nx, shape.ny, shape.planes()}};
+  const auto cells = static_cast<std::ptrdiff_t>(layer.count[axis]);
+  const std::ptrdiff_t outwards = kind == LayerKind::kGhosts ? 1 : 0;
+  layer.begin[axis] = high ? cells - 1 + outwards : -outwards;
+  layer.count[axis] = 1;
+  return layer;
+}
+
+// Calls visit(index) for the first cell of each row of a region, whose cells are one after the
+// other.
+template <class F>
+void for_each_row(const StencilShape& shape, const StencilRegion& region, F visit) {
+  for (std::size_t z = 0; z < region.count[2]; ++z) {
+    for (std::size_t y = 0; y < region.count[1]; ++y) {
+      visit(cell_index(shape, region.begin[0], region.begin[1] + static_cast<std::ptrdiff_t>(y),
+                       region.begin[2] + static_cast<std::ptrdiff_t>(z)));
+    }
   }
-  return {};
+}
+
+void require_region(const StencilShape& shape, const StencilRegion& region) {
+  const std::size_t cells[3] = {shape.nx, shape.ny, shape.planes()};
+  for (std::size_t axis = 0; axis < 3; ++axis) {
+    const std::ptrdiff_t ghosts = axis < 2 || shape.dimensions() == 3 ? 1 : 0;
+    require(region.begin[axis] >= -ghosts && region.count[axis] <= kBlockCellsMax &&
+                region.begin[axis] + static_cast<std::ptrdiff_t>(region.count[axis]) <=
+                    static_cast<std::ptrdiff_t>(cells[axis]) + ghosts,
+            "a region leaves the block");
+  }
 }
 
 bool overlap(std::span<const double> a, std::span<const double> b) {
@@ -61,11 +55,12 @@ bool overlap(std::span<const double> a, std::span<const double> b) {
   return before(a.data(), b.data() + b.size()) && before(b.data(), a.data() + a.size());
 }
 
-void require_face(const StencilShape& shape, Side side, std::span<const double> block,
-                  std::span<const double> buffer) {
+void require_buffer(const StencilShape& shape, const StencilRegion& region,
+                    std::span<const double> block, std::span<const double> buffer) {
+  require_region(shape, region);
   require(block.size() == block_cells(shape), "a span does not hold a block of this shape");
-  require(buffer.size() == face_cells(shape, side), "a buffer does not hold a face of this side");
-  require(!overlap(block, buffer), "a block and the buffer of its face overlap");
+  require(buffer.size() == region.cells(), "a buffer does not hold the cells of this region");
+  require(!overlap(block, buffer), "a block and a buffer of its cells overlap");
 }
 
 }  // namespace
@@ -84,6 +79,29 @@ void require_step(const StencilShape& shape, const StencilBox& box, std::span<co
   require(box.empty() ||
               (box.x_end <= shape.nx && box.y_end <= shape.ny && box.z_end <= shape.planes()),
           "a box leaves the block");
+}
+
+StencilBox grown(const StencilBox& box, SideSet open, std::size_t layers) {
+  const auto at = [&](Side side) { return open.test(static_cast<std::size_t>(side)) ? layers : 0; };
+  return {box.x_begin - at(Side::kXLow), box.x_end + at(Side::kXHigh),
+          box.y_begin - at(Side::kYLow), box.y_end + at(Side::kYHigh),
+          box.z_begin - at(Side::kZLow), box.z_end + at(Side::kZHigh)};
+}
+
+void require_steps(const StencilShape& shape, const StencilBox& box, SideSet open,
+                   std::size_t steps, std::span<const double> now, std::span<double> next) {
+  require_step(shape, box, now, next);
+  require(steps >= 1, "there is no step to take");
+  const std::size_t layers = steps - 1;
+  const auto has_layers = [&](Side low, std::size_t begin, std::size_t end, std::size_t cells) {
+    const auto side = static_cast<std::size_t>(low);
+    return (!open.test(side) || begin >= layers) &&
+           (!open.test(side + 1) || (end <= cells && cells - end >= layers));
+  };
+  require(has_layers(Side::kXLow, box.x_begin, box.x_end, shape.nx) &&
+              has_layers(Side::kYLow, box.y_begin, box.y_end, shape.ny) &&
+              has_layers(Side::kZLow, box.z_begin, box.z_end, shape.planes()),
+          "the layers at an open side leave the block");
 }
 
 const char* why_invalid(const StencilShape& shape) {
@@ -150,33 +168,44 @@ std::array<StencilBox, kSides.size()> rim_boxes(const StencilShape& shape) {
   return boxes;
 }
 
+void pack(const StencilShape& shape, std::span<const double> block, const StencilRegion& region,
+          std::span<double> buffer) {
+  require_buffer(shape, region, block, buffer);
+  double* to = buffer.data();
+  for_each_row(shape, region, [&](std::size_t first) {
+    to = std::copy_n(block.data() + first, region.count[0], to);
+  });
+}
+
+void unpack(const StencilShape& shape, std::span<const double> buffer, const StencilRegion& region,
+            std::span<double> block) {
+  require_buffer(shape, region, block, buffer);
+  const double* from = buffer.data();
+  for_each_row(shape, region, [&](std::size_t first) {
+    std::copy_n(from, region.count[0], block.data() + first);
+    from += region.count[0];
+  });
+}
+
 std::size_t face_cells(const StencilShape& shape, Side side) {
-  const Layer layer = layer_at(shape, side, LayerKind::kGhosts);
-  return layer.inner_count * layer.outer_count;
+  return layer_at(shape, side, LayerKind::kGhosts).cells();
 }
 
 void pack_face(const StencilShape& shape, std::span<const double> block, Side side,
                std::span<double> buffer) {
-  require_face(shape, side, block, buffer);
-  double* to = buffer.data();
-  layer_at(shape, side, LayerKind::kInterior).for_each_index([&](std::size_t index) {
-    *to++ = block[index];
-  });
+  pack(shape, block, layer_at(shape, side, LayerKind::kInterior), buffer);
 }
 
 void unpack_face(const StencilShape& shape, std::span<const double> buffer, Side side,
                  std::span<double> block) {
-  require_face(shape, side, block, buffer);
-  const double* from = buffer.data();
-  layer_at(shape, side, LayerKind::kGhosts).for_each_index([&](std::size_t index) {
-    block[index] = *from++;
-  });
+  unpack(shape, buffer, layer_at(shape, side, LayerKind::kGhosts), block);
 }
 
 void fill_ghosts(const StencilShape& shape, Side side, double value, std::span<double> block) {
   require(block.size() == block_cells(shape), "a span does not hold a block of this shape");
-  layer_at(shape, side, LayerKind::kGhosts).for_each_index([&](std::size_t index) {
-    block[index] = value;
+  const StencilRegion ghosts = layer_at(shape, side, LayerKind::kGhosts);
+  for_each_row(shape, ghosts, [&](std::size_t first) {
+    std::fill_n(block.data() + first, ghosts.count[0], value);
   });
 }
 

@@ -18,6 +18,7 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstddef>
 #include <span>
 
@@ -111,6 +112,37 @@ void diffuse(const StencilShape& shape, const DiffusionNumbers& numbers, const S
              std::span<const double> in, std::span<double> out,
              InstructionSet set = best_instruction_set());
 
+// Sides by their numbers in Side.
+using SideSet = std::bitset<kSides.size()>;
+
+// `steps` steps one after the other: step s of 1 to `steps` computes the cells of `box` and, at
+// each side in `open`, steps - s layers more. `now` holds the cells at the beginning. Those of
+// `box` at the end are in `now` if `steps` is even, else in `next`; what else either span holds in
+// the layers at open sides is of no use then. Cells beyond are read, in both spans, and stay:
+// ghosts there have to have their value in both. Large blocks go through the memory once for
+// several steps (time skewing; Wonnacott, "Achieving scalable locality with time skewing", 2002).
+void diffuse_steps(const StencilShape& shape, const DiffusionNumbers& numbers,
+                   const StencilBox& box, SideSet open, std::size_t steps, std::span<double> now,
+                   std::span<double> next, std::size_t threads = 1,
+                   InstructionSet set = best_instruction_set());
+
+// Cells of a block, ghosts or not, in a box: from `begin` on, -1 being a ghost, so many along x, y
+// and z. In two dimensions begin[2] is 0 and count[2] is 1.
+struct StencilRegion {
+  std::array<std::ptrdiff_t, 3> begin{};
+  std::array<std::size_t, 3> count{};
+
+  constexpr std::size_t cells() const { return count[0] * count[1] * count[2]; }
+  friend bool operator==(const StencilRegion&, const StencilRegion&) = default;
+};
+
+// Copies the cells of a region to `buffer`, x the fastest, and from there. `buffer` holds as many,
+// and does not overlap `block`.
+void pack(const StencilShape& shape, std::span<const double> block, const StencilRegion& region,
+          std::span<double> buffer);
+void unpack(const StencilShape& shape, std::span<const double> buffer, const StencilRegion& region,
+            std::span<double> block);
+
 // Cells of a face: the interior cells that touch the ghosts of a side, or as many of these.
 std::size_t face_cells(const StencilShape& shape, Side side);
 
@@ -131,6 +163,9 @@ void fill_ghosts(const StencilShape& shape, Side side, double value, std::span<d
 namespace reference {
 void diffuse(const StencilShape& shape, const DiffusionNumbers& numbers, const StencilBox& box,
              std::span<const double> in, std::span<double> out);
+void diffuse_steps(const StencilShape& shape, const DiffusionNumbers& numbers,
+                   const StencilBox& box, SideSet open, std::size_t steps, std::span<double> now,
+                   std::span<double> next);
 }  // namespace reference
 
 }  // namespace regroup::kernels

@@ -14,6 +14,7 @@
 #include "runtime/host/checkpoint_manifest.hpp"
 #include "runtime/host/chunk_codec.hpp"
 #include "runtime/host/content_hash.hpp"
+#include "runtime/host/field_attributes.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -285,17 +286,6 @@ std::expected<PartFile, std::string> write_part_file(FileSystem& file_system,
     return std::unexpected(
         fmt::format("cannot write a part into {}: {}", directory.string(), problem));
   return PartWriting(file_system, directory, run, request).run();
-}
-
-hdf5::Expected<void> put_field(hdf5::Node& dataset, const GridField& field) {
-  auto done = dataset.put_attribute("field", field.name);
-  if (done) done = dataset.put_attribute("units", field.units);
-  if (done)
-    done = dataset.put_attribute(
-        "centred", std::string(field.centre == FieldCentre::kCells ? "cells" : "nodes"));
-  if (done) done = dataset.put_attribute("spacing", field.spacing);
-  if (done) done = dataset.put_attribute("origin", field.origin);
-  return done;
 }
 
 }  // namespace regroup

@@ -20,7 +20,4 @@ std::expected<PartFile, std::string> write_part_file(FileSystem& file_system,
                                                      const std::string& run,
                                                      const PartRequest& request);
 
-// What a field is, as attributes of a dataset.
-hdf5::Expected<void> put_field(hdf5::Node& dataset, const GridField& field);
-
 }  // namespace regroup

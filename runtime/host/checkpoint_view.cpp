@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 
 #include "runtime/host/checkpoint_files.hpp"
-#include "runtime/host/checkpoint_part.hpp"
+#include "runtime/host/field_attributes.hpp"
 #include "runtime/host/hdf5_wrapper.hpp"
 
 namespace regroup {

@@ -1,7 +1,5 @@
-// Writes fields.xdmf: what ParaView and VisIt need to show the fields of view.h5 on their grids. It
-// is XDMF as version 2 has it, which readers of both versions take: KJI order throughout, the rank
-// of a dataset that of its mesh, geometry names in capitals. XDMF has no uniform mesh of one
-// dimension, so such fields are in the view alone. Private to the checkpoint store.
+// Writes fields.xdmf (xdmf.hpp): what ParaView and VisIt need to show the fields of view.h5 on
+// their grids. Fields of one dimension are in the view alone. Private to the checkpoint store.
 #pragma once
 
 #include <expected>

@@ -293,6 +293,12 @@ Expected<ElementType> element_type_of(hid_t type) {
   return std::unexpected("its element type is none of uint8, int64, uint64, float64");
 }
 
+// As element_type_of, and other floating-point numbers as what they are converted to.
+Expected<ElementType> converted_type_of(hid_t type) {
+  if (H5Tget_class(type) == H5T_FLOAT) return ElementType::kFloat64;
+  return element_type_of(type);
+}
+
 // A fixed-length UTF-8 type of `length` bytes, filled up with NULs.
 Expected<Handle> text_type(std::size_t length) {
   Handle type(H5Tcopy(H5T_C_S1));
@@ -429,6 +435,11 @@ extern "C" herr_t collect_name(hid_t, const char* name, const H5A_info_t*, void*
   return 0;
 }
 
+extern "C" herr_t collect_link(hid_t, const char* name, const H5L_info_t*, void* names) {
+  static_cast<std::vector<std::string>*>(names)->emplace_back(name);
+  return 0;
+}
+
 // ---- Files and datasets ----
 
 // What a new dataset is made with. The fill value is written at allocation, so that no byte of the
@@ -549,9 +560,29 @@ Expected<Transfer> transfer(hid_t dataset, std::uint64_t first_row, std::uint64_
   return Transfer{std::move(*memory), std::move(*file)};
 }
 
+constexpr int kArrayDimensionsMax = 3;
+
+Expected<std::vector<std::uint64_t>> shape_of(hid_t dataset) {
+  const Handle space(H5Dget_space(dataset));
+  if (!space.is_open()) return failed("H5Dget_space");
+  const int dimensions = H5Sget_simple_extent_ndims(space.get());
+  if (dimensions < 1 || dimensions > kArrayDimensionsMax)
+    return std::unexpected(fmt::format("it has not 1 to {} dimensions", kArrayDimensionsMax));
+  std::vector<hsize_t> extent(static_cast<std::size_t>(dimensions));
+  if (H5Sget_simple_extent_dims(space.get(), extent.data(), nullptr) < 0)
+    return failed("H5Sget_simple_extent_dims");
+  return std::vector<std::uint64_t>(extent.begin(), extent.end());
+}
+
+std::uint64_t elements_of(std::span<const std::uint64_t> extent) {
+  std::uint64_t elements = 1;
+  for (const std::uint64_t count : extent) elements *= count;
+  return elements;
+}
+
 }  // namespace
 
-// ---- Handle, Node, Dataset, Group, File: what the header promises ----
+// ---- Handle, Node, Dataset, Array, Group, File: what the header promises ----
 
 Handle& Handle::operator=(Handle&& other) noexcept {
   if (this != &other) {
@@ -601,6 +632,17 @@ Expected<void> Node::put_attribute(const std::string& name,
 
 Expected<void> Node::put_attribute(const std::string& name, std::span<const double> numbers) {
   return put_numbers(handle_.get(), status_, name, ElementType::kFloat64, numbers);
+}
+
+Expected<void> Node::put_terminated_text(const std::string& name, const std::string& text) {
+  const Call call;
+  const auto space = scalar_space();
+  if (!space) return std::unexpected(space.error());
+  const Handle type(H5Tcopy(H5T_C_S1));  // ASCII, ended by a NUL
+  if (!type.is_open()) return failed("H5Tcopy");
+  if (is_failure(H5Tset_size(type.get(), text.size() + 1))) return failed("H5Tset_size");
+  return settled(status_,
+                 write_attribute(handle_.get(), name, type.get(), space->get(), text.c_str()));
 }
 
 Expected<std::optional<Value>> Node::attribute(const std::string& name) const {
@@ -709,6 +751,44 @@ Expected<Extent> Dataset::write_chunk(std::uint64_t first_row, std::span<const s
   return status_->last_raw;
 }
 
+Expected<void> Array::write(std::span<const std::byte> bytes) {
+  const Call call;
+  REGROUP_CHECK(bytes.size() == elements_of(shape_) * element_bytes(type_),
+                "an array is written as a whole");
+  Expected<void> done;
+  if (is_failure(
+          H5Dwrite(handle_.get(), memory_type(type_), H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data())))
+    done = failed("H5Dwrite");
+  return settled(status_, std::move(done));
+}
+
+Expected<void> Array::read(std::span<const std::uint64_t> start,
+                           std::span<const std::uint64_t> extent,
+                           std::span<std::byte> bytes) const {
+  const Call call;
+  REGROUP_CHECK(start.size() == shape_.size() && extent.size() == shape_.size(),
+                "a block has the dimensions of its array");
+  for (std::size_t i = 0; i < shape_.size(); ++i)
+    REGROUP_CHECK(start[i] <= shape_[i] && extent[i] <= shape_[i] - start[i],
+                  "reads stay inside the array");
+  const std::uint64_t count = elements_of(extent);
+  REGROUP_CHECK(bytes.size() == count * element_bytes(type_), "as many bytes as the block has");
+  if (count == 0) return {};
+  const auto memory = row_space(count, false);
+  if (!memory) return std::unexpected(memory.error());
+  const Handle space(H5Dget_space(handle_.get()));
+  if (!space.is_open()) return failed("H5Dget_space");
+  const std::vector<hsize_t> first(start.begin(), start.end());
+  const std::vector<hsize_t> counts(extent.begin(), extent.end());
+  if (is_failure(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, first.data(), nullptr,
+                                     counts.data(), nullptr)))
+    return failed("H5Sselect_hyperslab");
+  if (is_failure(H5Dread(handle_.get(), memory_type(type_), memory->get(), space.get(), H5P_DEFAULT,
+                         bytes.data())))
+    return failed("H5Dread");
+  return {};
+}
+
 Expected<Group> Group::create_group(const std::string& name) {
   const Call call;
   const Handle properties(H5Pcreate(H5P_GROUP_CREATE));
@@ -776,6 +856,46 @@ Expected<Dataset> Group::open_dataset(const std::string& name) const {
   if (is_failure(H5Sget_simple_extent_dims(space.get(), &rows, nullptr)))
     return failed("H5Sget_simple_extent_dims");
   return Dataset(std::move(dataset), status_, *element_type, rows);
+}
+
+Expected<Array> Group::create_array(const std::string& name, ElementType type,
+                                    std::span<const std::uint64_t> shape) {
+  const Call call;
+  const auto space = block_space(shape);
+  if (!space) return std::unexpected(space.error());
+  const auto properties = creation_properties({});
+  if (!properties) return std::unexpected(properties.error());
+  Handle dataset(H5Dcreate2(handle_.get(), name.c_str(), file_type(type), space->get(), H5P_DEFAULT,
+                            properties->get(), H5P_DEFAULT));
+  if (!dataset.is_open()) return failed("H5Dcreate2");
+  return Array(std::move(dataset), status_, type, {shape.begin(), shape.end()});
+}
+
+Expected<Array> Group::open_array(const std::string& name) const {
+  const Call call;
+  Handle dataset(H5Dopen2(handle_.get(), name.c_str(), H5P_DEFAULT));
+  if (!dataset.is_open()) return failed("H5Dopen2");
+  const Handle type(H5Dget_type(dataset.get()));
+  if (!type.is_open()) return failed("H5Dget_type");
+  const auto element_type = converted_type_of(type.get());
+  if (!element_type) return std::unexpected(element_type.error());
+  auto shape = shape_of(dataset.get());
+  if (!shape) return std::unexpected(shape.error());
+  return Array(std::move(dataset), status_, *element_type, std::move(*shape));
+}
+
+Expected<std::vector<std::string>> Group::dataset_names() const {
+  const Call call;
+  std::vector<std::string> names;
+  if (is_failure(
+          H5Literate(handle_.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr, collect_link, &names)))
+    return failed("H5Literate");
+  // What cannot be opened is no dataset.
+  std::erase_if(names, [&](const std::string& name) {
+    const Handle object(H5Oopen(handle_.get(), name.c_str(), H5P_DEFAULT));
+    return !object.is_open() || H5Iget_type(object.get()) != H5I_DATASET;
+  });
+  return names;
 }
 
 Expected<bool> Group::has(const std::string& name) const {

@@ -92,6 +92,9 @@ class Node {
   // An array of numbers, one or more.
   Expected<void> put_attribute(const std::string& name, std::span<const std::uint64_t> numbers);
   Expected<void> put_attribute(const std::string& name, std::span<const double> numbers);
+  // An ASCII text that ends with a NUL in the file too, as HDF5's own conventions (such as that for
+  // images) ask for.
+  Expected<void> put_terminated_text(const std::string& name, const std::string& text);
 
   // Nothing when there is no such attribute; an error when it is of a kind that Value does not
   // have.
@@ -181,6 +184,32 @@ class Dataset : public Node {
   std::uint64_t rows_ = 0;
 };
 
+// A dataset of one or more dimensions, the slowest first, stored contiguously where it was created
+// here.
+class Array : public Node {
+ public:
+  Array() = default;
+
+  ElementType type() const { return type_; }
+  const std::vector<std::uint64_t>& shape() const { return shape_; }
+
+  // All elements, in C order (little-endian). As for a dataset, a write that fails leaves it
+  // unspecified.
+  Expected<void> write(std::span<const std::byte> bytes);
+  // Those in [start, start + extent), which lies inside, in C order; one number a dimension.
+  Expected<void> read(std::span<const std::uint64_t> start, std::span<const std::uint64_t> extent,
+                      std::span<std::byte> bytes) const;
+
+ private:
+  friend class Group;
+  Array(Handle handle, std::shared_ptr<WriteStatus> status, ElementType type,
+        std::vector<std::uint64_t> shape)
+      : Node(std::move(handle), std::move(status)), type_(type), shape_(std::move(shape)) {}
+
+  ElementType type_ = ElementType::kUint8;
+  std::vector<std::uint64_t> shape_;
+};
+
 class Group : public Node {
  public:
   Group() = default;
@@ -193,6 +222,13 @@ class Group : public Node {
                                         const VirtualLayout& layout,
                                         std::span<const VirtualPiece> pieces);
   Expected<Dataset> open_dataset(const std::string& name) const;
+  // At least one element along each dimension.
+  Expected<Array> create_array(const std::string& name, ElementType type,
+                               std::span<const std::uint64_t> shape);
+  // Of 1 to 3 dimensions. Floating-point numbers of any width and byte order read as float64.
+  Expected<Array> open_array(const std::string& name) const;
+  // The names of the datasets right in the group, in alphabetical order.
+  Expected<std::vector<std::string>> dataset_names() const;
   // Whether a link of this name is there, whatever it leads to.
   Expected<bool> has(const std::string& name) const;
 

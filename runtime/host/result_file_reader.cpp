@@ -112,7 +112,38 @@ hdf5::Expected<void> for_each_block(const hdf5::Dataset& dataset, Visit visit) {
   return {};
 }
 
-hdf5::Expected<void> verify_hash(const hdf5::Dataset& dataset) {
+// The same of an array, in C order. A block is a stretch along one dimension, one element wide in
+// those before it and whole in those after.
+template <class Visit>
+hdf5::Expected<void> for_each_block(const hdf5::Array& array, Visit visit) {
+  const auto& shape = array.shape();
+  const std::size_t bytes_each = hdf5::element_bytes(array.type());
+  std::vector<std::uint64_t> extent(shape.size(), 1);
+  std::size_t along = shape.size() - 1;
+  std::uint64_t row_bytes = bytes_each;  // of one step along it
+  while (along > 0 && shape[along] * row_bytes <= kVerifyBlockBytes) {
+    extent[along] = shape[along];
+    row_bytes *= shape[along--];
+  }
+  const std::uint64_t steps = std::max<std::uint64_t>(1, kVerifyBlockBytes / row_bytes);
+  std::vector<std::uint64_t> start(shape.size(), 0);
+  std::vector<std::byte> block;
+  while (start[0] < shape[0]) {
+    extent[along] = std::min(steps, shape[along] - start[along]);
+    block.resize(extent[along] * row_bytes);
+    if (auto done = array.read(start, extent, block); !done) return done;
+    visit(std::span<const std::byte>(block));
+    start[along] += extent[along];
+    for (std::size_t i = along; i > 0 && start[i] == shape[i]; --i) {
+      start[i] = 0;
+      ++start[i - 1];
+    }
+  }
+  return {};
+}
+
+template <class Stored>
+hdf5::Expected<void> verify_hash(const Stored& dataset) {
   const auto stored = dataset.attribute(kHashAttribute);
   if (!stored) return std::unexpected(stored.error());
   const auto* expected = *stored ? std::get_if<std::string>(&**stored) : nullptr;
@@ -181,6 +212,7 @@ hdf5::Expected<void> read_texts(const ColumnReader& column, std::size_t count, T
 struct ResultFileReader::State {
   Outcome load();
   Outcome load_table();
+  Outcome load_arrays();
   std::unexpected<std::string> damaged(std::string_view problem) const {
     return std::unexpected(fmt::format(
         "{}: it is damaged: {}; run the job again or restore the file", path.string(), problem));
@@ -194,6 +226,9 @@ struct ResultFileReader::State {
   std::vector<ResultColumn> columns;
   std::vector<ColumnReader> readers;
   std::uint64_t rows = 0;
+  std::vector<ResultArray> arrays;
+  std::vector<hdf5::Array> array_readers;
+  std::string xdmf_hash;
 };
 
 Outcome ResultFileReader::State::load() {
@@ -213,10 +248,10 @@ Outcome ResultFileReader::State::load() {
     return std::unexpected(
         fmt::format("{}: it is an HDF5 file, but not a result of Regroup; name the run's directory",
                     path.string()));
-  if (*version_number != kFormatVersion)
+  if (*version_number < kFormatVersionWithoutArrays || *version_number > kFormatVersion)
     return std::unexpected(fmt::format(
-        "{}: it has format version {}, this Regroup reads {}; use the Regroup that wrote it",
-        path.string(), *version_number, kFormatVersion));
+        "{}: it has format version {}, this Regroup reads {} to {}; use the Regroup that wrote it",
+        path.string(), *version_number, kFormatVersionWithoutArrays, kFormatVersion));
 
   auto names = root->attribute_names();
   if (!names) return damaged(names.error());
@@ -229,7 +264,9 @@ Outcome ResultFileReader::State::load() {
   auto opened_group = root->open_group(kGroup);
   if (!opened_group) return damaged(opened_group.error());
   group = std::move(*opened_group);
-  return load_table();
+  if (auto done = load_table(); !done) return done;
+  if (*version_number == kFormatVersionWithoutArrays) return {};
+  return load_arrays();
 }
 
 Outcome ResultFileReader::State::load_table() {
@@ -254,6 +291,33 @@ Outcome ResultFileReader::State::load_table() {
     if (reader->rows() != rows) return damaged("its columns differ in length");
     readers.push_back(std::move(*reader));
   }
+  return {};
+}
+
+// An array of uint8 that says that it is an image has the shape of one.
+Outcome ResultFileReader::State::load_arrays() {
+  const auto names = group.text_attributes("arrays");
+  if (!names) return damaged(names.error());
+  for (const auto& name : *names) {
+    auto array = group.open_array(name);
+    if (!array) return damaged(fmt::format("array '{}': {}", name, array.error()));
+    const auto& shape = array->shape();
+    if (!elements_of(shape)) return damaged(fmt::format("array '{}' is too large or empty", name));
+    const auto found = array->attribute(kClassAttribute);
+    if (!found) return damaged(fmt::format("array '{}': {}", name, found.error()));
+    const auto* class_text = *found ? std::get_if<std::string>(&**found) : nullptr;
+    const bool is_picture = class_text != nullptr && *class_text == kImageClass;
+    const bool has_pixels = array->type() == ElementType::kUint8 &&
+                            (shape.size() == 2 || (shape.size() == 3 && shape[2] == 3));
+    if (is_picture && !has_pixels)
+      return damaged(fmt::format("picture '{}' has no pixels of 8 bits", name));
+    arrays.push_back({name, array->type(), shape, is_picture});
+    array_readers.push_back(std::move(*array));
+  }
+  const auto hash = group.attribute(kXdmfHashAttribute);
+  if (!hash) return damaged(hash.error());
+  const auto* const text = *hash ? std::get_if<std::string>(&**hash) : nullptr;
+  if (text != nullptr) xdmf_hash = *text;
   return {};
 }
 
@@ -293,6 +357,14 @@ std::uint64_t ResultFileReader::rows() const {
   return state_->rows;
 }
 
+const std::vector<ResultArray>& ResultFileReader::arrays() const {
+  return state_->arrays;
+}
+
+const std::string& ResultFileReader::xdmf_hash() const {
+  return state_->xdmf_hash;
+}
+
 Outcome ResultFileReader::verify() const {
   for (std::size_t i = 0; i < state_->readers.size(); ++i) {
     const auto& reader = state_->readers[i];
@@ -302,6 +374,22 @@ Outcome ResultFileReader::verify() const {
     if (!done)
       return state_->damaged(fmt::format("column '{}': {}", state_->columns[i].name, done.error()));
   }
+  for (std::size_t i = 0; i < state_->arrays.size(); ++i)
+    if (const auto done = verify_hash(state_->array_readers[i]); !done)
+      return state_->damaged(fmt::format("array '{}': {}", state_->arrays[i].name, done.error()));
+  return {};
+}
+
+Outcome ResultFileReader::read_array_row(std::size_t array, std::uint64_t row,
+                                         std::vector<std::byte>& elements) const {
+  const auto& reader = state_->array_readers[array];
+  std::vector<std::uint64_t> start(reader.shape().size(), 0);
+  std::vector<std::uint64_t> extent = reader.shape();
+  elements.resize(*elements_of(extent) / extent[0] * hdf5::element_bytes(reader.type()));
+  start[0] = row;
+  extent[0] = 1;
+  if (const auto done = reader.read(start, extent, elements); !done)
+    return state_->damaged(fmt::format("array '{}': {}", state_->arrays[array].name, done.error()));
   return {};
 }
 

@@ -49,14 +49,21 @@ class ResultFileReader {
   const std::vector<NamedValue>& scalars() const;     // in the order of writing
   const std::vector<ResultColumn>& columns() const;   // empty: there is no table
   std::uint64_t rows() const;
+  const std::vector<ResultArray>& arrays() const;  // in the order of writing
+  const std::string& xdmf_hash() const;            // of result.xdmf; empty: there are no fields
 
-  // Reads every column and holds it against its content hash. Memory: about 1 MiB.
+  // Reads every column and array and holds it against its content hash. Memory: about 1 MiB.
   std::expected<void, std::string> verify() const;
 
   // Fills `rows` with the rows from `first_row` on: at least one unless there is none, at most
   // `rows_max`, and fewer where they would take more than about 4 MiB of text. Reuses its memory.
   std::expected<void, std::string> read(std::uint64_t first_row, std::size_t rows_max,
                                         ResultRows& rows) const;
+
+  // The elements with this place in the slowest dimension of the array of that number, in C order:
+  // of a picture a row of pixels.
+  std::expected<void, std::string> read_array_row(std::size_t array, std::uint64_t row,
+                                                  std::vector<std::byte>& elements) const;
 
  private:
   friend class ResultFileWriter;  // reads back what it wrote, under its other name

@@ -1,6 +1,7 @@
 #include "runtime/host/result_file_writer.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <set>
 #include <utility>
@@ -8,9 +9,12 @@
 #include <fmt/format.h>
 
 #include "runtime/host/content_hash.hpp"
+#include "runtime/host/field_attributes.hpp"
 #include "runtime/host/hdf5_wrapper.hpp"
+#include "runtime/host/png_wrapper.hpp"
 #include "runtime/host/result_file_format.hpp"
 #include "runtime/host/result_file_reader.hpp"
+#include "runtime/host/xdmf.hpp"
 #include "runtime/protocol/check.hpp"
 
 namespace regroup {
@@ -104,6 +108,11 @@ struct ColumnWriter {
   DatasetStream values;                  // the numbers, or the bytes of the texts
   std::optional<DatasetStream> offsets;  // texts only
   std::uint64_t text_bytes = 0;
+
+  bool uses_dataset(std::string_view name) const {
+    if (!offsets) return name == column.name;
+    return name == bytes_name(column.name) || name == offset_name(column.name);
+  }
 };
 
 ColumnWriter column_writer(const ResultColumn& column, int deflate_level) {
@@ -167,10 +176,41 @@ std::optional<std::string> problem_with(const NamedValue& added,
   return std::nullopt;
 }
 
-std::vector<std::string> names_of(const std::vector<NamedValue>& values) {
+// What is wrong with adding an array to those present, if anything.
+std::optional<std::string> problem_with(const ResultArray& added,
+                                        const std::vector<ResultArray>& present) {
+  if (!is_name(added.name))
+    return fmt::format(
+        "'{}' is no name for an array; use up to {} letters, digits, '_', '-' and '.'", added.name,
+        ResultLimits::name_bytes_max);
+  if (std::ranges::find(present, added.name, &ResultArray::name) != present.end())
+    return fmt::format("the name '{}' is taken; use another", added.name);
+  if (present.size() == ResultLimits::arrays_max)
+    return fmt::format("more than {} arrays; make larger ones", ResultLimits::arrays_max);
+  if (added.shape.empty() || added.shape.size() > 3 || !elements_of(added.shape))
+    return fmt::format("array '{}' has not 1 to 3 dimensions and 1 to {} elements", added.name,
+                       ResultLimits::array_elements_max);
+  return std::nullopt;
+}
+
+template <class Named>
+std::vector<std::string> names_of(const std::vector<Named>& all) {
   std::vector<std::string> names;
-  for (const auto& value : values) names.push_back(value.name);
+  for (const auto& named : all) names.push_back(named.name);
   return names;
+}
+
+// As the HDF5 Image and Palette Specification, version 1.2, has them.
+hdf5::Expected<void> put_image_attributes(hdf5::Array& array, PixelFormat format) {
+  const bool grey = format == PixelFormat::kGrey;
+  auto done = array.put_terminated_text(kClassAttribute, std::string(kImageClass));
+  if (done) done = array.put_terminated_text("IMAGE_VERSION", "1.2");
+  if (done)
+    done =
+        array.put_terminated_text("IMAGE_SUBCLASS", grey ? "IMAGE_GRAYSCALE" : "IMAGE_TRUECOLOR");
+  if (done && !grey) done = array.put_terminated_text("INTERLACE_MODE", "INTERLACE_PIXEL");
+  if (done) done = array.put_terminated_text("DISPLAY_ORIGIN", "UL");
+  return done;
 }
 
 }  // namespace
@@ -207,9 +247,13 @@ struct ResultFileWriter::State {
   Outcome open();
   Outcome append_block(std::span<const ColumnValues> values, std::size_t first, std::size_t count);
   Outcome append_text_row(std::span<const ColumnValues> values, std::size_t row);
+  using PutAttributes = std::function<hdf5::Expected<void>(hdf5::Array&)>;
+  Outcome write_array(const ResultArray& array, std::span<const std::byte> elements,
+                      const PutAttributes& put_attributes);
   Outcome write_rest();
   Outcome write_names();
   Outcome close_and_sync();
+  std::string describe_fields() const;
   Outcome verify_and_publish();
 
   FileSystem& file_system;
@@ -225,6 +269,14 @@ struct ResultFileWriter::State {
   std::vector<NamedValue> scalars;
   std::vector<ColumnWriter> columns;
   std::uint64_t rows = 0;
+  std::vector<ResultArray> arrays;
+  std::vector<GridField> fields;  // that some of them are
+  double time = 0;
+  struct BesideFile {
+    std::string name;
+    std::string bytes;
+  };
+  std::vector<BesideFile> beside;  // the files of pictures, and result.xdmf
   std::optional<std::string> error;
   FileDigest digest;
   bool published = false;
@@ -291,6 +343,31 @@ Outcome ResultFileWriter::State::append_text_row(std::span<const ColumnValues> v
   return {};
 }
 
+// `put_attributes`: those that its kind has.
+Outcome ResultFileWriter::State::write_array(const ResultArray& array,
+                                             std::span<const std::byte> elements,
+                                             const PutAttributes& put_attributes) {
+  if (error) return std::unexpected(*error);
+  if (const auto problem = problem_with(array, arrays)) return refuse(*problem);
+  for (const auto& column : columns)
+    if (column.uses_dataset(array.name))
+      return refuse(fmt::format("the name '{}' is taken by a column; use another", array.name));
+  const std::uint64_t bytes = *elements_of(array.shape) * hdf5::element_bytes(array.type);
+  REGROUP_CHECK(elements.size() == bytes, "an array has the elements that its shape says");
+  auto created = group.create_array(array.name, array.type, array.shape);
+  hdf5::Expected<void> done;
+  if (!created) done = std::unexpected(created.error());
+  if (done) done = created->write(elements);
+  if (done) done = put_attributes(*created);
+  ContentHasher hasher;
+  hasher.update(elements);
+  if (done) done = created->put_attribute(kHashAttribute, hasher.hex());
+  if (done) done = created->close();
+  if (!done) return fail_writing(fmt::format("array '{}'", array.name), done.error());
+  arrays.push_back(array);
+  return {};
+}
+
 Outcome ResultFileWriter::State::write_rest() {
   for (auto& column : columns) {
     auto done = column.values.finish(group);
@@ -308,7 +385,9 @@ Outcome ResultFileWriter::State::write_names() {
     column_types.emplace_back(kColumnTypeNames[static_cast<std::size_t>(column.column.type)]);
   }
   auto done = root.put_attribute("format", std::string(kFormat));
-  if (done) done = root.put_attribute("format_version", kFormatVersion);
+  if (done)
+    done = root.put_attribute("format_version",
+                              arrays.empty() ? kFormatVersionWithoutArrays : kFormatVersion);
   for (const auto& [name, value] : attributes)
     if (done) done = root.put_attribute(name, value);
   if (done && !columns.empty()) done = group.put_attribute("columns", column_names);
@@ -316,6 +395,12 @@ Outcome ResultFileWriter::State::write_names() {
   if (done && !scalars.empty()) done = group.put_attribute("scalars", names_of(scalars));
   for (const auto& [name, value] : scalars)
     if (done) done = group.put_attribute(name, value);
+  if (done && !arrays.empty()) done = group.put_attribute("arrays", names_of(arrays));
+  if (done && !fields.empty()) {
+    std::string xdmf = describe_fields();
+    done = group.put_attribute(kXdmfHashAttribute, content_hash(xdmf));
+    beside.push_back({std::string(kResultXdmfName), std::move(xdmf)});
+  }
   if (!done) return fail_writing("the scalars", done.error());
   return {};
 }
@@ -329,6 +414,14 @@ Outcome ResultFileWriter::State::close_and_sync() {
   return done ? done : fail_writing("the file to disk", done.error());
 }
 
+std::string ResultFileWriter::State::describe_fields() const {
+  std::vector<XdmfField> described;
+  for (const GridField& field : fields)
+    described.push_back({fmt::format("{}:/{}/{}", kResultFileName, kGroup, field.name),
+                         ElementType::kFloat64, &field});
+  return xdmf_text(described, fmt::format("{}", time));
+}
+
 Outcome ResultFileWriter::State::verify_and_publish() {
   {
     const auto reader = ResultFileReader::open_file(temporary_path);
@@ -339,6 +432,10 @@ Outcome ResultFileWriter::State::verify_and_publish() {
   auto read = digest_of_file(temporary_path, file_system);
   if (!read) return fail_writing("a file that reads back", read.error());
   digest = std::move(*read);
+  // The others go first: with the result file, all is there.
+  for (const auto& [name, bytes] : beside)
+    if (auto done = replace_file(file_system, directory / name, bytes); !done)
+      return fail(done.error() + "; make room or repair the directory, then resume the run");
   if (file_system.rename(temporary_path.c_str(), final_path.c_str()) != 0)
     return fail_writing("the file's name", errno_text(errno));
   published = true;
@@ -382,6 +479,10 @@ Outcome ResultFileWriter::columns(std::vector<ResultColumn> columns) {
           writer.offsets->append(state_->group, std::as_bytes(std::span(&first_offset, 1)));
       REGROUP_CHECK(done.has_value(), "one offset fills no chunk");
     }
+    for (const auto& array : state_->arrays)
+      if (writer.uses_dataset(array.name))
+        return state_->refuse(fmt::format(
+            "column '{}' needs a dataset name that an array has; rename one", column.name));
     state_->columns.push_back(std::move(writer));
   }
   return {};
@@ -408,6 +509,53 @@ Outcome ResultFileWriter::append_rows(std::span<const ColumnValues> values) {
 
 Outcome ResultFileWriter::append_rows(std::initializer_list<ColumnValues> values) {
   return append_rows(std::span(values.begin(), values.size()));
+}
+
+Outcome ResultFileWriter::array(const ResultArray& array, std::span<const std::byte> elements) {
+  REGROUP_CHECK(!array.is_picture, "a picture has a call of its own");
+  return state_->write_array(array, elements, [](auto&) { return hdf5::Expected<void>(); });
+}
+
+Outcome ResultFileWriter::field(const GridField& field, double time,
+                                std::span<const double> numbers) {
+  REGROUP_CHECK(has_mesh(field) && field.spacing.size() == field.shape.size() &&
+                    field.origin.size() == field.shape.size(),
+                "a field has 2 or 3 dimensions, and as many spacings and origins");
+  auto done = state_->write_array({field.name, ElementType::kFloat64, field.shape},
+                                  std::as_bytes(numbers), [&](hdf5::Array& array) {
+                                    auto put = put_field(array, field);
+                                    return put ? array.put_attribute("time", time) : put;
+                                  });
+  if (!done) return done;
+  state_->fields.push_back(field);
+  state_->time = time;
+  return {};
+}
+
+Outcome ResultFileWriter::picture(const Picture& picture) {
+  if (state_->error) return std::unexpected(*state_->error);
+  if (picture.width == 0 || picture.height == 0 ||
+      picture.row_bytes() > Picture::kBytesMax / picture.height)
+    return state_->refuse(
+        fmt::format("picture '{}' of {} by {} pixels is empty or has more than {} "
+                    "MiB; make one of another size",
+                    picture.name, picture.width, picture.height, Picture::kBytesMax >> 20));
+  ResultArray array{.name = picture.name,
+                    .type = ElementType::kUint8,
+                    .shape = {picture.height, picture.width},
+                    .is_picture = true};
+  if (picture.format == PixelFormat::kRgb) array.shape.push_back(channels_of(picture.format));
+  if (auto done = state_->write_array(
+          array, std::as_bytes(std::span(picture.pixels)),
+          [&](hdf5::Array& pixels) { return put_image_attributes(pixels, picture.format); });
+      !done)
+    return done;
+  auto encoded = encode_png(picture);
+  if (!encoded)
+    return state_->refuse(
+        fmt::format("picture '{}' has no PNG: {}", picture.name, encoded.error()));
+  state_->beside.push_back({picture_file_name(picture.name), std::move(*encoded)});
+  return {};
 }
 
 Outcome ResultFileWriter::finish() {

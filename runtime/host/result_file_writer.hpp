@@ -1,7 +1,7 @@
 // Writes a job's result. The file appears whole or not at all: written under another name, synced,
 // read back against its content hashes, renamed. Its bytes depend on what is written alone: not on
-// the time, the host, the rank count or how the rows were cut into calls. Not thread-safe;
-// different writers may be used by different threads.
+// the time, the host, the rank count or how the rows were cut into calls. Pictures are also written
+// as PNG files beside it. Not thread-safe; different writers may be used by different threads.
 #pragma once
 
 #include <cstddef>
@@ -18,6 +18,7 @@
 
 #include "runtime/host/file_digest.hpp"
 #include "runtime/host/file_system.hpp"
+#include "runtime/host/picture.hpp"
 #include "runtime/host/result_file.hpp"
 
 namespace regroup {
@@ -58,8 +59,19 @@ class ResultFileWriter {
   std::expected<void, std::string> append_rows(std::span<const ColumnValues> values);
   std::expected<void, std::string> append_rows(std::initializer_list<ColumnValues> values);
 
-  // Completes, syncs, verifies and publishes the file. Only success means that the result is on
-  // disk.
+  // Adds an array of 1 to 3 dimensions with all its elements, in C order (little-endian).
+  std::expected<void, std::string> array(const ResultArray& array,
+                                         std::span<const std::byte> elements);
+  // Adds an array that is a field on a grid of 2 or 3 dimensions, by whose name it goes, at a time.
+  // finish() writes result.xdmf, which describes all fields; the time there is that of the last.
+  std::expected<void, std::string> field(const GridField& field, double time,
+                                         std::span<const double> numbers);
+  // Adds an array that is a picture, and its PNG file, which finish() writes. Pixels must be as
+  // many as its size says.
+  std::expected<void, std::string> picture(const Picture& picture);
+
+  // Completes, syncs, verifies and publishes the file, after those of its pictures. Only success
+  // means that the result is on disk.
   std::expected<void, std::string> finish();
   // Of the finished file.
   const FileDigest& digest() const;

@@ -10,6 +10,7 @@
 
 #include "runtime/host/checkpoint_files.hpp"
 #include "runtime/host/file_digest.hpp"
+#include "runtime/host/png_wrapper.hpp"
 #include "runtime/host/result_file_reader.hpp"
 
 namespace regroup {
@@ -117,6 +118,11 @@ class Verifying {
   void check_result();
   void check_result_file(VerifiedPart& part);
   void check_result_content(VerifiedPart& part);
+  void check_beside();
+  void check_xdmf(const ResultFileReader& reader);
+  void check_picture(const ResultFileReader& reader, std::size_t array);
+  std::expected<void, std::string> compare_picture(const ResultFileReader& reader,
+                                                   std::size_t array, VerifiedPart& part) const;
 
   void check_origin(const std::string& file, std::string_view job, std::uint64_t seed);
   void report(std::string file, std::string_view reason);
@@ -226,7 +232,9 @@ void Verifying::check_result() {
     report(name, "it is not there, though the run is done");
   else
     return;
+  const bool right = problems() == before;
   finish(std::move(part), before);
+  if (right) check_beside();
 }
 
 // HDF5 sees the bytes only once they are what was written, where that is known.
@@ -248,7 +256,7 @@ void Verifying::check_result_file(VerifiedPart& part) {
 void Verifying::check_result_content(VerifiedPart& part) {
   const auto reader = ResultFileReader::open(verification_.directory);
   if (!reader) return report(part.name, reader.error());
-  part.datasets = datasets_of(reader->columns());
+  part.datasets = datasets_of(reader->columns()) + reader->arrays().size();
   if (!status().result)
     if (const auto verified = reader->verify(); !verified) report(part.name, verified.error());
   const auto attribute = [&](std::string_view name) {
@@ -263,6 +271,69 @@ void Verifying::check_result_content(VerifiedPart& part) {
   if (job_text == nullptr || seed_number == nullptr)
     return report(part.name, "it does not say of which job and seed it is");
   check_origin(part.name, *job_text, *seed_number);
+}
+
+// ---- What lies beside it ----
+
+// Of a result that is right.
+void Verifying::check_beside() {
+  const auto reader = ResultFileReader::open(verification_.directory);
+  if (!reader) return report(std::string(kResultFileName), reader.error());
+  for (std::size_t array = 0; array < reader->arrays().size(); ++array)
+    if (reader->arrays()[array].is_picture) check_picture(*reader, array);
+  if (!reader->xdmf_hash().empty()) check_xdmf(*reader);
+}
+
+void Verifying::check_xdmf(const ResultFileReader& reader) {
+  VerifiedPart part{.name = std::string(kResultXdmfName)};
+  const std::size_t before = problems();
+  const auto found = digest_of_file(verification_.directory / part.name, file_system_);
+  if (found) {
+    part.files = 1;
+    part.bytes = found->bytes;
+  }
+  if (!found)
+    report(part.name, found.error());
+  else if (found->hash != reader.xdmf_hash())
+    report(part.name, "it is not what was written: the hash differs");
+  finish(std::move(part), before);
+}
+
+void Verifying::check_picture(const ResultFileReader& reader, std::size_t array) {
+  VerifiedPart part{.name = picture_file_name(reader.arrays()[array].name)};
+  const std::size_t before = problems();
+  std::error_code error;
+  const auto found = std::filesystem::symlink_status(verification_.directory / part.name, error);
+  if (found.type() == std::filesystem::file_type::not_found)
+    report(part.name, "it is not there, though the result has that picture");
+  else if (const auto same = compare_picture(reader, array, part); !same)
+    report(part.name, same.error());
+  finish(std::move(part), before);
+}
+
+// That the file shows what the array holds, and has nothing else in it.
+std::expected<void, std::string> Verifying::compare_picture(const ResultFileReader& reader,
+                                                            std::size_t array,
+                                                            VerifiedPart& part) const {
+  const auto& shape = reader.arrays()[array].shape;
+  auto png = PngReader::open(verification_.directory / part.name, file_system_);
+  if (!png) return std::unexpected(png.error());
+  part.files = 1;
+  part.bytes = png->file_bytes();
+  const PngHeader& header = png->header();
+  const std::uint64_t channels = shape.size() == 2 ? 1 : shape[2];
+  if (header.height != shape[0] || header.width != shape[1] || header.channels != channels ||
+      header.bits != 8)
+    return std::unexpected("it has another size or other colours than the result's");
+  std::vector<std::byte> expected;
+  std::vector<std::uint8_t> row(header.row_bytes());
+  for (std::uint32_t y = 0; y < header.height; ++y) {
+    if (auto done = png->read_row(row); !done) return done;
+    if (auto done = reader.read_array_row(array, y, expected); !done) return done;
+    if (!std::ranges::equal(std::as_bytes(std::span(row)), expected))
+      return std::unexpected(fmt::format("row {} is not what the result has", y));
+  }
+  return png->finish(PngReader::Ending::kStrict);
 }
 
 }  // namespace

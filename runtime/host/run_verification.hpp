@@ -1,7 +1,8 @@
 // Proves from its files that a run directory holds what was written: every byte of each sealed
-// checkpoint and of the result is read and held against its hash, the status against the rules that
-// every status keeps, and all of them against each other. Claims and changes nothing. While a run
-// lives in the directory its own changes are no problems. Any thread may ask.
+// checkpoint and of the result is read and held against its hash, the result's picture files
+// against the result, the status against the rules that every status keeps, and all of them against
+// each other. Claims and changes nothing. While a run lives in the directory its own changes are no
+// problems. Any thread may ask.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,7 @@ struct VerificationProblem {
 
 // A thing that was checked: the status, a checkpoint, the result.
 struct VerifiedPart {
-  std::string name;  // "status.json", "checkpoints/000017", "result.h5"
+  std::string name;  // "status.json", "checkpoints/000017", "result.h5", "NAME.png"
   std::uint64_t files = 0;
   std::uint64_t datasets = 0;
   std::uint64_t bytes = 0;  // that were read

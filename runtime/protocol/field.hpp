@@ -67,6 +67,7 @@ struct CellField {
   GridField field;
   ElementType type = ElementType::kFloat64;
   std::optional<double> step_time = {};  // from a step to the next, in units of the job's own
+  std::optional<double> end_time = {};   // that no step goes beyond: the last one may be shorter
   std::vector<Place> places;             // by cell
 
   FieldBlock block(std::size_t cell) const {

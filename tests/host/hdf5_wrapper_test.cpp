@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/host/outside_programs.hpp"
 #include "tests/host/scratch.hpp"
 
 namespace regroup {
@@ -69,6 +70,79 @@ TEST(Hdf5, AttributesComeBackWithTheirTypes) {
   EXPECT_THAT(root.text_attributes("texts").value(), ElementsAre("one", "", "three"));
   EXPECT_EQ(root.attribute("none").value(), std::nullopt);
   EXPECT_THAT(root.attribute("texts").error(), HasSubstr("does not hold one value"));
+}
+
+TEST(Hdf5, ArraysReadBackBlockByBlock) {
+  const ScratchDirectory scratch;
+  const std::vector<std::uint64_t> shape = {2, 3, 4};
+  std::vector<double> numbers(24);
+  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = 0.5 + static_cast<double>(i);
+  {
+    auto file = hdf5::File::create(scratch.path() / "file.h5").value();
+    auto group = file.root().value().create_group("group").value();
+    auto array = group.create_array("array", ElementType::kFloat64, shape).value();
+    ASSERT_TRUE(array.write(std::as_bytes(std::span(numbers))));
+    ASSERT_TRUE(array.put_terminated_text("CLASS", "IMAGE"));
+    ASSERT_TRUE(file.close());
+  }
+
+  const auto file = hdf5::File::open_read_only(scratch.path() / "file.h5").value();
+  const auto root = file.root().value();
+  const auto array = root.open_array("group/array").value();
+  std::vector<double> block(4);
+  const std::vector<std::uint64_t> start = {1, 0, 2};
+  const std::vector<std::uint64_t> extent = {1, 2, 2};
+  ASSERT_TRUE(array.read(start, extent, std::as_writable_bytes(std::span(block))));
+
+  EXPECT_EQ(array.type(), ElementType::kFloat64);
+  EXPECT_EQ(array.shape(), shape);
+  EXPECT_THAT(block, ElementsAre(14.5, 15.5, 18.5, 19.5));
+  EXPECT_EQ(array.attribute("CLASS").value(), Value("IMAGE"));
+  EXPECT_FALSE(root.open_array("group"));
+  EXPECT_FALSE(root.open_array("none"));
+}
+
+TEST(Hdf5, NamesTheDatasetsOfAGroup) {
+  const ScratchDirectory scratch;
+  const std::vector<std::uint64_t> shape = {1};
+  auto file = hdf5::File::create(scratch.path() / "file.h5").value();
+  auto root = file.root().value();
+  auto group = root.create_group("group").value();
+  ASSERT_TRUE(root.create_array("b", ElementType::kUint8, shape));
+  ASSERT_TRUE(root.create_array("a", ElementType::kUint8, shape));
+  ASSERT_TRUE(group.create_array("c", ElementType::kUint8, shape));
+
+  EXPECT_THAT(root.dataset_names().value(), ElementsAre("a", "b"));
+  EXPECT_THAT(group.dataset_names().value(), ElementsAre("c"));
+}
+
+TEST(Hdf5, FloatingPointNumbersOfOtherKindsReadAsFloat64) {
+  const std::string& python = test::python_with_h5py();
+  if (python.empty()) GTEST_SKIP() << "no python3 with h5py is installed";
+  const ScratchDirectory scratch;
+  const auto path = scratch.path() / "file.h5";
+  test::write_file(scratch.path() / "write.py", R"(import h5py, sys
+with h5py.File(sys.argv[1], "w") as f:
+    for kind in ("<f4", ">f4", ">f8", "<f2"):
+        f.create_dataset(kind[1:] + kind[0], data=[[0.5, -2.0]], dtype=kind)
+    f.create_dataset("packed", data=[[0.5, -2.0]], chunks=(1, 1), compression="gzip")
+)");
+  const std::string command =
+      python + " " + (scratch.path() / "write.py").string() + " " + path.string();
+  ASSERT_EQ(std::system(command.c_str()), 0);
+
+  const auto file = hdf5::File::open_read_only(path).value();
+  const auto root = file.root().value();
+  const auto names = root.dataset_names().value();
+  EXPECT_EQ(names.size(), 5u);
+  for (const std::string& name : names) {
+    const auto array = root.open_array(name).value();
+    std::vector<double> numbers(2);
+    const std::vector<std::uint64_t> start = {0, 0};
+    ASSERT_TRUE(array.read(start, array.shape(), std::as_writable_bytes(std::span(numbers))));
+    EXPECT_EQ(array.type(), ElementType::kFloat64) << name;
+    EXPECT_THAT(numbers, ElementsAre(0.5, -2)) << name;
+  }
 }
 
 TEST(Hdf5, DatasetsGrowAndReadBack) {

@@ -10,6 +10,7 @@
 
 #include "runtime/host/hdf5_wrapper.hpp"
 #include "runtime/host/result_file_writer.hpp"
+#include "tests/host/outside_programs.hpp"
 #include "tests/host/scratch.hpp"
 #include "tests/host/word_table.hpp"
 
@@ -19,6 +20,7 @@ namespace {
 using namespace std::string_view_literals;
 using test::contents_of;
 using test::expect_one_line;
+using test::runs;
 using test::ScratchDirectory;
 using test::WordRows;
 using test::write_words;
@@ -60,10 +62,10 @@ TEST(ResultFileReader, TellsOtherHdf5FilesAndOtherVersions) {
     auto file = hdf5::File::create(scratch.path() / "result.h5").value();
     auto root = file.root().value();
     ASSERT_TRUE(root.put_attribute("format", hdf5::Value("regroup-result")));
-    ASSERT_TRUE(root.put_attribute("format_version", hdf5::Value(std::int64_t{2})));
+    ASSERT_TRUE(root.put_attribute("format_version", hdf5::Value(std::int64_t{3})));
     ASSERT_TRUE(file.close());
   }
-  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "format version 2");
+  expect_one_line(error_of_opening(scratch.path()), scratch.path(), "format version 3");
 }
 
 TEST(ResultFileReader, NoTruncatedFilePasses) {
@@ -152,14 +154,8 @@ TEST(ResultFileReader, VerifyFindsAChangedValueInALargeTable) {
 
 // ---- Other people's readers ----
 
-bool runs(const std::string& command) {
-  return std::system((command + " >/dev/null 2>&1").c_str()) == 0;
-}
-
 TEST(ResultFileElsewhere, H5pyReadsTheWordColumn) {
-  std::string python;
-  for (const std::string candidate : {"python3", "/usr/bin/python3"})
-    if (python.empty() && runs(candidate + " -c 'import h5py'")) python = candidate;
+  const std::string& python = test::python_with_h5py();
   if (python.empty()) GTEST_SKIP() << "no python3 with h5py is installed";
   const ScratchDirectory scratch;
   const std::vector<std::string_view> words = {"one", "", "nul\0\xff"sv};
@@ -184,6 +180,47 @@ with h5py.File(sys.argv[1]) as f:
     assert f.attrs["format_version"] == 1
     assert result.attrs["total"] == 6
     assert [c.decode() for c in result.attrs["columns"]] == ["count", "word"]
+)");
+
+  const std::string command = python + " " + (scratch.path() / "read.py").string() + " " +
+                              (scratch.path() / "result.h5").string();
+
+  EXPECT_EQ(std::system(command.c_str()), 0);
+}
+
+// As the HDF5 Image and Palette Specification has it, down to the kind of its texts.
+TEST(ResultFileElsewhere, H5pyReadsPicturesAndArrays) {
+  const std::string& python = test::python_with_h5py();
+  if (python.empty()) GTEST_SKIP() << "no python3 with h5py is installed";
+  const ScratchDirectory scratch;
+  const std::vector<double> field = {0.5, 1.5, 2.5, 3.5, 4.5, 5.5};
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(writer.picture({"grey", 2, 3, PixelFormat::kGrey, {1, 2, 3, 4, 5, 6}}));
+    ASSERT_TRUE(writer.picture({"colour", 2, 1, PixelFormat::kRgb, {1, 2, 3, 4, 5, 6}}));
+    ASSERT_TRUE(
+        writer.array({"field", ElementType::kFloat64, {1, 2, 3}}, std::as_bytes(std::span(field))));
+    ASSERT_TRUE(writer.finish());
+  }
+  test::write_file(scratch.path() / "read.py", R"(import h5py, sys
+with h5py.File(sys.argv[1]) as f:
+    result = f["result"]
+    assert f.attrs["format_version"] == 2
+    assert [name.decode() for name in result.attrs["arrays"]] == ["grey", "colour", "field"]
+    assert result["grey"][:].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert result["colour"][:].tolist() == [[[1, 2, 3], [4, 5, 6]]]
+    assert result["field"][:].tolist() == [[[0.5, 1.5, 2.5], [3.5, 4.5, 5.5]]]
+    expected = {"CLASS": b"IMAGE", "IMAGE_VERSION": b"1.2", "IMAGE_SUBCLASS": b"IMAGE_TRUECOLOR",
+                "INTERLACE_MODE": b"INTERLACE_PIXEL", "DISPLAY_ORIGIN": b"UL"}
+    attributes = result["colour"].attrs
+    assert {name: bytes(attributes[name]) for name in expected} == expected
+    for name in expected:
+        text = attributes.get_id(name).get_type()
+        assert text.get_size() == len(expected[name]) + 1
+        assert text.get_strpad() == h5py.h5t.STR_NULLTERM and text.get_cset() == h5py.h5t.CSET_ASCII
+    assert bytes(result["grey"].attrs["IMAGE_SUBCLASS"]) == b"IMAGE_GRAYSCALE"
+    assert "INTERLACE_MODE" not in result["grey"].attrs
+    assert "CLASS" not in result["field"].attrs
 )");
 
   const std::string command = python + " " + (scratch.path() / "read.py").string() + " " +

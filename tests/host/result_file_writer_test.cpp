@@ -10,6 +10,9 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include "runtime/host/content_hash.hpp"
+#include "runtime/host/hdf5_wrapper.hpp"
+#include "runtime/host/png_wrapper.hpp"
 #include "runtime/host/result_file_reader.hpp"
 #include "tests/host/scratch.hpp"
 #include "tests/host/word_table.hpp"
@@ -265,6 +268,131 @@ TEST(ResultFile, OneTextMayBeLargerThanAnyBlock) {
   EXPECT_THAT(lengths, ElementsAre(6, large.size(), large.size(), 5));
 }
 
+// ---- Arrays and pictures ----
+
+const ResultArray kField = {"field", ElementType::kFloat64, {3, 2}};
+
+TEST(ResultFile, GivesBackArraysAndPictures) {
+  const ScratchDirectory scratch;
+  const std::vector<double> field = {-0.0, 0.1, kNan, 5e-324, INFINITY, 1};
+  const std::vector<std::uint64_t> counts = {1, UINT64_MAX};
+  const ResultArray counted = {"counts", ElementType::kUint64, {2}};
+  const Picture picture{"view", 3, 2, PixelFormat::kGrey, {1, 2, 3, 4, 5, 6}};
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(writer.array(kField, std::as_bytes(std::span(field))));
+    ASSERT_TRUE(writer.picture(picture));
+    ASSERT_TRUE(writer.array(counted, std::as_bytes(std::span(counts))));
+    const auto done = writer.finish();
+    ASSERT_TRUE(done) << done.error();
+  }
+
+  const auto reader = ResultFileReader::open(scratch.path()).value();
+
+  EXPECT_TRUE(reader.verify());
+  EXPECT_THAT(reader.arrays(),
+              ElementsAre(kField, ResultArray{"view", ElementType::kUint8, {2, 3}, true}, counted));
+  std::vector<std::byte> row;
+  ASSERT_TRUE(reader.read_array_row(0, 2, row));
+  EXPECT_TRUE(std::ranges::equal(row, std::as_bytes(std::span(field).subspan(4))));
+  ASSERT_TRUE(reader.read_array_row(1, 1, row));
+  EXPECT_THAT(row, ElementsAre(std::byte{4}, std::byte{5}, std::byte{6}));
+  EXPECT_THAT(names_in(scratch.path()), ElementsAre("result.h5", "view.png"));
+  EXPECT_EQ(contents_of(scratch.path() / "view.png"), encode_png(picture).value());
+}
+
+// Longer along each dimension than what is hashed at a time.
+TEST(ResultFile, HashesOfLargeArraysCoverEveryElement) {
+  for (const std::vector<std::uint64_t>& shape : std::vector<std::vector<std::uint64_t>>{
+           {300'000}, {3, 200'000}, {200'000, 3}, {2, 2, 150'000}, {2, 150'000, 2}, {90, 80, 70}}) {
+    const ScratchDirectory scratch;
+    std::uint64_t elements = 1;
+    for (const auto extent : shape) elements *= extent;
+    std::vector<double> numbers(elements);
+    for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<double>(i);
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(
+        writer.array({"a", ElementType::kFloat64, shape}, std::as_bytes(std::span(numbers))));
+    const auto done = writer.finish();
+    ASSERT_TRUE(done) << done.error();
+    const std::string bytes = contents_of(scratch.path() / "result.h5");
+    for (const std::size_t element : {std::size_t{1}, numbers.size() / 2, numbers.size() - 1}) {
+      std::string damaged = bytes;
+      const auto* const number = reinterpret_cast<const char*>(&numbers[element]);
+      damaged[damaged.rfind(std::string_view(number, sizeof(double)))] ^= 1;
+      test::write_file(scratch.path() / "result.h5", damaged);
+
+      const auto verified = ResultFileReader::open(scratch.path()).value().verify();
+
+      ASSERT_FALSE(verified) << "element " << element;
+      EXPECT_THAT(verified.error(), HasSubstr("array 'a'"));
+    }
+  }
+}
+
+// What ParaView needs: the grid, and where the numbers are.
+TEST(ResultFile, FieldsAreDescribedBesideIt) {
+  const ScratchDirectory scratch;
+  const GridField field{
+      .name = "heat", .units = "K", .shape = {2, 3}, .spacing = {0.5, 0.25}, .origin = {0, 1}};
+  const std::vector<double> numbers = {1, 2, 3, 4, 5, 6};
+  {
+    auto writer = ResultFileWriter::create(scratch.path()).value();
+    ASSERT_TRUE(writer.field(field, 7.5, numbers));
+    const auto done = writer.finish();
+    ASSERT_TRUE(done) << done.error();
+  }
+
+  const auto reader = ResultFileReader::open(scratch.path()).value();
+  EXPECT_TRUE(reader.verify());
+  EXPECT_THAT(reader.arrays(),
+              ElementsAre(ResultArray{"heat", ElementType::kFloat64, {2, 3}, false}));
+  const std::string xdmf = contents_of(scratch.path() / "result.xdmf");
+  EXPECT_EQ(reader.xdmf_hash(), content_hash(xdmf));
+  for (const char* part :
+       {"<Time Value=\"7.5\"/>", "Dimensions=\"3 4\"", "ORIGIN_DXDY", "0.5 0.25", "Name=\"heat\"",
+        "Center=\"Cell\"", "Dimensions=\"2 3\"", "result.h5:/result/heat", "Value=\"K\""})
+    EXPECT_THAT(xdmf, HasSubstr(part));
+  const auto file = hdf5::File::open_read_only(scratch.path() / "result.h5").value();
+  const auto array = file.root().value().open_array("result/heat").value();
+  EXPECT_EQ(array.attribute("field").value(), hdf5::Value("heat"));
+  EXPECT_EQ(array.attribute("centred").value(), hdf5::Value("cells"));
+  EXPECT_EQ(array.attribute("time").value(), hdf5::Value(7.5));
+}
+
+// As before there were arrays, so that a Regroup of then reads it.
+TEST(ResultFile, WithoutArraysItIsOfVersion1) {
+  const ScratchDirectory scratch;
+  for (const bool with_array : {false, true}) {
+    {
+      auto writer = ResultFileWriter::create(scratch.path()).value();
+      const std::vector<double> field(6);
+      if (with_array) {
+        ASSERT_TRUE(writer.array(kField, std::as_bytes(std::span(field))));
+      }
+      ASSERT_TRUE(writer.finish());
+    }
+    const auto file = hdf5::File::open_read_only(scratch.path() / "result.h5").value();
+    EXPECT_EQ(file.root().value().attribute("format_version").value(),
+              hdf5::Value(std::int64_t{with_array ? 2 : 1}));
+  }
+}
+
+TEST(ResultFile, BytesOfPicturesDoNotDependOnTheTimeOrTheDirectory) {
+  const ScratchDirectory first;
+  const ScratchDirectory second;
+  for (const auto* directory : {&first.path(), &second.path()}) {
+    auto writer = ResultFileWriter::create(*directory).value();
+    ASSERT_TRUE(
+        writer.picture({"a", 200, 100, PixelFormat::kRgb, std::vector<uint8_t>(60'000, 7)}));
+    ASSERT_TRUE(writer.finish());
+    if (directory == &first.path()) let_a_second_pass();
+  }
+
+  for (const char* name : {"result.h5", "a.png"})
+    EXPECT_TRUE(contents_of(first.path() / name) == contents_of(second.path() / name)) << name;
+}
+
 TEST(ResultFile, NothingIsLeftOfAnUnfinishedOne) {
   const ScratchDirectory scratch;
   {
@@ -315,6 +443,43 @@ TEST(ResultFile, RefusesBadNamesAndValues) {
               }),
               HasSubstr("rename one"));
   EXPECT_THAT(error_of([](auto& w) { return w.columns({}); }), HasSubstr("1 to 256 columns"));
+
+  const std::vector<double> field(6);
+  const auto elements = std::as_bytes(std::span(field));
+  EXPECT_THAT(error_of([&](auto& w) {
+                return w.array({"a/b", ElementType::kFloat64, {6}}, elements);
+              }),
+              HasSubstr("'a/b' is no name"));
+  EXPECT_THAT(error_of([&](auto& w) {
+                return w.array({"a", ElementType::kFloat64, {0, 6}}, {});
+              }),
+              HasSubstr("has not 1 to 3 dimensions"));
+  EXPECT_THAT(error_of([&](auto& w) {
+                return w.array({"a", ElementType::kFloat64, {1, 1, 6, 1}}, elements);
+              }),
+              HasSubstr("has not 1 to 3 dimensions"));
+  EXPECT_THAT(error_of([&](auto& w) {
+                return w.array(kField, elements) ? w.array(kField, elements) : w.finish();
+              }),
+              HasSubstr("taken"));
+  EXPECT_THAT(
+      error_of([&](auto& w) {
+        return w.columns({{"field", ColumnType::kInt64}}) ? w.array(kField, elements) : w.finish();
+      }),
+      HasSubstr("taken by a column"));
+  EXPECT_THAT(
+      error_of([&](auto& w) {
+        return w.array(kField, elements) ? w.columns({{"field", ColumnType::kInt64}}) : w.finish();
+      }),
+      HasSubstr("that an array has"));
+  EXPECT_THAT(error_of([](auto& w) {
+                return w.picture({"p", 0, 3, PixelFormat::kGrey, {}});
+              }),
+              HasSubstr("empty or has more than 64 MiB"));
+  EXPECT_THAT(error_of([](auto& w) {
+                return w.picture({"p", 1u << 31, 1u << 31, PixelFormat::kRgb, {}});
+              }),
+              HasSubstr("empty or has more than 64 MiB"));
 }
 
 TEST(ResultFileDeathTest, RowsThatDoNotFitTheTableBreakAnInvariant) {
@@ -389,6 +554,34 @@ TEST(ResultFileFault, AFullDiskIsAnErrorAtEveryWrite) {
   }
   EXPECT_GT(disk_bytes, 4u * 65'536 * sizeof(double));
   EXPECT_TRUE(ResultFileReader::open(scratch.path()).value().verify());
+}
+
+// HDF5's writes are at an offset; these are of the other files.
+class FullForPictures : public FileSystem {
+ public:
+  ssize_t write(int, const void*, std::size_t) override {
+    errno = ENOSPC;
+    return -1;
+  }
+};
+
+// The result itself does not appear before its picture is there.
+TEST(ResultFileFault, AFullDiskForAPictureIsAnError) {
+  const ScratchDirectory scratch;
+  FullForPictures file_system;
+  {
+    auto writer = ResultFileWriter::create(scratch.path(), {}, file_system).value();
+    ASSERT_TRUE(writer.picture({"view", 1, 1, PixelFormat::kGrey, {1}}));
+
+    const auto done = writer.finish();
+
+    ASSERT_FALSE(done);
+    EXPECT_THAT(done.error(),
+                testing::AllOf(HasSubstr((scratch.path() / "view.png").string()),
+                               HasSubstr("No space left on device"), HasSubstr("resume the run"),
+                               testing::Not(HasSubstr("\n"))));
+  }
+  EXPECT_THAT(names_in(scratch.path()), IsEmpty());
 }
 
 TEST(ResultFileFault, ShortWritesAreContinued) {

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "runtime/host/png_wrapper.hpp"
 #include "tests/host/finished_run.hpp"
 #include "tests/host/scratch.hpp"
 
@@ -150,6 +151,92 @@ TEST(RunVerification, OfAResultWithoutAHashOfTheFileReadsItsDatasets) {
   const auto problem = only_problem(run);
   EXPECT_EQ(problem.file, "result.h5");
   EXPECT_THAT(problem.reason, HasSubstr("column 'word'"));
+}
+
+// ---- Its pictures ----
+
+struct RunWithPicture : FinishedRun {
+  RunWithPicture() {
+    auto writer = ResultFileWriter::create(path()).value();
+    EXPECT_TRUE(writer.attribute("job", status.job));
+    EXPECT_TRUE(writer.attribute("seed", *status.seed));
+    EXPECT_TRUE(writer.picture(picture));
+    EXPECT_TRUE(writer.finish());
+    status.result = writer.digest();
+    write_status();
+  }
+  void replace_png(const Picture& other) const {
+    test::write_file(png(), encode_png(other).value());
+  }
+  std::filesystem::path png() const { return path() / "view.png"; }
+
+  Picture picture{"view", 3, 2, PixelFormat::kRgb, std::vector<std::uint8_t>(18, 9)};
+};
+
+TEST(RunVerification, HoldsPictureFilesAgainstTheResult) {
+  RunWithPicture run;
+  const auto verification = verify_run(run.path()).value();
+  EXPECT_THAT(verification.problems, IsEmpty());
+  EXPECT_THAT(part_names(verification), ElementsAre("status.json", "result.h5", "view.png"));
+  EXPECT_EQ(verification.parts[1].datasets, 1u);
+  EXPECT_EQ(verification.parts[2].files, 1u);
+  EXPECT_EQ(verification.parts[2].bytes, std::filesystem::file_size(run.png()));
+
+  Picture other = run.picture;
+  other.pixels[17] ^= 1;
+  run.replace_png(other);
+  EXPECT_EQ(only_problem(run), (Problem{"view.png", "row 1 is not what the result has"}));
+
+  other = run.picture;
+  other.format = PixelFormat::kGrey;
+  other.pixels.resize(6);
+  run.replace_png(other);
+  EXPECT_THAT(only_problem(run).reason, HasSubstr("another size or other colours"));
+
+  run.replace_png(run.picture);
+  test::write_file(run.png(), test::contents_of(run.png()) + "more");
+  EXPECT_THAT(only_problem(run).reason, HasSubstr("more bytes follow its end"));
+
+  std::filesystem::remove(run.png());
+  EXPECT_EQ(only_problem(run),
+            (Problem{"view.png", "it is not there, though the result has that picture"}));
+}
+
+TEST(RunVerification, NoticesEveryFlippedBitOfAPicture) {
+  RunWithPicture run;
+  const std::uint64_t bits = 8 * std::filesystem::file_size(run.png());
+  for (std::uint64_t bit = 0; bit < bits; ++bit) {
+    flip_bit(run.png(), bit);
+    const auto problem = only_problem(run);
+    EXPECT_EQ(problem.file, "view.png") << "bit " << bit;
+    EXPECT_THAT(problem.reason, Not(HasSubstr(run.path().string())));
+    flip_bit(run.png(), bit);
+  }
+  EXPECT_TRUE(verify_run(run.path()).value().valid()) << "whole again";
+}
+
+TEST(RunVerification, HoldsTheDescriptionOfFieldsAgainstTheResult) {
+  FinishedRun run;
+  auto writer = ResultFileWriter::create(run.path()).value();
+  ASSERT_TRUE(writer.attribute("job", run.status.job));
+  ASSERT_TRUE(writer.attribute("seed", *run.status.seed));
+  ASSERT_TRUE(writer.field({.name = "heat", .shape = {1, 2}, .spacing = {1, 1}, .origin = {0, 0}},
+                           0, std::vector<double>{1, 2}));
+  ASSERT_TRUE(writer.finish());
+  run.status.result = writer.digest();
+  run.write_status();
+  const auto path = run.path() / "result.xdmf";
+  EXPECT_THAT(part_names(verify_run(run.path()).value()),
+              ElementsAre("status.json", "result.h5", "result.xdmf"));
+
+  for (std::uint64_t bit = 0; bit < 8 * std::filesystem::file_size(path); bit += 97) {
+    flip_bit(path, bit);
+    EXPECT_EQ(only_problem(run),
+              (Problem{"result.xdmf", "it is not what was written: the hash differs"}));
+    flip_bit(path, bit);
+  }
+  std::filesystem::remove(path);
+  EXPECT_EQ(only_problem(run).file, "result.xdmf");
 }
 
 TEST(RunVerification, NoticesTheResultOfAnotherRun) {

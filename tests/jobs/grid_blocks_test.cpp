@@ -1,6 +1,7 @@
 #include "jobs/grid_blocks.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <set>
 #include <vector>
 
@@ -74,26 +75,36 @@ TEST(GridBlocks, HaveEachCellOnceAndDifferByOneAtMost) {
   }
 }
 
-TEST(GridBlocks, TouchEachOtherAtOppositeSides) {
+TEST(GridBlocks, TouchEachOtherInOppositeDirections) {
   const auto blocks = GridBlocks::cut({7, 5, 11}, 12);
-  for (std::uint32_t block = 0; block < blocks->count(); ++block) {
-    std::vector<std::uint32_t> touching;
-    for (const kernels::Side side : kernels::kSides) {
-      const auto other = blocks->at(block, side);
-      if (!other) continue;
-      touching.push_back(*other);
-      EXPECT_EQ(blocks->at(*other, kernels::opposite(side)), block);
-      EXPECT_EQ(kernels::face_cells(blocks->shape(block), side),
-                kernels::face_cells(blocks->shape(*other), kernels::opposite(side)));
-      const auto axis = static_cast<std::size_t>(side) / 2;
-      const bool high = static_cast<std::size_t>(side) % 2 == 1;
-      const auto upper = high ? *other : block, lower = high ? block : *other;
-      const auto shape = blocks->shape(lower);
-      const std::size_t extent = axis == 0 ? shape.nx : axis == 1 ? shape.ny : shape.nz;
-      EXPECT_EQ(blocks->start(upper)[axis], blocks->start(lower)[axis] + extent);
+  ASSERT_EQ(blocks->along(), (std::array<std::uint32_t, 3>{2, 2, 3}));
+  for (const bool corners : {false, true}) {
+    for (std::uint32_t block = 0; block < blocks->count(); ++block) {
+      const auto found = blocks->neighbours(block, corners);
+      EXPECT_TRUE(std::ranges::is_sorted(found, std::less(), &GridBlocks::Neighbour::block));
+      const std::size_t layers = block / 4 == 1 ? 3 : 2;  // of blocks along z that touch this one
+      EXPECT_EQ(found.size(), corners ? 4 * layers - 1 : 2 + layers - 1);
+      for (const auto& [other, direction] : found) {
+        auto back = direction;
+        for (int& along : back) along = -along;
+        EXPECT_THAT(blocks->neighbours(other, corners),
+                    testing::Contains(GridBlocks::Neighbour{block, back}));
+        const auto here = blocks->shape(block), there = blocks->shape(other);
+        const std::array<std::size_t, 3> extents = {here.nx, here.ny, here.nz};
+        const std::array<std::size_t, 3> others = {there.nx, there.ny, there.nz};
+        for (std::size_t axis = 0; axis < 3; ++axis) {
+          const auto begin = blocks->start(block)[axis], begins = blocks->start(other)[axis];
+          if (direction[axis] == 0) {
+            EXPECT_EQ(begins, begin);
+            EXPECT_EQ(others[axis], extents[axis]);
+          } else if (direction[axis] > 0) {
+            EXPECT_EQ(begins, begin + extents[axis]);
+          } else {
+            EXPECT_EQ(begin, begins + others[axis]);
+          }
+        }
+      }
     }
-    std::ranges::sort(touching);
-    EXPECT_EQ(blocks->neighbours(block), touching);
   }
 }
 

@@ -18,15 +18,23 @@
 #include "jobs/job_executor.hpp"
 #include "jobs/program.hpp"
 #include "jobs/report.hpp"
+#include "runtime/host/result_file_reader.hpp"
 #include "tests/jobs/temporary_folder.hpp"
 
 namespace regroup {
+
+struct ReportedArray {
+  ResultArray array;
+  std::vector<std::byte> elements;
+  friend bool operator==(const ReportedArray&, const ReportedArray&) = default;
+};
 
 // What a report left behind.
 struct ReportPicture {
   std::vector<NamedValue> values;
   std::vector<std::vector<ResultValue>> rows;  // the first Report::kPreviewRowsMax
   std::uint64_t row_count = 0;
+  std::vector<ReportedArray> arrays;
   friend bool operator==(const ReportPicture&, const ReportPicture&) = default;
 };
 
@@ -40,7 +48,18 @@ inline ReportPicture report_of(Program& program) {
   EXPECT_TRUE(reported) << reported.error();
   const auto finished = file->finish();
   EXPECT_TRUE(finished) << finished.error();
-  return {report.values(), report.preview(), report.rows()};
+  ReportPicture picture{report.values(), report.preview(), report.rows(), {}};
+  const auto reader = ResultFileReader::open(folder.path(""));
+  REGROUP_CHECK(reader.has_value(), "the test's result file");
+  for (std::size_t number = 0; number < reader->arrays().size(); ++number) {
+    auto& [array, elements] = picture.arrays.emplace_back(reader->arrays()[number]);
+    std::vector<std::byte> row;
+    for (std::uint64_t i = 0; i < array.shape[0]; ++i) {
+      EXPECT_TRUE(reader->read_array_row(number, i, row));
+      elements.insert(elements.end(), row.begin(), row.end());
+    }
+  }
+  return picture;
 }
 
 class ProgramRun {

@@ -88,6 +88,26 @@ TEST(Report, KeepsTheFirstRowsToShow) {
             (std::vector<ResultValue>{std::uint64_t{Report::kPreviewRowsMax - 1}, "row"}));
 }
 
+TEST(Report, ArraysAndPicturesReachTheFile) {
+  const TemporaryFolder folder;
+  ResultFileWriter file = writer_in(folder);
+  Report report(file);
+
+  report.array("field", {2, 2}, std::vector{1.0, 2.0, 3.0, 4.0});
+  report.picture({"view", 2, 1, PixelFormat::kGrey, {7, 8}});
+  report.array("counts", {2}, std::vector<std::uint64_t>{5, 6});
+  ASSERT_EQ(error_of(report.finish()), "");
+  ASSERT_EQ(error_of(file.finish()), "");
+
+  EXPECT_THAT(report.picture_files(), testing::ElementsAre("view.png"));
+  const auto reader = ResultFileReader::open(folder.path(""));
+  ASSERT_TRUE(reader) << reader.error();
+  EXPECT_THAT(reader->arrays(),
+              testing::ElementsAre(ResultArray{"field", ElementType::kFloat64, {2, 2}},
+                                   ResultArray{"view", ElementType::kUint8, {1, 2}, true},
+                                   ResultArray{"counts", ElementType::kUint64, {2}}));
+}
+
 TEST(Report, TheFirstErrorIsKeptToTheEnd) {
   const TemporaryFolder folder;
   ResultFileWriter file = writer_in(folder);

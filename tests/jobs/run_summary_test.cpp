@@ -36,6 +36,14 @@ TEST(SummaryText, CountsOneAsOne) {
             "\n1 shard in 0.00 s on 1 rank; all of it: dice results d\n");
 }
 
+TEST(SummaryText, EndsWithThePictures) {
+  RunSummary summary{.job = "j", .dir = "my-run", .shards = 1, .ranks = 1};
+  summary.picture_files = {"one.png", "two.png"};
+  EXPECT_THAT(summary_text(summary, "regroup"), testing::EndsWith("results my-run\n"
+                                                                  "picture: my-run/one.png\n"
+                                                                  "picture: my-run/two.png\n"));
+}
+
 TEST(SummaryText, ARunWithoutAResultShowsNone) {
   RunSummary summary = table_summary();
   summary.exit_status = 1;
@@ -57,6 +65,14 @@ TEST(SummaryJson, HoldsWhatScriptsRelyOn) {
   EXPECT_EQ(object["result"]["rows"], 5);
   EXPECT_EQ(object["result"]["first_rows"][0]["word"], "the");
   EXPECT_EQ(object["result"]["first_rows"].size(), 2u);
+  EXPECT_TRUE(object["pictures"].empty());
+}
+
+TEST(SummaryJson, NamesThePictures) {
+  RunSummary summary = table_summary();
+  summary.picture_files = {"one.png"};
+  EXPECT_EQ(nlohmann::json::parse(summary_json(summary))["pictures"],
+            nlohmann::json({"my-run/one.png"}));
 }
 
 TEST(SummaryJson, IsJsonWhateverTheResultIs) {

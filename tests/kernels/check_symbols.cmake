@@ -14,8 +14,8 @@ foreach(object IN LISTS OBJECTS)
   execute_process(COMMAND "${NM}" -C --defined-only "${object}" OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
   string(REPLACE "\n" ";" symbols "${symbols}")
   foreach(symbol IN LISTS symbols)
-    # Weak functions are shared; the samplers' and the stencil's names carry the register width.
-    if(symbol MATCHES "^[0-9a-f]+ W " AND NOT symbol MATCHES "regroup::kernels::Vector(Samplers|Stencil)<[0-9]+>::")
+    # Weak functions are shared; names of the kernels that are there carry the register width.
+    if(symbol MATCHES "^[0-9a-f]+ W " AND NOT symbol MATCHES "regroup::kernels::Vector(Mandelbrot|Reduction|Samplers|Stencil)<[0-9]+>::")
       list(APPEND found "${object}: ${symbol}")
     endif()
   endforeach()

@@ -89,6 +89,25 @@ class BadInput(cli.CliTest):
         self.refused([*job, "pipe"], "pipe")
         self.refused([*job, ""], "empty name")
 
+    def test_matrices(self):
+        self.write("cut.mtx", "%%MatrixMarket matrix coordinate real symmetric\n2 2 3\n1 1 4\n2 2 4\n")
+        self.write("wide.mtx", "%%MatrixMarket matrix coordinate real general\n2 3 1\n1 1 4\n")
+        self.write("lopsided.mtx", "%%MatrixMarket matrix coordinate real general\n2 2 3\n1 1 4\n2 2 4\n2 1 1\n")
+        self.write("negative.mtx", "%%MatrixMarket matrix coordinate real symmetric\n2 2 2\n1 1 4\n2 2 -4\n")
+        self.write("nan.mtx", "%%MatrixMarket matrix coordinate real symmetric\n2 2 2\n1 1 4\n2 2 nan\n")
+        self.write("good.mtx", "%%MatrixMarket matrix coordinate real symmetric\n2 2 2\n1 1 4\n2 2 4\n")
+        job = ["run", "cg", "--blocks", 2]
+        self.refused_everywhere([*job, "cut.mtx"], "cut.mtx, line 4", "2 of the 3 entries")
+        self.refused([*job, "wide.mtx"], "wide.mtx", "square")
+        self.refused([*job, "lopsided.mtx"], "lopsided.mtx", "row 1", "symmetric")
+        self.refused([*job, "negative.mtx"], "negative.mtx", "row 2", "-4")
+        self.refused([*job, "nan.mtx"], "nan.mtx, line 4", "not finite")
+        self.refused([*job, "no-such.mtx"], "no-such.mtx")
+        self.refused(["run", "cg", "--blocks", 3, "good.mtx"], "--blocks 3", "2 rows")
+        self.refused([*job, "good.mtx", "--rhs", "wide.mtx"], "--rhs", "wide.mtx", "2 x 1")
+        self.refused([*job, "good.mtx", "wide.mtx"], "MATRIX.mtx")
+        self.refused([*job, "--laplacian", "4x"], "--laplacian")
+
     def test_unreadable_file(self):
         user = None
         if os.geteuid() == 0:

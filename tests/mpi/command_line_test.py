@@ -258,7 +258,8 @@ class Verbs(cli.CliTest):
 
     def test_jobs(self):
         ended = self.regroup("jobs")
-        self.assertEqual(re.findall(rb"(?m)^ *(\w+)  ", ended.out), [b"heat", b"montecarlo", b"wordcount"])
+        self.assertEqual(
+            re.findall(rb"(?m)^ *(\w+)  ", ended.out), [b"cg", b"heat", b"mandelbrot", b"matmul", b"montecarlo", b"nbody", b"wordcount"])
         ended = self.regroup("jobs", "wordcount")
         self.assertEqual(ended.status, 0, ended)
         for option in (b"--files-from", b"--top", b"--min-length", b"--ignore-case", b"--shard-bytes"):

@@ -49,7 +49,10 @@ class NodeLoss(nodes.NodesTest):
             status = self.status_of(directory)
             return status and status["state"] == "running" and status["shards_done"] >= after
 
-        cli.eventually(has_come_so_far, "the run has begun")
+        try:
+            cli.eventually(has_come_so_far, f"{after} shards are done")
+        except AssertionError as late:
+            raise AssertionError(f"{late}; status {self.status_of(directory)}; {running.ended()}") from late
         time.sleep(self.random.random())
         begin = time.monotonic_ns()
         lose(name)

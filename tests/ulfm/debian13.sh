@@ -13,7 +13,7 @@ readonly reach_seconds_max=20 # to find out whether packages can be had
 readonly packages=(
   g++ cmake ninja-build ccache pkg-config python3 iproute2 iputils-ping
   openmpi-bin libopenmpi-dev libhwloc-dev libhdf5-dev
-  libcli11-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libxxhash-dev libsodium-dev zlib1g-dev
+  libcli11-dev libfmt-dev libtomlplusplus-dev nlohmann-json3-dev libxxhash-dev libsodium-dev zlib1g-dev libpng-dev libopenblas-serial-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 readonly targets=(regroup_cli flaky_job survivors_check ulfm_check bulk_check)

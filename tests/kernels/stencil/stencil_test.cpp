@@ -126,6 +126,100 @@ TEST_P(StencilOnEverySet, LargeBlocksEqualTheReference) {
   }
 }
 
+// Ghosts with their value in both spans, and nothing that is of any use in the rest of the second.
+void expect_steps_equal_reference(const StencilShape& shape, const StencilBox& box, SideSet open,
+                                  std::size_t steps, InstructionSet set, std::size_t threads = 1) {
+  Block now = random_block(shape);
+  Block next = now;
+  for_each_cell(shape,
+                [&](auto x, auto y, auto z) { next[cell_index(shape, x, y, z)] = kUntouched; });
+  Block expected_now = now;
+  Block expected_next = next;
+  reference::diffuse_steps(shape, numbers_for(shape), box, open, steps, expected_now,
+                           expected_next);
+
+  diffuse_steps(shape, numbers_for(shape), box, open, steps, now, next, threads, set);
+
+  const Block& end = steps % 2 == 0 ? now : next;
+  const Block& expected = steps % 2 == 0 ? expected_now : expected_next;
+  bool same = true;
+  for_each_cell(shape, [&](auto x, auto y, auto z) {
+    const auto within = [](auto at, std::size_t first, std::size_t last) {
+      return static_cast<std::size_t>(at) >= first && static_cast<std::size_t>(at) < last;
+    };
+    if (!within(x, box.x_begin, box.x_end) || !within(y, box.y_begin, box.y_end) ||
+        !within(z, box.z_begin, box.z_end)) {
+      return;
+    }
+    const std::size_t i = cell_index(shape, x, y, z);
+    same = same && same_bits({&end[i], 1}, {&expected[i], 1});
+  });
+  EXPECT_TRUE(same) << steps << " steps of " << testing::PrintToString(shape) << ", "
+                    << testing::PrintToString(box) << ", open " << open;
+}
+
+TEST_P(StencilOnEverySet, StepsAtOnceEqualThoseOneByOne) {
+  for (const std::size_t steps : {1, 2, 3, 8}) {
+    for (unsigned long sides = 0; sides < 16; ++sides) {
+      expect_steps_equal_reference({41, 23}, {9, 32, 8, 15, 0, 1}, sides, steps, GetParam());
+    }
+    for (const unsigned long sides : {0, 1, 6, 24, 32, 63}) {
+      expect_steps_equal_reference({19, 20, 21}, {7, 11, 9, 12, 7, 13}, sides, steps, GetParam());
+    }
+    expect_steps_equal_reference({5, 6}, whole_box({5, 6}), {}, steps, GetParam());
+    expect_steps_equal_reference({5, 6, 7}, whole_box({5, 6, 7}), {}, steps, GetParam());
+    expect_steps_equal_reference({9, 9, 9}, {}, {}, steps, GetParam());
+  }
+}
+
+// Rows shorter than the edges of a tile move in all steps.
+TEST_P(StencilOnEverySet, StepsAtOnceOfNarrowBlocksEqualThoseOneByOne) {
+  for (const std::size_t nx : {1, 2, 5, 16}) {
+    for (const std::size_t steps : {4, 7, 20}) {
+      const StencilShape shape{nx, 150, 1 + 60'000 / (nx + 2) / 150};
+      expect_steps_equal_reference(shape, whole_box(shape), {}, steps, GetParam());
+    }
+  }
+  for (const StencilShape shape : {StencilShape{2, 60'000}, StencilShape{60'000, 2},
+                                   StencilShape{300, 2, 150}, StencilShape{300, 150, 2}}) {
+    expect_steps_equal_reference(shape, whole_box(shape), {}, 7, GetParam());
+  }
+}
+
+TEST_P(StencilOnEverySet, ThreadsShareSteps) {
+  for (const std::size_t threads : {2, 3, 5}) {
+    for (const std::size_t steps : {1, 2, 3, 8}) {
+      for (const unsigned long sides : {0b0000, 0b1111, 0b1000}) {
+        expect_steps_equal_reference({500, 200}, {9, 490, 8, 190, 0, 1}, sides, steps, GetParam(),
+                                     threads);
+        expect_steps_equal_reference({41, 63, 80}, {9, 32, 8, 55, 7, 72}, sides | sides << 2, steps,
+                                     GetParam(), threads);
+      }
+      expect_steps_equal_reference({700, 9}, whole_box({700, 9}), {}, steps, GetParam(), threads);
+    }
+  }
+}
+
+// Planes so large that they are cut into tiles, and some that take several passes.
+TEST_P(StencilOnEverySet, StepsAtOnceOfLargeBlocksEqualThoseOneByOne) {
+  const auto all_but = [](const StencilShape& shape, std::size_t layers) {
+    StencilBox box = whole_box(shape);
+    box.x_begin += layers;
+    box.x_end -= layers;
+    box.y_begin += layers;
+    box.y_end -= layers;
+    return box;
+  };
+  for (const StencilShape shape :
+       {StencilShape{20'003, 31}, StencilShape{120, 190, 11}, StencilShape{1'201, 45, 9}}) {
+    for (const std::size_t steps : {3, 8}) {
+      expect_steps_equal_reference(shape, whole_box(shape), {}, steps, GetParam());
+      expect_steps_equal_reference(shape, all_but(shape, 9), 0b1111, steps, GetParam());
+      expect_steps_equal_reference(shape, all_but(shape, 9), 0b0110, steps, GetParam());
+    }
+  }
+}
+
 TEST_P(StencilOnEverySet, ASpikeSpreadsToItsNeighbours) {
   const StencilShape shape{9, 7, 5};
   const DiffusionNumbers numbers{0.25, 0.125, 0.0625};
@@ -552,6 +646,30 @@ TEST(StencilTest, UnpackingAndFillingWriteTheGhostsOfOneSide) {
   }
 }
 
+TEST(StencilTest, RegionsArePackedXTheFastestAndUnpackedToWhereTheyAre) {
+  const StencilShape shape{4, 3, 2};
+  const Block block = random_block(shape);
+  const StencilRegion region{{-1, 1, 0}, {3, 2, 3}};
+  std::vector<double> packed(region.cells());
+  pack(shape, block, region, packed);
+
+  Block unpacked(block.size(), kUntouched);
+  unpack(shape, packed, region, unpacked);
+
+  Block expected(block.size(), kUntouched);
+  std::vector<double> cells;
+  for (std::ptrdiff_t z = 0; z <= 2; ++z) {
+    for (std::ptrdiff_t y = 1; y <= 2; ++y) {
+      for (std::ptrdiff_t x = -1; x <= 1; ++x) {
+        cells.push_back(block[cell_index(shape, x, y, z)]);
+        expected[cell_index(shape, x, y, z)] = cells.back();
+      }
+    }
+  }
+  EXPECT_EQ(packed, cells);
+  EXPECT_EQ(unpacked, expected);
+}
+
 TEST(StencilTest, ABlockOfTwoDimensionsHasFourSides) {
   const StencilShape shape{4, 3};
   EXPECT_EQ(block_cells(shape), 30u);
@@ -608,10 +726,18 @@ TEST(StencilDeathTest, BrokenContractsEndTheProcess) {
   EXPECT_DEATH(diffuse(shape, numbers, {0, 4, 0, 4}, block, next), "leaves the block");
   EXPECT_DEATH(diffuse(shape, numbers, {0, 4, 0, 3, 0, 2}, block, next), "leaves the block");
   EXPECT_DEATH(reference::diffuse(shape, numbers, {0, 5, 0, 3}, block, next), "leaves the block");
-  EXPECT_DEATH(pack_face(shape, block, Side::kYLow, face), "does not hold a face");
-  EXPECT_DEATH(unpack_face(shape, face, Side::kYLow, block), "does not hold a face");
+  EXPECT_DEATH(pack_face(shape, block, Side::kYLow, face), "does not hold the cells");
+  EXPECT_DEATH(unpack_face(shape, face, Side::kYLow, block), "does not hold the cells");
   EXPECT_DEATH(pack_face(shape, block, Side::kXLow, std::span(block).first(3)), "overlap");
   EXPECT_DEATH(pack_face(shape, most, Side::kXLow, face), "does not hold a block");
+  EXPECT_DEATH(pack(shape, block, {{-1, 0, 0}, {7, 1, 1}}, face), "region leaves the block");
+  EXPECT_DEATH(unpack(shape, face, {{0, 3, 0}, {3, 2, 1}}, block), "region leaves the block");
+  EXPECT_DEATH(pack(shape, block, {{0, 0, -1}, {3, 1, 1}}, face), "region leaves the block");
+  EXPECT_DEATH(diffuse_steps(shape, numbers, whole_box(shape), {}, 0, block, next), "no step");
+  EXPECT_DEATH(diffuse_steps(shape, numbers, whole_box(shape), 0b10, 2, block, next),
+               "layers at an open side");
+  EXPECT_DEATH(diffuse_steps(shape, numbers, {1, 4, 1, 3}, 0b0101, 3, block, next),
+               "layers at an open side");
   EXPECT_DEATH(fill_ghosts(shape, Side::kXLow, 0, most), "does not hold a block");
   EXPECT_DEATH(fill_ghosts(shape, Side::kZLow, 0, block), "no side along z");
 }
