@@ -169,7 +169,8 @@ struct Cg {
   static constexpr std::string_view kDescription =
       "The matrix is a Matrix Market file, symmetric and positive definite; entries in one place "
       "are "
-      "added up. Without one, the Laplacian of a grid of --laplacian points is taken, whose "
+      "added up, of a general file if both places of a pair list them alike. Without one, the "
+      "Laplacian of a grid of --laplacian points is taken, whose "
       "boundary "
       "is 0. The preconditioner is the diagonal. It ends when ||b - A x|| is at most the "
       "tolerance times ||b||, after --iterations, or when rounding allows no less. x has the same "
@@ -203,6 +204,7 @@ struct Cg {
         for_each_of_grid_row(row, [&](std::uint64_t, double) { ++weights[row]; });
       }
     } else {
+      if (laplacian != kGrid) return std::unexpected("a matrix and --laplacian: give one of them");
       auto opened = MatrixMarketFile::open(inputs.front());
       if (!opened) return std::unexpected(opened.error());
       matrix = std::move(*opened);
@@ -274,7 +276,7 @@ struct Cg {
   }
 
   Halo show(const Cell& cell, const CellContext& context, std::uint32_t to) const {
-    const CgRows& own = rows_of(context.cell());
+    const CgRows& own = rows_for(cell, context);
     const auto& neighbours = own.block.neighbours();
     const auto neighbour =
         std::ranges::lower_bound(neighbours, to, {}, &RowBlock::Neighbour::block);
@@ -305,7 +307,7 @@ struct Cg {
     Total total{.scalars = cell.scalars};
     kernels::add_dot(total.r_r, cell.r, cell.r);
     if (cell.scalars.phase == Phase::kIterating) {
-      const Vector u = preconditioned(rows_of(context.cell()), cell);
+      const Vector u = preconditioned(rows_for(cell, context), cell);
       const std::span own_u = std::span(u).first(cell.r.size());
       kernels::add_dot(total.r_u, cell.r, own_u);
       kernels::add_dot(total.w_u, cell.w, own_u);
@@ -325,7 +327,7 @@ struct Cg {
 
   void step(Cell& cell, const CellContext& context, std::span<const Halo> halos,
             const Total* total) const {
-    const CgRows& own = rows_of(context.cell());
+    const CgRows& own = rows_for(cell, context);
     CgScalars& scalars = cell.scalars;
     switch (scalars.phase) {
       case Phase::kResidual: {
@@ -361,7 +363,7 @@ struct Cg {
   }
 
   Result result(const Cell& cell, const CellContext& context) const {
-    const CgRows& own = rows_of(context.cell());
+    const CgRows& own = rows_for(cell, context);
     return {.total = add(cell, context),
             .first_row = own.block.first_row(),
             .entries = own.block.entries(),
@@ -400,7 +402,8 @@ struct Cg {
   }
 
   std::vector<std::string> inputs;
-  std::string laplacian = "256x256";
+  static constexpr const char* kGrid = "256x256";
+  std::string laplacian = kGrid;
   std::string rhs = std::string(kOnes);
   double tolerance = 1e-8;
   std::uint64_t iterations_max = 10'000;
@@ -688,6 +691,15 @@ struct Cg {
     others.clear();
     for (const auto& set : found) others.emplace_back(set.begin(), set.end());
     return {};
+  }
+
+  // Those of the cell's block; throws where what was saved as the cell is of another one.
+  const CgRows& rows_for(const Cell& cell, const CellContext& context) const {
+    const CgRows& own = rows_of(context.cell());
+    const std::size_t ghosts = cell.ghost_inverse.size();
+    if (cell.x.size() != own.block.rows() || (ghosts != 0 && ghosts != own.block.ghosts()))
+      throw std::runtime_error("a saved block of rows has not the rows of its place");
+    return own;
   }
 
   const CgRows& rows_of(std::uint32_t block) const {

@@ -360,6 +360,7 @@ struct Heat {
   }
 
   Halo show(const Cell& block, const CellContext& cell, std::uint32_t to) const {
+    require_place(block, cell);
     for (const auto& other : around(cell.cell())) {
       if (other.block != to) continue;
       const kernels::StencilRegion region = block.shown(other.direction, layers);
@@ -385,7 +386,10 @@ struct Heat {
     const auto others = around(cell.cell());
     for (std::size_t i = 0; i < others.size(); ++i) {
       const auto& direction = others[i].direction;
-      kernels::unpack(block.padded, halos[i], block.seen(direction, layers), block.now);
+      const kernels::StencilRegion region = block.seen(direction, layers);
+      if (halos[i].size() != region.cells())
+        throw std::runtime_error("a neighbour shows another number of cells than there are");
+      kernels::unpack(block.padded, halos[i], region, block.now);
       for (std::size_t axis = 0; axis < 3; ++axis) {
         if (direction[axis] != 0) open.set(2 * axis + (direction[axis] > 0 ? 1 : 0));
       }
@@ -592,6 +596,12 @@ struct Heat {
   }
 
   // ---- The exact solution ----
+
+  // A saved block may be any.
+  void require_place(const Cell& block, const CellContext& cell) const {
+    if (block.shape != blocks->shape(cell.cell()))
+      throw std::runtime_error("a saved block of the grid has not the shape of its place");
+  }
 
   // Several steps reach round corners.
   std::vector<GridBlocks::Neighbour> around(std::uint32_t block) const {

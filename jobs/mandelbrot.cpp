@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -181,8 +182,11 @@ struct Mandelbrot {
 
   template <class Visit>
   void for_each_row(const Result& total, Visit visit) const {
-    for (std::size_t at = 0; at < total.size(); at += row_words()) {
-      visit(total[at], std::span(total).subspan(at + 1, columns));
+    for (std::size_t at = 0; at + row_words() <= total.size(); at += row_words()) {
+      const auto counts_of_row = std::span(total).subspan(at + 1, columns);
+      if (total[at] >= rows || std::ranges::max(counts_of_row) > iterations)
+        throw std::runtime_error("a saved row of pixels is none");
+      visit(total[at], counts_of_row);
     }
   }
 

@@ -331,6 +331,8 @@ struct Matmul {
   void add_panels(Cell& block, const CellContext& cell, std::span<const Halo> halos) const {
     const std::uint32_t self = cell.cell();
     const auto shape = blocks->shape(self);
+    if (block.product.size() != shape.nx * shape.ny)
+      throw std::runtime_error("a saved block of the product has not the size of its place");
     const Panel& panel = panels[cell.step()];
     const auto others = neighbours(self);
     const auto from = [&](std::uint32_t row, std::uint32_t column) -> const Halo& {
