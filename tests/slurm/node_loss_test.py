@@ -140,7 +140,7 @@ class LostState(nodes.NodesTest):
 
     def test_cells(self):
         status = self.lose_half(
-            cli.REGROUP, "heat", "--grid", "400x300", "--steps", 8000, "--blocks", 12,
+            cli.REGROUP, "heat", "--grid", "400x300", "--steps", 60_000, "--blocks", 12,
             ready=lambda status: (status["step"] or 0) >= 1000 and status["partner_copies"]["rounds"] >= 1)
         restored = status["restored_from"]
         self.assertGreater(restored["partner"], 0)
