@@ -168,9 +168,10 @@ struct Matmul {
       const auto shape = blocks->shape(self);
       const std::uint64_t first = part_begin(row_of(self), grid_rows());
       const std::uint64_t count = part_begin(row_of(self) + 1, grid_rows()) - first;
-      add_with_sizes(ConstMatrix::whole(block.right, count, shape.nx), random_vector(cell),
-                     std::span(total).subspan(first, count),
-                     std::span(total).subspan(inner + first, count));
+      const auto right = ConstMatrix::whole(block.right, count, shape.nx);
+      const std::vector<double> x = random_vector(cell);
+      kernels::add_product(right, x, std::span(total).subspan(first, count));
+      add_sizes(right, x, std::span(total).subspan(inner + first, count));
       return total;
     }
     Total total(2 * rows);
@@ -351,10 +352,8 @@ struct Matmul {
                          cell.threads());
   }
 
-  // y += a x and sizes += |a| |x|.
-  static void add_with_sizes(const ConstMatrix& a, std::span<const double> x, std::span<double> y,
-                             std::span<double> sizes) {
-    kernels::add_product(a, x, y);
+  // sizes += |a| |x|
+  static void add_sizes(const ConstMatrix& a, std::span<const double> x, std::span<double> sizes) {
     for (std::size_t i = 0; i < a.rows; ++i) {
       for (std::size_t j = 0; j < a.columns; ++j) {
         sizes[i] += std::abs(a.numbers[i * a.stride + j]) * std::abs(x[j]);
@@ -375,11 +374,7 @@ struct Matmul {
     const auto sizes = std::span(block.check).subspan(shape.ny);
     const auto left = ConstMatrix::whole(block.left, shape.ny, count);
     kernels::add_product(left, std::span(total).subspan(first, count), difference);
-    for (std::size_t i = 0; i < left.rows; ++i) {
-      for (std::size_t j = 0; j < left.columns; ++j) {
-        sizes[i] += std::abs(left.numbers[i * left.stride + j]) * total[inner + first + j];
-      }
-    }
+    add_sizes(left, std::span(total).subspan(inner + first, count), sizes);
     kernels::add_product(ConstMatrix::whole(block.product, shape.ny, shape.nx), random_vector(cell),
                          other);
     for (std::size_t i = 0; i < other.size(); ++i) difference[i] -= other[i];

@@ -32,15 +32,6 @@ ReportPicture run_cg(const Options& options, const Inputs& inputs = {}, std::uin
   return run_threaded(cg_alone(), "cg", options, inputs, ranks);
 }
 
-template <class Type>
-Type value_of(const ReportPicture& picture, const std::string& name) {
-  for (const NamedValue& value : picture.values) {
-    if (value.name == name) return std::get<Type>(value.value);
-  }
-  ADD_FAILURE() << "no value " << name;
-  return {};
-}
-
 // The first rows, as many as a picture has.
 std::vector<double> solution(const ReportPicture& picture) {
   std::vector<double> x;

@@ -32,14 +32,6 @@ ReportPicture run_heat(const Options& options, std::uint32_t ranks = 1) {
   return run_threaded(jobs, "heat", options, {}, ranks);
 }
 
-double real(const ReportPicture& picture, const std::string& name) {
-  for (const NamedValue& value : picture.values) {
-    if (value.name == name) return std::get<double>(value.value);
-  }
-  ADD_FAILURE() << "no value " << name;
-  return 0;
-}
-
 TEST(HeatJob, HasTheSameBitsOnAnyRanks) {
   for (const Options& options :
        {Options{{"grid", "40x30"}, {"steps", "50"}, {"blocks", "12"}},
@@ -58,9 +50,10 @@ TEST(HeatJob, TheCutChangesNoTemperature) {
       options[2].second = blocks;
       const ReportPicture cut = run_heat(options);
       for (const char* name : {"least", "greatest", "error_max"}) {
-        EXPECT_EQ(real(cut, name), real(whole, name)) << name << " of " << grid;
+        EXPECT_EQ(value_of<double>(cut, name), value_of<double>(whole, name))
+            << name << " of " << grid;
       }
-      EXPECT_NEAR(real(cut, "mean"), real(whole, "mean"), 1e-14);
+      EXPECT_NEAR(value_of<double>(cut, "mean"), value_of<double>(whole, "mean"), 1e-14);
     }
   }
 }
@@ -148,14 +141,15 @@ TEST(HeatJob, ASineFadesByItsFactorEachStep) {
       const double sine = std::sin(std::numbers::pi / (2 * (n + 1)));
       factor -= 4 * number * sine * sine;
     }
-    EXPECT_NEAR(real(picture, "greatest") / std::pow(factor, 100), 1, 1e-12) << grid;
-    EXPECT_GT(real(picture, "least"), 0);
+    EXPECT_NEAR(value_of<double>(picture, "greatest") / std::pow(factor, 100), 1, 1e-12) << grid;
+    EXPECT_GT(value_of<double>(picture, "least"), 0);
   }
 }
 
 TEST(HeatJob, TheErrorShrinksWithTheSquareOfTheSpacing) {
   const auto error = [](const char* grid, const char* steps, const char* start) {
-    return real(run_heat({{"grid", grid}, {"steps", steps}, {"start", start}}), "error_max");
+    return value_of<double>(run_heat({{"grid", grid}, {"steps", steps}, {"start", start}}),
+                            "error_max");
   };
   EXPECT_NEAR(error("31x31", "40", "sine") / error("63x63", "160", "sine"), 4, 0.1);
   EXPECT_NEAR(error("15x15x15", "20", "sine") / error("31x31x31", "80", "sine"), 4, 0.2);
@@ -231,13 +225,13 @@ TEST(HeatJob, TakesItsStartFromAPicture) {
     EXPECT_NEAR(field[i], now[kernels::cell_index(shape, x, y)], 1e-12) << "cell " << i;
   }
 
-  EXPECT_NEAR(real(picture, "greatest"), std::ranges::max(now), 1e-12);
-  EXPECT_NEAR(real(picture, "mean"), std::accumulate(now.begin(), now.end(), 0.0) / (19 * 13),
-              1e-12);
-  EXPECT_EQ(real(picture, "start_mean"), input.range().mean);
-  EXPECT_EQ(real(picture, "start_least"), input.range().least);
-  EXPECT_EQ(real(picture, "start_greatest"), input.range().greatest);
-  EXPECT_EQ(real(picture, "beyond_range"), 0);
+  EXPECT_NEAR(value_of<double>(picture, "greatest"), std::ranges::max(now), 1e-12);
+  EXPECT_NEAR(value_of<double>(picture, "mean"),
+              std::accumulate(now.begin(), now.end(), 0.0) / (19 * 13), 1e-12);
+  EXPECT_EQ(value_of<double>(picture, "start_mean"), input.range().mean);
+  EXPECT_EQ(value_of<double>(picture, "start_least"), input.range().least);
+  EXPECT_EQ(value_of<double>(picture, "start_greatest"), input.range().greatest);
+  EXPECT_EQ(value_of<double>(picture, "beyond_range"), 0);
   for (const NamedValue& value : picture.values) EXPECT_THAT(value.name, Not(HasSubstr("error")));
   EXPECT_EQ(picture.arrays.at(0).array.shape, (std::vector<std::uint64_t>{13, 19, 3}));
 }
@@ -252,7 +246,7 @@ TEST(HeatJob, OfAPictureTheCutChangesNoPixel) {
     const ReportPicture picture = run_heat(cut, 3);
     EXPECT_EQ(picture.arrays, usual.arrays);
     for (const char* name : {"least", "greatest", "start_mean"}) {
-      EXPECT_EQ(real(picture, name), real(usual, name)) << name;
+      EXPECT_EQ(value_of<double>(picture, name), value_of<double>(usual, name)) << name;
     }
   }
 }

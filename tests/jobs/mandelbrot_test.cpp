@@ -32,15 +32,6 @@ ReportPicture run_mandelbrot(const ProgramRun::Set& options,
   return ProgramRun(make_mandelbrot, options, {}, choices).run();
 }
 
-template <class T>
-T value_of(const ReportPicture& picture, const std::string& name) {
-  for (const NamedValue& value : picture.values) {
-    if (value.name == name) return std::get<T>(value.value);
-  }
-  ADD_FAILURE() << "no value " << name;
-  return 0;
-}
-
 std::vector<std::uint64_t> counts_of(const ReportPicture& picture) {
   std::vector<std::uint64_t> counts(picture.arrays.at(1).elements.size() / sizeof(std::uint64_t));
   std::memcpy(counts.data(), picture.arrays[1].elements.data(), picture.arrays[1].elements.size());

@@ -21,14 +21,6 @@ ReportPicture run_nbody(const Options& options, std::uint32_t ranks = 1) {
   return run_threaded(jobs, "nbody", options, {}, ranks);
 }
 
-double real(const ReportPicture& picture, const std::string& name) {
-  for (const NamedValue& value : picture.values) {
-    if (value.name == name) return std::get<double>(value.value);
-  }
-  ADD_FAILURE() << "no value " << name;
-  return 0;
-}
-
 TEST(NbodyJob, HasTheSameBitsOnAnyRanks) {
   const Options options{{"bodies", "100"}, {"steps", "20"}, {"blocks", "7"}};
   const ReportPicture alone = run_nbody(options);
@@ -43,21 +35,23 @@ TEST(NbodyJob, TheCutChangesNoMoreThanTheLastPlaces) {
   for (const char* blocks : {"2", "3", "60"}) {
     options[2].second = blocks;
     const ReportPicture cut = run_nbody(options, 2);
-    EXPECT_NEAR(real(cut, "energy"), real(whole, "energy"), 1e-6) << blocks;
-    EXPECT_NEAR(real(cut, "energy_drift"), real(whole, "energy_drift"), 1e-6) << blocks;
+    EXPECT_NEAR(value_of<double>(cut, "energy"), value_of<double>(whole, "energy"), 1e-6) << blocks;
+    EXPECT_NEAR(value_of<double>(cut, "energy_drift"), value_of<double>(whole, "energy_drift"),
+                1e-6)
+        << blocks;
   }
 }
 
 TEST(NbodyJob, APolygonTurnsAsItShould) {
   for (const char* bodies : {"2", "3", "7", "40"}) {
     const auto error = [&](const char* steps, const char* time_step) {
-      return real(run_nbody({{"bodies", bodies},
-                             {"steps", steps},
-                             {"time-step", time_step},
-                             {"start", "polygon"},
-                             {"softening", "0.1"},
-                             {"blocks", "2"}}),
-                  "error_max");
+      return value_of<double>(run_nbody({{"bodies", bodies},
+                                         {"steps", steps},
+                                         {"time-step", time_step},
+                                         {"start", "polygon"},
+                                         {"softening", "0.1"},
+                                         {"blocks", "2"}}),
+                              "error_max");
     };
     EXPECT_EQ(error("0", "0.1"), 0) << bodies;
     const double coarse = error("20", "0.1");
@@ -70,11 +64,11 @@ TEST(NbodyJob, APolygonTurnsAsItShould) {
 TEST(NbodyJob, APlummerSphereIsInEquilibriumAndKeepsItsEnergy) {
   const ReportPicture picture =
       run_nbody({{"bodies", "2000"}, {"steps", "100"}, {"blocks", "4"}}, 2);
-  EXPECT_NEAR(real(picture, "energy"), -0.25, 0.02);
-  EXPECT_NEAR(real(picture, "virial_ratio"), 1, 0.05);
-  EXPECT_LT(std::abs(real(picture, "energy_drift")), 1e-4);
-  EXPECT_LT(real(picture, "momentum_change"), 1e-6);
-  EXPECT_LT(real(picture, "angular_momentum_change"), 1e-6);
+  EXPECT_NEAR(value_of<double>(picture, "energy"), -0.25, 0.02);
+  EXPECT_NEAR(value_of<double>(picture, "virial_ratio"), 1, 0.05);
+  EXPECT_LT(std::abs(value_of<double>(picture, "energy_drift")), 1e-4);
+  EXPECT_LT(value_of<double>(picture, "momentum_change"), 1e-6);
+  EXPECT_LT(value_of<double>(picture, "angular_momentum_change"), 1e-6);
 }
 
 TEST(NbodyJob, RefusesWhatCannotBe) {

@@ -38,6 +38,16 @@ struct ReportPicture {
   friend bool operator==(const ReportPicture&, const ReportPicture&) = default;
 };
 
+// A named value of it, which must be there and of that type.
+template <class T>
+T value_of(const ReportPicture& picture, const std::string& name) {
+  for (const NamedValue& value : picture.values) {
+    if (value.name == name) return std::get<T>(value.value);
+  }
+  ADD_FAILURE() << "no value " << name;
+  return {};
+}
+
 inline ReportPicture report_of(Program& program) {
   const TemporaryFolder folder;
   auto file = ResultFileWriter::create(folder.path(""));
