@@ -21,7 +21,7 @@ END_SECONDS_MAX = 60
 # Kills of everything at random instants, in a row; a long series is for those who ask for it.
 KILLS = int(os.environ.get("RESUME_TEST_KILLS", "6"))
 SEED = int(os.environ.get("RESUME_TEST_SEED", "1"))
-SLEEPER = ["sleeper", "--shards", 400, "--milliseconds", 10]
+SLEEPER = ["sleeper", "--shards", 400, "--milliseconds", 40]  # 8 s on 2 ranks: there is time to stop it
 PI = ["montecarlo", "--samples", 60_000_000, "--shard-samples", 20_000]
 HEAT = ["heat", "--grid", "400x300", "--steps", 20_000, "--blocks", 12]
 
