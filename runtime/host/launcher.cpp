@@ -20,6 +20,7 @@
 
 #include "runtime/host/file_system.hpp"
 #include "runtime/host/mpi_session.hpp"
+#include "runtime/host/remote_shell.hpp"
 #include "runtime/host/subprocess.hpp"
 
 extern char** environ;
@@ -89,6 +90,12 @@ void append_nodes(std::vector<std::string>& command, const LaunchOptions& option
     command.insert(command.end(), {mca, "plm_rsh_no_tree_spawn", "1", mca, "routed", "direct"});
   } else {
     command.insert(command.end(), {mca, "plm_ssh_no_tree_spawn", "1"});
+  }
+  // Slurm ends what a step has left when its command is over, so daemons must not go their own way.
+  if (!options.remote_shell.empty() && is_slurm_shell(options.remote_shell.back())) {
+    command.insert(
+        command.end(),
+        {mca, five ? "prte_leave_session_attached" : "orte_leave_session_attached", "1"});
   }
   append_transport(command, options.network);
   for (const std::string& name : options.variables) command.insert(command.end(), {"-x", name});

@@ -195,6 +195,19 @@ TEST(MpirunCommand, StartsRanksOnNodesByAShellThatHidesLosses) {
   EXPECT_EQ(has(*command, {"routed", "direct"}), !five) << "a daemon's loss is its own alone";
 }
 
+TEST(MpirunCommand, DaemonsStayWithTheStepsOfSlurmThatStartThem) {
+  const MpirunOnPath mpirun;
+  const auto stay = [](const std::string& shell) {
+    const LaunchOptions options{
+        .ranks = 2, .nodes = {{"n1", 2}}, .remote_shell = {"/opt/regroup", "remote-shell", shell}};
+    const std::string setting =
+        open_mpi_major() >= 5 ? "prte_leave_session_attached" : "orte_leave_session_attached";
+    return has(*mpirun_command(options, {"program"}), {setting, "1"});
+  };
+  EXPECT_TRUE(stay("/usr/bin/srun"));
+  EXPECT_FALSE(stay("ssh"));
+}
+
 TEST(MpirunCommand, TagsWhatRanksWriteIfThatIsWanted) {
   const MpirunOnPath mpirun;
   const bool five = open_mpi_major() >= 5;
