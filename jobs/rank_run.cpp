@@ -46,8 +46,8 @@ constexpr auto kWaitingAfter = std::chrono::seconds(2);
 constexpr auto kComplaintPeriod = std::chrono::seconds(10);
 
 // A rank may come late, from a slow file system or an operator's queue, but the others must not
-// wait for one that never comes.
-constexpr auto kStartTimeout = std::chrono::seconds(300);
+// wait for one that never comes. A supervisor is less patient, and tries again.
+constexpr auto kStartTimeoutMin = std::chrono::seconds(300);
 // To give back what MPI holds when all have said goodbye.
 constexpr auto kReleaseTimeout = std::chrono::seconds(10);
 
@@ -303,9 +303,11 @@ void RankRun::prepare_faults() {
 RankResources RankRun::start() {
   std::optional<Deadline> deadline;
   if (request_.launched) {
-    deadline.emplace(kStartTimeout,
+    const auto timeout =
+        std::max(kStartTimeoutMin, std::chrono::seconds(request_.options.start_timeout_seconds));
+    deadline.emplace(timeout,
                      fmt::format("rank {} has waited {} s for the other ranks to start: it ends",
-                                 request_.launched->rank, kStartTimeout.count()),
+                                 request_.launched->rank, timeout.count()),
                      kExitNotRecovered);
   }
   connect();
@@ -524,9 +526,10 @@ RankResources RankRun::bind() {
     resources.device = static_cast<std::uint32_t>(*node.gpus[*mine.gpu].cuda_ordinal);
   }
   if (!mine.pus.empty()) {
-    const auto bound = machine->bind_thread(mine.pus);
+    auto bound = machine->bind_thread(mine.pus);
     if (bound) (void)machine->prefer_local_memory(mine.pus);
     bound_affinity_ = ThreadAffinity::of_this_thread();
+    if (bound && mine.thread_pus.size() > 1) bound = machine->bind_team(mine.thread_pus);
     if (!bound) std::fprintf(stderr, "regroup: not pinned: %s\n", bound.error().c_str());
   }
   return resources;

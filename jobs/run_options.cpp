@@ -16,6 +16,7 @@ constexpr double kHeartbeatMsMax = 60'000;
 constexpr double kSuspectAfterMsMax = 3'600'000;
 constexpr double kWedgeTimeoutSecondsMax = 86'400;
 constexpr double kRelaunchesMax = 1'000'000;
+constexpr double kStartTimeoutMax = 86'400;
 constexpr double kKeepMax = 10'000;
 constexpr double kPartnerMemoryMibMax = 1 << 24;
 constexpr double kGraceSecondsMax = 86'400;
@@ -61,6 +62,12 @@ void RunOptions::declare(OptionSet& set) {
           "answer, without getting any further")
       .at_most(kRelaunchesMax)
       .value_name("K");
+  set.add("start-timeout", start_timeout_seconds,
+          "how long ranks may take to begin, without a word, until they are given up and others "
+          "are started, which get twice as long")
+      .at_least(1)
+      .at_most(kStartTimeoutMax)
+      .value_name("SECONDS");
   set.add("min-nodes", min_nodes, "nodes that must answer for that")
       .at_least(1)
       .at_most(static_cast<double>(kLaunchNodesMax))

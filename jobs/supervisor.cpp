@@ -37,8 +37,8 @@ constexpr auto kRanksEnd = std::chrono::seconds(10);
 constexpr auto kRanksEndLook = std::chrono::milliseconds(20);
 // Beyond the grace that a stopped run has: to say goodbye.
 constexpr auto kStopSlack = std::chrono::seconds(10);
-// Ranks that wait for each other to start end after 300 s.
-constexpr auto kStartSilence = std::chrono::seconds(330);
+// A launch that is slow to begin is given twice as long the next time.
+constexpr std::uint64_t kStartDoublingsMax = 10;
 // Beyond what ranks need to notice that one of them is lost, or stuck.
 constexpr auto kSilenceSlack = std::chrono::seconds(20);
 // For a node to say that nothing is left there: when the run is over, and before the next launch.
@@ -104,6 +104,9 @@ class StatusLook {
   std::string text_;
   std::optional<RunStatus> status_;
 };
+
+// What is seen of a run that has not begun.
+const std::string kNotBegun = "not begun";
 
 void pass_on(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
@@ -192,6 +195,12 @@ std::chrono::seconds Supervisor::silence_max() const {
   return may_be_stuck_for_ever ? std::chrono::hours(24 * 365) : suspect + wedge + kSilenceSlack;
 }
 
+// So long ranks may take to begin, without a word.
+std::chrono::seconds Supervisor::start_silence_max() const {
+  const auto doublings = std::min(starts_given_up_, kStartDoublingsMax);
+  return std::chrono::seconds(std::uint64_t{run_.options.start_timeout_seconds} << doublings);
+}
+
 Supervisor::Ending Supervisor::start(const Launch& launch) {
   mark_ = new_launch_mark();
   StatusLook there(run_.options.dir);
@@ -203,8 +212,9 @@ Supervisor::Ending Supervisor::start(const Launch& launch) {
 
   LaunchOutput output(kSurviveByDefault ? LaunchOutput::KnownNoise::kHide
                                         : LaunchOutput::KnownNoise::kShow);
-  RunPulse pulse(kStartSilence);
+  RunPulse pulse(start_silence_max());
   bool told_to_end = false;
+  bool has_begun = false;
   std::optional<LaunchKeeper> keeper;
   Watch watch;
   watch.on_start = [&](pid_t mpirun) {
@@ -215,9 +225,9 @@ Supervisor::Ending Supervisor::start(const Launch& launch) {
   const auto is_new = [&] { return there.status() && there.status() != before; };
   watch.is_deserted = [&] {
     there.look();
-    const bool is_running = is_new() && there.status()->state == RunState::kRunning;
-    pulse.silence_max(is_running ? silence_max() : kStartSilence);
-    pulse.look(Clock::now(), there.signs_of_life());
+    has_begun = has_begun || is_new();
+    if (has_begun) pulse.silence_max(silence_max());
+    pulse.look(Clock::now(), has_begun ? there.signs_of_life() : kNotBegun);
     return pulse.is_silent();
   };
   watch.is_over = [&] {
@@ -240,6 +250,12 @@ Supervisor::Ending Supervisor::start(const Launch& launch) {
   pass_on(output.release());
   if (!ended) return {.message = ended.error(), .exit_status = kExitNotRecovered};
   Ending ending = judge(*ended, before, output.loss());
+  if (!ending.status && pulse.is_silent() && stop_signal_passed_on() == 0) {
+    ending.message =
+        fmt::format("the ranks did not begin within {} s", start_silence_max().count());
+    ending.never_began = ending.may_go_on = true;
+    ++starts_given_up_;
+  }
   ending.by_itself = !told_to_end && !ending.may_go_on;
   return ending;
 }
@@ -354,7 +370,8 @@ std::optional<std::string> Supervisor::problem_with(const std::vector<LaunchNode
   }
   if (!run_.nodes.empty()) {
     const bool all = answering.size() == run_.nodes.size();
-    if (!before.status && all) return "";  // whatever it was, it is there still
+    // Whatever it was, it is there still.
+    if (!before.status && !before.never_began && all) return "";
     const std::size_t wanted = std::max<std::size_t>(run_.options.min_nodes, 1);
     if (answering.size() < wanted) {
       return fmt::format("{} of {} nodes answer, and {} are wanted", answering.size(),
@@ -438,10 +455,11 @@ int Supervisor::run() {
     if (!ending.status && known_) {
       // These ranks left no word, and those before them left a checkpoint, perhaps.
       const std::string message = std::move(ending.message);
-      const bool may_go_on = ending.may_go_on;
+      const bool may_go_on = ending.may_go_on, never_began = ending.never_began;
       ending = *known_;
       ending.message += "; " + message;
       ending.may_go_on = may_go_on;
+      ending.never_began = never_began;
     }
     if (!ending.may_go_on) {
       if (!ending.by_itself) end_leftovers(kNodeAnswersAtEnd);

@@ -64,8 +64,9 @@ class Supervisor {
     std::optional<RunStatus> status;  // of this launch; empty: it has left none
     std::string message;
     int exit_status = 0;
-    bool may_go_on = false;  // others in their place might
-    bool by_itself = true;   // nothing of it is left
+    bool may_go_on = false;    // others in their place might
+    bool never_began = false;  // and was given up, for that took too long
+    bool by_itself = true;     // nothing of it is left
   };
 
   struct Progress {
@@ -78,6 +79,7 @@ class Supervisor {
                                const std::vector<std::string>& settings) const;
   std::vector<std::string> settings() const;
   std::chrono::seconds silence_max() const;
+  std::chrono::seconds start_silence_max() const;
   Ending start(const Launch& launch);
   Ending judge(int mpirun_status, const std::optional<RunStatus>& before,
                const std::string& loss) const;
@@ -101,6 +103,7 @@ class Supervisor {
   bool directory_seen_ = false;
   std::optional<Ending> known_;  // of the latest launch that left a status
   std::uint64_t relaunches_ = 0;
+  std::uint64_t starts_given_up_ = 0;
   std::uint64_t in_vain_ = 0;  // of those, in a row, without progress between
   Progress furthest_;          // that any launch has come to
 };

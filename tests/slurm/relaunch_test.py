@@ -14,6 +14,8 @@ LONG_SAMPLES = 10**11  # of a run that is not to come to its end
 SHARD_SAMPLES = 300_000
 HOSTS = "n1:1,n2:1,n3:1"
 SUSPECT_AFTER_SECONDS = 2
+START_TIMEOUT_SECONDS = 8
+BEGIN_SECONDS_MAX = 150  # a start that hangs is given up after 60 s
 END_SECONDS_MAX = 150
 MARK = b"REGROUP_INTERNAL_LAUNCH"
 
@@ -41,7 +43,7 @@ class OnNodes(nodes.NodesTest):
                 return False
             return status["checkpointing"]["newest"] >= checkpoints
 
-        cli.eventually(has_come_so_far, "the run has begun", 60)
+        cli.eventually(has_come_so_far, "the run has begun", BEGIN_SECONDS_MAX)
         return running
 
     def processes_of_launches(self):
@@ -72,6 +74,21 @@ class Relaunch(OnNodes):
         summary, ended = self.done(running, relaunches=1)
         self.assertEqual(summary["ranks"], 2)
         self.assertIn(b"starting 2 ranks again on n1:1,n3:1, from the beginning", ended.err)
+
+    def test_a_start_that_hangs(self):
+        """A node's daemon never says a word, the first time."""
+        agent = self.folder / "hangs_once"
+        agent.write_text("\n".join([
+            "#!/bin/sh",
+            f'if [ "$1" = n2 ] && mkdir {self.folder}/hung 2>/dev/null; then exec sleep 1000; fi',
+            f'exec {self.nodes.agent} "$@"']))
+        agent.chmod(0o755)
+        running = self.start(
+            [cli.REGROUP, *self.words, "--dir", "run", "--hosts", HOSTS, "--network", nodes.DEVICE,
+             "--remote-shell", agent, "--start-timeout", START_TIMEOUT_SECONDS])
+        summary, ended = self.done(running, relaunches=1)
+        self.assertEqual(summary["ranks"], 3)
+        self.assertIn(f"the ranks did not begin within {START_TIMEOUT_SECONDS} s: starting 3 ranks again".encode(), ended.err)
 
     def test_more_nodes_are_wanted_than_answer(self):
         self.nodes.kill("n2")
