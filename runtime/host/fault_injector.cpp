@@ -336,7 +336,8 @@ void FaultyExecutor::execute(WorkOrder& order, WorkResult& result) {
     inner_->execute(order, result);
   }
   const double slowness = injector_->slowness();
-  if (order.kind == WorkKind::kRun && slowness > 1) {
+  const bool computed = order.kind == WorkKind::kRun || order.kind == WorkKind::kStep;
+  if (computed && slowness > 1) {
     const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - started;
     sleep_for(static_cast<Nanoseconds>(static_cast<double>(took.count()) * (slowness - 1)));
   }

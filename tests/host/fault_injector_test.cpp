@@ -299,9 +299,11 @@ TEST(FaultInjector, SlowsEachOrderByTheFactor) {
   FaultInjector injector(plan_of("slow:rank=1,factor=4"), RankId{1});
   injector.watch(always(view_of({0, 1})));
   FaultyExecutor executor(inner, injector);
-  const auto begin = Clock::now();
-  run(executor, order_of(WorkKind::kRun, 0, 4));
-  EXPECT_GE(Clock::now() - begin, 4 * computing);
+  for (const WorkKind kind : {WorkKind::kRun, WorkKind::kStep}) {
+    const auto begin = Clock::now();
+    run(executor, order_of(kind, 0, 4));
+    EXPECT_GE(Clock::now() - begin, 4 * computing);
+  }
 }
 
 TEST(FaultInjector, SlowsWhoeverCoordinates) {
