@@ -23,6 +23,7 @@
 #include "jobs/iterative.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/sample_jobs.hpp"
+#include "kernels/elementary/elementary.hpp"
 #include "kernels/stencil/stencil.hpp"
 
 namespace regroup {
@@ -101,23 +102,29 @@ struct HeatBlock {
     }
   }
   static HeatBlock decode(Reader& reader) {
-    kernels::StencilShape shape;
-    for (std::size_t* cells : {&shape.nx, &shape.ny, &shape.nz}) {
+    HeatBlock block;
+    block.restore(reader);
+    return block;
+  }
+  // In the memory of a block of that shape, if this is one: what lies around its own cells is the
+  // neighbours', who show it again, or the boundary, which does not change.
+  void restore(Reader& reader) {
+    kernels::StencilShape saved;
+    for (std::size_t* cells : {&saved.nx, &saved.ny, &saved.nz}) {
       *cells = static_cast<std::size_t>(reader.get<std::uint64_t>());
     }
     const bool whole =
-        !reader.failed() && kernels::why_invalid(shape) == nullptr &&
-        reader.rest().size() == shape.nx * shape.ny * shape.planes() * sizeof(double);
+        !reader.failed() && kernels::why_invalid(saved) == nullptr &&
+        reader.rest().size() == saved.nx * saved.ny * saved.planes() * sizeof(double);
     if (!whole)
       throw std::runtime_error("a saved block of the grid has not the cells of its shape");
-    HeatBlock block(shape);
-    for (std::size_t z = 0; z < block.planes(); ++z) {
+    if (shape != saved) *this = HeatBlock(saved);
+    for (std::size_t z = 0; z < planes(); ++z) {
       for (std::size_t y = 0; y < shape.ny; ++y) {
         const auto bytes = reader.get_raw(shape.nx * sizeof(double));
-        std::memcpy(block.row(y, z).data(), bytes.data(), bytes.size());
+        std::memcpy(row(y, z).data(), bytes.data(), bytes.size());
       }
     }
-    return block;
   }
 
  private:
@@ -191,7 +198,7 @@ struct HeatResult {
 
 struct Heat {
   using Cell = HeatBlock;
-  using Halo = std::vector<double>;  // the layers that the neighbour sees, as pack() has them
+  using Halo = std::span<const double>;  // layers that the neighbour sees, as pack() has them
   using Result = HeatResult;
   static constexpr std::string_view kName = "heat";
   static constexpr std::string_view kSummary =
@@ -359,14 +366,13 @@ struct Heat {
     return block;
   }
 
-  Halo show(const Cell& block, const CellContext& cell, std::uint32_t to) const {
+  void show(const Cell& block, const CellContext& cell, std::uint32_t to,
+            HaloRoom<double> room) const {
     require_place(block, cell);
     for (const auto& other : around(cell.cell())) {
       if (other.block != to) continue;
       const kernels::StencilRegion region = block.shown(other.direction, layers);
-      Halo cells(region.cells());
-      kernels::pack(block.padded, block.now, region, cells);
-      return cells;
+      return kernels::pack(block.padded, block.now, region, room.take(region.cells()));
     }
     throw std::logic_error("a block that is no neighbour");
   }
@@ -645,16 +651,18 @@ struct Heat {
     }
   }
 
+  // By functions that have the same bits on all ranks, whatever their C libraries and processors.
   double factor(std::size_t axis, std::uint64_t cell, double time) const {
     const double length = static_cast<double>(blocks->extents()[axis] + 1) * spacing;
     const double at = static_cast<double>(cell + 1) * spacing;
     if (start == "sine") {
       const double waves = std::numbers::pi / length;
-      return std::sin(waves * at) * std::exp(-diffusivity * waves * waves * time);
+      return kernels::sine_cosine_of_turns(0.5 * at / length).sine *
+             kernels::exponential(-diffusivity * waves * waves * time);
     }
     const double variance = kSpotRadius * kSpotRadius + 2 * diffusivity * time;
     const double off = at - 0.5 * length;
-    return kSpotRadius / std::sqrt(variance) * std::exp(-off * off / (2 * variance));
+    return kSpotRadius / std::sqrt(variance) * kernels::exponential(-off * off / (2 * variance));
   }
 };
 

@@ -82,7 +82,7 @@ struct ProductResult {
 
 struct Matmul {
   using Cell = ProductBlock;
-  using Halo = std::vector<double>;  // a panel, row by row, or nothing
+  using Halo = std::span<const double>;  // a panel, row by row, or nothing
   using Total =
       std::vector<double>;  // of the check: a vector, and the sizes of what its sums are of
   using Result = ProductResult;
@@ -143,15 +143,15 @@ struct Matmul {
     return {.product = std::vector<double>(shape.nx * shape.ny)};
   }
 
-  Halo show(const Cell& block, const CellContext& cell, std::uint32_t to) const {
-    if (cell.step() >= panels.size()) return {};
+  void show(const Cell& block, const CellContext& cell, std::uint32_t to,
+            HaloRoom<double> room) const {
+    if (cell.step() >= panels.size()) return;
     const Panel& panel = panels[cell.step()];
     const std::uint32_t self = cell.cell();
     if (row_of(to) == row_of(self) && column_of(self) == panel.left)
-      return packed(left_panel(block, cell, panel));
+      return pack(left_panel(block, cell, panel), room);
     if (column_of(to) == column_of(self) && row_of(self) == panel.right)
-      return packed(right_panel(block, cell, panel));
-    return {};
+      return pack(right_panel(block, cell, panel), room);
   }
 
   // First the panels, then two steps of the check.
@@ -320,13 +320,12 @@ struct Matmul {
         std::span(std::as_const(block.right)).subspan((panel.begin - first) * columns_here),
         panel.width(), columns_here);
   }
-  static Halo packed(const ConstMatrix& panel) {
-    Halo numbers(panel.rows * panel.columns);
+  static void pack(const ConstMatrix& panel, HaloRoom<double> room) {
+    const std::span<double> numbers = room.take(panel.rows * panel.columns);
     for (std::size_t i = 0; i < panel.rows; ++i) {
       std::ranges::copy(panel.numbers.subspan(i * panel.stride, panel.columns),
                         numbers.begin() + static_cast<std::ptrdiff_t>(i * panel.columns));
     }
-    return numbers;
   }
 
   void add_panels(Cell& block, const CellContext& cell, std::span<const Halo> halos) const {

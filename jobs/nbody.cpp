@@ -49,6 +49,9 @@ class BodyCopies {
   }
   explicit BodyCopies(std::vector<float> numbers) : numbers_(std::move(numbers)) {}
 
+  // Copies that others have shown.
+  void take(std::span<const float> numbers) { numbers_.assign(numbers.begin(), numbers.end()); }
+
   const std::vector<float>& numbers() const { return numbers_; }
   kernels::BodyPositions positions() const { return {part(0), part(1), part(2)}; }
   kernels::BodySources sources() const { return {positions(), part(3)}; }
@@ -217,7 +220,7 @@ Body plummer_body(kernels::Philox random, double mass) {
 
 struct Nbody {
   using Cell = BodyBlock;
-  using Halo = std::vector<float>;  // copies, or nothing
+  using Halo = std::span<const float>;  // copies, or nothing
   using Result = BodyResult;
   static constexpr std::string_view kName = "nbody";
   static constexpr std::string_view kSummary =
@@ -295,9 +298,11 @@ struct Nbody {
   }
 
   // At the last hop of a round everyone would get its own back.
-  Halo show(const Cell& block, const CellContext& cell, std::uint32_t to) const {
-    const bool passes_on = to == after(cell.cell()) && hop(cell.step()) + 1 != blocks;
-    return passes_on ? block.visiting.numbers() : Halo();
+  void show(const Cell& block, const CellContext& cell, std::uint32_t to,
+            HaloRoom<float> room) const {
+    if (to != after(cell.cell()) || hop(cell.step()) + 1 == blocks) return;
+    const auto& numbers = block.visiting.numbers();
+    std::ranges::copy(numbers, room.take(numbers.size()).begin());
   }
 
   // A round for each step, and one to know the energy at the end.
@@ -315,7 +320,7 @@ struct Nbody {
     if (hop(cell.step()) + 1 != blocks) {
       const auto others = neighbours(cell.cell());
       const auto from = std::ranges::find(others, before(cell.cell())) - others.begin();
-      block.visiting = BodyCopies(halos[static_cast<std::size_t>(from)]);
+      block.visiting.take(halos[static_cast<std::size_t>(from)]);
       return;
     }
     finish_round(block, round);

@@ -364,30 +364,32 @@ void CellWorker::show(Context& context, std::uint32_t number, const Cell& cell,
     }
     const RankId owner = owners_[halo.cell];
     Outgoing& outgoing = outgoing_[owner];
-    const bool fits =
-        outgoing.bytes.size() + kHaloHeadBytes + halo.bytes.size() <= kPayloadBytesMax;
-    if (outgoing.halos != 0 && (outgoing.step != cell.step || !fits)) {
+    const std::size_t bytes = kHaloHeadBytes + halo.bytes.size();
+    if (outgoing.step != cell.step || outgoing.bytes + bytes > kPayloadBytesMax) {
       flush(context, owner, outgoing);
     }
     outgoing.step = cell.step;
-    Writer writer(outgoing.bytes);
-    writer.put(number);
-    writer.put(halo.cell);
-    writer.put_bytes(halo.bytes.view());
-    if (++outgoing.halos == outgoing.edges) flush(context, owner, outgoing);
+    outgoing.bytes += bytes;
+    outgoing.halos.push_back({number, std::move(halo)});
+    if (outgoing.halos.size() == outgoing.edges) flush(context, owner, outgoing);
   }
 }
 
 void CellWorker::flush(Context& context, RankId to, Outgoing& outgoing) {
-  if (outgoing.halos == 0) return;
+  if (outgoing.halos.empty()) return;
   Writer writer = context.begin(to, MessageKind::kHalos);
   writer.put(stage_);
   put(writer, round_);
   writer.put(outgoing.step);
-  writer.put_raw(outgoing.bytes.view());
+  writer.buffer().reserve(writer.buffer().size() + outgoing.bytes);
+  for (const auto& [from, halo] : outgoing.halos) {
+    writer.put(from);
+    writer.put(halo.cell);
+    writer.put_bytes(halo.bytes.view());
+  }
   context.send();
-  outgoing.bytes.clear();
-  outgoing.halos = 0;
+  outgoing.halos.clear();
+  outgoing.bytes = 0;
 }
 
 void CellWorker::flush_all(Context& context) {

@@ -119,8 +119,12 @@ class CellWorker {
   struct Outgoing {
     std::uint64_t step = 0;
     std::size_t edges = 0;  // between its cells and those here
-    std::size_t halos = 0;
-    Buffer bytes;
+    struct Shown {
+      std::uint32_t from = 0;
+      Halo halo;
+    };
+    std::vector<Shown> halos;
+    std::size_t bytes = 0;  // of them, with their heads
   };
   // The cells of a stage; of those of a field, the first rows of their blocks.
   struct Plan : CellPlan {
