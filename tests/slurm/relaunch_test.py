@@ -3,6 +3,7 @@ nodes that are left, from the newest checkpoint. And runs whose supervisor is lo
 
 import json
 import os
+import pathlib
 import signal
 import time
 
@@ -17,6 +18,7 @@ SUSPECT_AFTER_SECONDS = 2
 START_TIMEOUT_SECONDS = 8
 BEGIN_SECONDS_MAX = 150  # a start that hangs is given up after 60 s
 END_SECONDS_MAX = 150
+NOTHING_LEFT_SECONDS_MAX = 60
 MARK = b"REGROUP_INTERNAL_LAUNCH"
 
 
@@ -51,8 +53,21 @@ class OnNodes(nodes.NodesTest):
         pids = [int(pid) for pid in os.listdir("/proc") if pid.isdigit()]
         return [pid for pid in pids if MARK in cli.environment_of(pid)]
 
+    def keepers(self):
+        """Those who look after what a supervisor left, which asks nodes that may not answer."""
+        found = []
+        for pid in self.processes():
+            try:
+                name = pathlib.Path(f"/proc/{pid}/comm").read_text()
+            except OSError:
+                continue
+            if name == "regroup-keeper\n":
+                found.append(pid)
+        return found
+
     def nothing_is_left(self):
-        cli.eventually(lambda: not self.processes_of_launches(), "no process of the run is left", 30)
+        left = lambda: self.processes_of_launches() + self.keepers()
+        cli.eventually(lambda: not left(), "no process of the run is left", NOTHING_LEFT_SECONDS_MAX)
 
     def done(self, running, relaunches=None):
         ended = running.end(END_SECONDS_MAX)
