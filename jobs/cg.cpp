@@ -30,6 +30,7 @@
 #include <fmt/format.h>
 
 #include "jobs/grid_blocks.hpp"
+#include "jobs/huge_pages.hpp"
 #include "jobs/iterative.hpp"
 #include "jobs/matrix_market.hpp"
 #include "jobs/registry.hpp"
@@ -42,7 +43,7 @@
 namespace regroup {
 namespace {
 
-using Vector = std::vector<double>;
+using Vector = HugePageVector<double>;
 
 // What a cell's r is, and what it shows of itself for the next step.
 enum class Phase : std::uint64_t {
@@ -165,7 +166,7 @@ std::uint64_t fingerprint(std::uint64_t row, std::uint64_t column, double value)
 
 struct Cg {
   using Cell = CgCell;
-  using Halo = Vector;
+  using Halo = std::vector<double>;
   using Total = CgTotal;
   using Result = CgResult;
   static constexpr std::string_view kName = "cg";

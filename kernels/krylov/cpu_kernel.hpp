@@ -67,15 +67,21 @@ struct VectorKrylov {
     const auto first_r_r = bits_of(all<Real>(block.begins_r_r[0]));
     const auto first_r_u = bits_of(all<Real>(block.begins_r_u[0]));
     for (std::size_t i = 0; i < block.count; i += kWidth) {
+      // All are read before any is written: a load waits for a store before it to an address of
+      // the same last bits, as those of vectors that begin at a page have.
       const Real inverse = load(block.inverse + i);
+      const Real w = load(block.w + i);
+      const Real x_before = load(block.x + i);
       const Real r_before = load(block.r + i);
-      const Real p = r_before * inverse + block.beta * load(block.p + i);
-      const Real s = load(block.w + i) + block.beta * load(block.s + i);
+      const Real p_before = load(block.p + i);
+      const Real s_before = load(block.s + i);
+      const Real p = r_before * inverse + block.beta * p_before;
+      const Real s = w + block.beta * s_before;
       const Real r = r_before - block.alpha * s;
       const Real u = r * inverse;
       store(block.p + i, p);
       store(block.s + i, s);
-      store(block.x + i, load(block.x + i) + block.alpha * p);
+      store(block.x + i, x_before + block.alpha * p);
       store(block.r + i, r);
       store(block.u + i, u);
       Reduction::add(r_r[0], first_r_r, r * r);
