@@ -440,6 +440,7 @@ struct Cg {
 
   // Of the cell that is taken on: r over the diagonal, its own elements and then its ghosts'.
   mutable Vector u_;
+  mutable Vector ghost_w_;
 
   enum class Verdict { kGoOn, kLook, kConverged, kIterationsOut, kStagnated, kBroken };
 
@@ -519,10 +520,10 @@ struct Cg {
     const double gamma = total.sums.of_r.r_u.value();
     const double beta = scalars.gamma_before == 0 ? 0 : gamma / scalars.gamma_before;
     const double alpha = gamma / direction_curvature(total);
-    Vector ghost_w(own.block.ghosts());
-    take_ghosts(own.block, halos, {&ghost_w});
-    for (std::size_t i = 0; i < ghost_w.size(); ++i) {
-      cell.ghost_s[i] = ghost_w[i] + beta * cell.ghost_s[i];
+    ghost_w_.resize(own.block.ghosts());
+    take_ghosts(own.block, halos, {&ghost_w_});
+    for (std::size_t i = 0; i < ghost_w_.size(); ++i) {
+      cell.ghost_s[i] = ghost_w_[i] + beta * cell.ghost_s[i];
       cell.ghost_r[i] -= alpha * cell.ghost_s[i];
     }
     set_u_of_ghosts(own, cell);
