@@ -101,7 +101,7 @@ void add_sum(ExactSum& into, std::span<const double> terms, InstructionSet set) 
 
 void add_dot(ExactSum& into, std::span<const double> a, std::span<const double> b,
              InstructionSet set) {
-  require_equal_sizes(a, b);
+  require_equal_sizes(a.size(), b.size());
   add_terms(into, a, b, kernels_for(set).dot, [&](std::size_t i) { return a[i] * b[i]; });
 }
 
