@@ -19,6 +19,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -32,10 +33,12 @@
 #include "jobs/grid_blocks.hpp"
 #include "jobs/iterative.hpp"
 #include "jobs/matrix_market.hpp"
+#include "jobs/on_device.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/row_blocks.hpp"
 #include "jobs/sample_jobs.hpp"
 #include "kernels/reduction/reduction.hpp"
+#include "kernels/sparse/cuda.hpp"
 #include "kernels/sparse/sparse.hpp"
 
 namespace regroup {
@@ -143,6 +146,8 @@ struct CgRows {
   RowBlock block;
   Vector inverse;  // of the diagonal
   Vector b;
+  // The matrix on the rank's device, once it has multiplied.
+  mutable std::optional<kernels::cuda::DeviceSparseMatrix> on_device = {};
 };
 
 // From bits to bits that look random (the finalizer of SplitMix64; Steele, Lea and Flood, "Fast
@@ -339,14 +344,14 @@ struct Cg {
         scalars.phase = Phase::kIterating;
         take_ghosts(own.block, halos, {&cell.ghost_r, &cell.ghost_inverse});
         for (Vector* vector : {&cell.p, &cell.s, &cell.ghost_s}) std::ranges::fill(*vector, 0.0);
-        multiply(own, preconditioned(own, cell), cell.w);
+        multiply(own, context, preconditioned(own, cell), cell.w);
         break;
       }
       case Phase::kIterating:
         if (judge(*total) == Verdict::kLook) {
           scalars.phase = Phase::kSolution;
         } else {
-          iterate(own, cell, halos, *total);
+          iterate(own, context, cell, halos, *total);
         }
         break;
       case Phase::kSolution: {
@@ -354,7 +359,7 @@ struct Cg {
         Vector ghosts(own.block.ghosts());
         take_ghosts(own.block, halos, {&ghosts});
         x.insert(x.end(), ghosts.begin(), ghosts.end());
-        multiply(own, x, cell.r);
+        multiply(own, context, x, cell.r);
         for (std::size_t i = 0; i < cell.r.size(); ++i) cell.r[i] = own.b[i] - cell.r[i];
         scalars.phase = Phase::kResidual;
         break;
@@ -496,12 +501,42 @@ struct Cg {
     return u;
   }
 
-  static void multiply(const CgRows& own, const Vector& x, Vector& y) {
+  static void multiply(const CgRows& own, const CellContext& context, const Vector& x, Vector& y) {
+    if (auto product = product_on_device(own, context, x)) {
+      y = std::move(*product);
+      return;
+    }
     kernels::multiply(own.block.matrix(), 0, own.block.rows(), x, y);
   }
 
-  void iterate(const CgRows& own, Cell& cell, std::span<const Halo> halos,
-               const Total& total) const {
+  // Nothing: the CPU has to.
+  static std::optional<Vector> product_on_device(const CgRows& own, const CellContext& context,
+                                                 const Vector& x) {
+    using kernels::cuda::DeviceSparseMatrix;
+    DeviceGuard* const guard = working_device(context);
+    if (guard == nullptr) return std::nullopt;
+    if (!own.on_device) {
+      own.on_device =
+          guard->run([device = *context.device(),
+                      block = own.block]() -> std::expected<DeviceSparseMatrix, std::string> {
+            return DeviceSparseMatrix(device, block.matrix());
+          });
+      if (!own.on_device) return std::nullopt;
+    }
+    auto product = guard->run([matrix = *own.on_device, rows = own.block.rows(),
+                               x]() mutable -> std::expected<Vector, std::string> {
+      Vector y(rows);
+      matrix.multiply(x, y);
+      return y;
+    });
+    if (!product) {
+      guard->put_aside(std::make_shared<DeviceSparseMatrix>(*std::exchange(own.on_device, {})));
+    }
+    return product;
+  }
+
+  void iterate(const CgRows& own, const CellContext& context, Cell& cell,
+               std::span<const Halo> halos, const Total& total) const {
     CgScalars& scalars = cell.scalars;
     const double gamma = total.r_u.value();
     const double beta = scalars.gamma_before == 0 ? 0 : gamma / scalars.gamma_before;
@@ -518,7 +553,7 @@ struct Cg {
       cell.ghost_s[i] = ghost_w[i] + beta * cell.ghost_s[i];
       cell.ghost_r[i] -= alpha * cell.ghost_s[i];
     }
-    multiply(own, preconditioned(own, cell), cell.w);
+    multiply(own, context, preconditioned(own, cell), cell.w);
     scalars.gamma_before = gamma;
     scalars.alpha_before = alpha;
     ++scalars.iterations;

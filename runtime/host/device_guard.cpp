@@ -117,6 +117,7 @@ DeviceGuard::DeviceGuard(DeviceGuardOptions options)
 }
 
 DeviceGuard::~DeviceGuard() {
+  if (hangs()) new auto(std::move(aside_));
   if (worker_) worker_->leave();
 }
 

@@ -20,6 +20,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "runtime/protocol/circuit_breaker.hpp"
 #include "runtime/protocol/ids.hpp"
@@ -59,6 +60,14 @@ class DeviceGuard {
   template <class Call>
   auto run(Call call) -> std::optional<typename std::invoke_result_t<Call&>::value_type>;
 
+  // Whether run() would make the call now.
+  bool is_ready() const {
+    return breaker_.state() == BreakerState::kClosed || options_.now() >= breaker_.next_try();
+  }
+  // What is in the memory of a device that was given up: kept to the end, since to give it back
+  // might wait for the device. Where a call hangs it is never given back.
+  void put_aside(std::shared_ptr<void> what) { aside_.push_back(std::move(what)); }
+
   BreakerState state() const { return breaker_.state(); }
   std::uint64_t calls() const { return calls_; }
   std::uint64_t failures() const { return failures_; }
@@ -79,6 +88,7 @@ class DeviceGuard {
   CircuitBreaker breaker_;
   std::shared_ptr<Worker> worker_;  // made by the first call, and anew after one that hung
   std::shared_ptr<std::atomic<std::uint32_t>> hanging_;
+  std::vector<std::shared_ptr<void>> aside_;
   std::uint64_t calls_ = 0;
   std::uint64_t failures_ = 0;
   bool given_up_told_ = false;

@@ -193,6 +193,31 @@ TEST(DeviceGuard, FailsAsARehearsalWantsItBeforeTheCallIsMade) {
   EXPECT_EQ(guarded.guard.run(call), 1);
 }
 
+TEST(DeviceGuard, SaysWhetherItWouldMakeACall) {
+  Guarded guarded;
+  EXPECT_TRUE(guarded.guard.is_ready());
+  guarded.run(std::unexpected("an error"));
+  EXPECT_FALSE(guarded.guard.is_ready());
+  guarded.now = kSecond;
+  EXPECT_TRUE(guarded.guard.is_ready());
+  EXPECT_EQ(guarded.guard.calls(), 1U);
+}
+
+TEST(DeviceGuard, KeepsWhatIsPutAsideToItsEndAndForEverWhereACallHangs) {
+  Latecomer late(1);
+  for (const bool hangs : {false, true}) {
+    auto aside = std::make_shared<int>(1);
+    const std::weak_ptr<int> seen = aside;
+    {
+      Guarded guarded(kMillisecond);
+      if (hangs) guarded.guard.run(late.call());
+      guarded.guard.put_aside(std::move(aside));
+      EXPECT_FALSE(seen.expired());
+    }
+    EXPECT_EQ(seen.expired(), !hangs);
+  }
+}
+
 // As a job does: whatever becomes of the device, each shard counts once, with the same value.
 TEST(DeviceGuard, LeavesEachShardWithOneResult) {
   Guarded guarded(20 * kMillisecond);

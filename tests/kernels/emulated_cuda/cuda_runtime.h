@@ -145,6 +145,7 @@ class Block {
 inline int calls_to_failure = -1;
 // Allocations that were not given back.
 inline int allocations = 0;
+inline unsigned long long launches = 0;
 
 inline bool fails() {
   if (calls_to_failure < 0) return false;
@@ -251,6 +252,7 @@ template <class... Parameters>
 cudaError_t cudaLaunchKernel(void (*kernel)(Parameters...), dim3 blocks, dim3 threads,
                              void** arguments, std::size_t, cudaStream_t) {
   if (emulated_cuda::fails()) return cudaErrorEmulated;
+  ++emulated_cuda::launches;
   gridDim = blocks;
   blockDim = threads;
   for (unsigned z = 0; z < blocks.z; ++z) {
