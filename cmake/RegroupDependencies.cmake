@@ -52,7 +52,7 @@ unset(CMAKE_REQUIRED_LIBRARIES)
 pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
 
 if(REGROUP_CUDA)
-  find_package(CUDAToolkit REQUIRED)
+  include(RegroupCuda)
 endif()
 
 if(REGROUP_BUILD_TESTS)

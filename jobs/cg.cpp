@@ -19,6 +19,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -33,11 +34,13 @@
 #include "jobs/huge_pages.hpp"
 #include "jobs/iterative.hpp"
 #include "jobs/matrix_market.hpp"
+#include "jobs/on_device.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/row_blocks.hpp"
 #include "jobs/sample_jobs.hpp"
 #include "kernels/krylov/krylov.hpp"
 #include "kernels/reduction/reduction.hpp"
+#include "kernels/sparse/cuda.hpp"
 #include "kernels/sparse/sparse.hpp"
 
 namespace regroup {
@@ -149,6 +152,8 @@ struct CgRows {
   RowBlock block;
   Vector inverse;  // of the diagonal
   Vector b;
+  // The matrix on the rank's device, once it has multiplied.
+  mutable std::optional<kernels::cuda::DeviceSparseMatrix> on_device = {};
 };
 
 // From bits to bits that look random (the finalizer of SplitMix64; Steele, Lea and Flood, "Fast
@@ -166,7 +171,7 @@ std::uint64_t fingerprint(std::uint64_t row, std::uint64_t column, double value)
 
 struct Cg {
   using Cell = CgCell;
-  using Halo = std::vector<double>;
+  using Halo = std::span<const double>;
   using Total = CgTotal;
   using Result = CgResult;
   static constexpr std::string_view kName = "cg";
@@ -283,7 +288,8 @@ struct Cg {
     return cell;
   }
 
-  Halo show(const Cell& cell, const CellContext& context, std::uint32_t to) const {
+  void show(const Cell& cell, const CellContext& context, std::uint32_t to,
+            HaloRoom<double> room) const {
     const CgRows& own = rows_for(cell, context);
     const auto& neighbours = own.block.neighbours();
     const auto neighbour =
@@ -291,10 +297,9 @@ struct Cg {
     if (neighbour == neighbours.end() || neighbour->block != to) {
       throw std::logic_error("a block that is no neighbour");
     }
-    Halo halo;
-    halo.reserve(2 * neighbour->shown.size());
     const auto add = [&](const Vector& vector) {
-      for (const std::uint32_t row : neighbour->shown) halo.push_back(vector[row]);
+      std::ranges::transform(neighbour->shown, room.take(neighbour->shown.size()).begin(),
+                             [&](std::uint32_t row) { return vector[row]; });
     };
     switch (cell.own.scalars.phase) {
       case Phase::kResidual:
@@ -308,7 +313,6 @@ struct Cg {
         add(cell.x);
         break;
     }
-    return halo;
   }
 
   bool wants_totals(std::uint64_t) const { return true; }
@@ -341,14 +345,14 @@ struct Cg {
         for (Vector* vector : {&cell.p, &cell.s, &cell.ghost_s}) std::ranges::fill(*vector, 0.0);
         for (std::size_t i = 0; i < cell.r.size(); ++i) u_[i] = cell.r[i] * own.inverse[i];
         kernels::add_dot(cell.own.sums.of_r.r_u, cell.r, std::span(u_).first(cell.r.size()));
-        multiply(own, cell, context.threads());
+        multiply_by_u(own, context, cell);
         break;
       }
       case Phase::kIterating:
         if (judge(*total) == Verdict::kLook) {
           scalars.phase = Phase::kSolution;
         } else {
-          iterate(own, cell, halos, *total, context.threads());
+          iterate(own, context, cell, halos, *total);
         }
         break;
       case Phase::kSolution: {
@@ -356,7 +360,11 @@ struct Cg {
         Vector ghosts(own.block.ghosts());
         take_ghosts(own.block, halos, {&ghosts});
         x.insert(x.end(), ghosts.begin(), ghosts.end());
-        kernels::multiply(own.block.matrix(), 0, own.block.rows(), x, cell.r);
+        if (auto product = product_on_device(own, context, x)) {
+          cell.r = std::move(*product);
+        } else {
+          kernels::multiply(own.block.matrix(), 0, own.block.rows(), x, cell.r);
+        }
         for (std::size_t i = 0; i < cell.r.size(); ++i) cell.r[i] = own.b[i] - cell.r[i];
         cell.own.sums = sums_of_residual(cell.r);
         scalars.phase = Phase::kResidual;
@@ -509,13 +517,45 @@ struct Cg {
   }
 
   // w = A u.
-  void multiply(const CgRows& own, Cell& cell, std::uint32_t threads) const {
-    cell.own.sums.w_u = {};
-    kernels::multiply_and_dot(own.block.matrix(), u_, cell.w, cell.own.sums.w_u, threads);
+  void multiply_by_u(const CgRows& own, const CellContext& context, Cell& cell) const {
+    kernels::ExactSum& w_u = cell.own.sums.w_u;
+    w_u = {};
+    if (auto product = product_on_device(own, context, u_)) {
+      cell.w = std::move(*product);
+      kernels::add_dot(w_u, cell.w, std::span(u_).first(cell.w.size()));
+      return;
+    }
+    kernels::multiply_and_dot(own.block.matrix(), u_, cell.w, w_u, context.threads());
   }
 
-  void iterate(const CgRows& own, Cell& cell, std::span<const Halo> halos, const Total& total,
-               std::uint32_t threads) const {
+  // Nothing: the CPU has to.
+  static std::optional<Vector> product_on_device(const CgRows& own, const CellContext& context,
+                                                 const Vector& x) {
+    using kernels::cuda::DeviceSparseMatrix;
+    DeviceGuard* const guard = working_device(context);
+    if (guard == nullptr) return std::nullopt;
+    if (!own.on_device) {
+      own.on_device =
+          guard->run([device = *context.device(),
+                      block = own.block]() -> std::expected<DeviceSparseMatrix, std::string> {
+            return DeviceSparseMatrix(device, block.matrix());
+          });
+      if (!own.on_device) return std::nullopt;
+    }
+    auto product = guard->run([matrix = *own.on_device, rows = own.block.rows(),
+                               x]() mutable -> std::expected<Vector, std::string> {
+      Vector y(rows);
+      matrix.multiply(x, y);
+      return y;
+    });
+    if (!product) {
+      guard->put_aside(std::make_shared<DeviceSparseMatrix>(*std::exchange(own.on_device, {})));
+    }
+    return product;
+  }
+
+  void iterate(const CgRows& own, const CellContext& context, Cell& cell,
+               std::span<const Halo> halos, const Total& total) const {
     CgScalars& scalars = cell.own.scalars;
     const double gamma = total.sums.of_r.r_u.value();
     const double beta = scalars.gamma_before == 0 ? 0 : gamma / scalars.gamma_before;
@@ -535,8 +575,8 @@ struct Cg {
                       .u = std::span(u_).first(own.block.rows()),
                       .w = cell.w,
                       .inverse = own.inverse},
-                     alpha, beta, cell.own.sums.of_r, threads);
-    multiply(own, cell, threads);
+                     alpha, beta, cell.own.sums.of_r, context.threads());
+    multiply_by_u(own, context, cell);
     scalars.gamma_before = gamma;
     scalars.alpha_before = alpha;
     ++scalars.iterations;

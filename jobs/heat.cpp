@@ -21,9 +21,11 @@
 #include "jobs/grid_blocks.hpp"
 #include "jobs/grid_input.hpp"
 #include "jobs/iterative.hpp"
+#include "jobs/on_device.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/sample_jobs.hpp"
 #include "kernels/elementary/elementary.hpp"
+#include "kernels/stencil/cuda.hpp"
 #include "kernels/stencil/stencil.hpp"
 
 namespace regroup {
@@ -402,6 +404,7 @@ struct Heat {
     }
     const std::uint64_t left = steps - cell.step() * layers;
     const auto taken = static_cast<std::size_t>(std::min<std::uint64_t>(left, layers));
+    if (take_on_device(block, cell, open, taken)) return;
     kernels::diffuse_steps(block.padded, numbers, block.own_box(), open, taken, block.now,
                            block.next, cell.threads());
     if (taken % 2 == 1) std::swap(block.now, block.next);
@@ -486,6 +489,24 @@ struct Heat {
   std::size_t layers = 1;  // that blocks show each other, and steps from one exchange to the next
 
  private:
+  // Whether the rank's device took the steps. The block goes there and back, so that the more steps
+  // are taken at once the less that costs.
+  bool take_on_device(Cell& block, const CellContext& cell, kernels::SideSet open,
+                      std::size_t taken) const {
+    DeviceGuard* const guard = working_device(cell);
+    if (guard == nullptr) return false;
+    auto moved = guard->run([device = *cell.device(), shape = block.padded, box = block.own_box(),
+                             cells = block.now, of = numbers, open,
+                             taken]() mutable -> std::expected<std::vector<double>, std::string> {
+      kernels::cuda::StencilBlock on_device(device, shape, cells);
+      on_device.diffuse_steps(of, box, open, taken);
+      on_device.read_all(cells);
+      return std::move(cells);
+    });
+    if (moved) block.now = std::move(*moved);
+    return moved.has_value();
+  }
+
   static constexpr std::size_t kStepsAtOnceMax = 1024;
   // Unless told otherwise no more layers than this part of the thinnest block.
   static constexpr std::size_t kFastLayersShare = 16;

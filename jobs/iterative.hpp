@@ -72,7 +72,9 @@ class CellContext {
   // A random stream of this cell's own: depends on (seed, cell) alone.
   kernels::Philox random() const { return kernels::Philox(seed_, cell_); }
   std::uint32_t threads() const { return resources_->threads; }
+  // The CUDA device of this rank; see on_device.hpp for how to use it.
   std::optional<std::uint32_t> device() const { return resources_->device; }
+  DeviceGuard* device_guard() const { return resources_->device_guard; }
 
  private:
   std::uint32_t cell_;

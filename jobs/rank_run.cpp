@@ -23,6 +23,7 @@
 #include "runtime/host/checkpoint_disk.hpp"
 #include "runtime/host/deadline.hpp"
 #include "runtime/host/device.hpp"
+#include "runtime/host/device_guard.hpp"
 #include "runtime/host/failure_detector.hpp"
 #include "runtime/host/fault_injector.hpp"
 #include "runtime/host/fencing_token.hpp"
@@ -226,6 +227,7 @@ class RankRun {
   void release_transport(const Outcome& outcome);
   NodeOptions node_options() const;
   RankResources bind();
+  void guard_device(RankResources& resources);
   std::unique_ptr<Service> make_service();
   std::expected<void, std::string> write_result();
   void look(HostLoop& loop);
@@ -257,6 +259,7 @@ class RankRun {
   std::optional<FencingTokens> tokens_;
   std::optional<FaultyFileSystem> faulty_files_;
   std::optional<CheckpointDisk> disk_;
+  std::optional<DeviceGuard> device_guard_;
   std::optional<Doorbell> bell_;
   std::optional<FailureDetector> detector_;
   std::atomic<std::uint64_t> failures_ = 0;  // ranks lost so far
@@ -535,6 +538,19 @@ RankResources RankRun::bind() {
   return resources;
 }
 
+// Also where there is no device: a job may have another one than those that were found.
+void RankRun::guard_device(RankResources& resources) {
+  std::string whose = fmt::format("regroup: rank {}: its GPU", resources.rank.value);
+  if (resources.device) whose += fmt::format(" {}", *resources.device);
+  DeviceGuardOptions options{.call_timeout = request_.options.gpu_timeout_seconds * kSecond,
+                             .say = [whose](const std::string& line) {
+                               std::fprintf(stderr, "%s: %s\n", whose.c_str(), line.c_str());
+                             }};
+  if (injector_) options.fault = [this] { return injector_->device_fault(); };
+  device_guard_.emplace(std::move(options));
+  resources.device_guard = &*device_guard_;
+}
+
 std::unique_ptr<Service> RankRun::make_service() {
   Buffer description;
   if (request_.description) {
@@ -774,6 +790,7 @@ int RankRun::run() {
   Registry registry;
   RankResources resources = start();
   resources.registry = &registry;
+  guard_device(resources);
   JobExecutor executor(*request_.program, request_.options.seed, resources,
                        [this] { return write_result(); });
   std::optional<FaultyExecutor> faulty_executor;
@@ -828,6 +845,8 @@ int RankRun::run() {
   detector_.reset();
   release_transport(outcome);
   if (session_) session_->finish(outcome.exit_status);
+  // What CUDA does at the end of a process would wait for the call.
+  if (device_guard_->hangs()) leave_at_once(outcome);
   last.emplace(kDiskTimeout, "the disk does not answer; leaving without it", outcome.exit_status);
   return outcome.exit_status;
 }

@@ -15,6 +15,7 @@ constexpr double kStandbysMax = 100;
 constexpr double kHeartbeatMsMax = 60'000;
 constexpr double kSuspectAfterMsMax = 3'600'000;
 constexpr double kWedgeTimeoutSecondsMax = 86'400;
+constexpr double kGpuTimeoutSecondsMax = 86'400;
 constexpr double kRelaunchesMax = 1'000'000;
 constexpr double kStartTimeoutMax = 86'400;
 constexpr double kKeepMax = 10'000;
@@ -84,6 +85,12 @@ void RunOptions::declare(OptionSet& set) {
   set.add("threads", threads, "threads a rank; 0: one a core of its share").at_most(kThreadsMax);
   set.add("bind", bind, "where ranks are pinned").one_of({"auto", "core", "numa", "none"});
   set.add("gpus", gpus, "GPUs to use on a node: auto, none or a number").value_name("WHICH");
+  set.add("gpu-timeout", gpu_timeout_seconds,
+          "seconds after which a call on a GPU is taken for hung, and the CPU computes in its "
+          "place; "
+          "0: never")
+      .at_most(kGpuTimeoutSecondsMax)
+      .value_name("SECONDS");
   set.add("schedule", schedule, "who gets which shards")
       .one_of({"dynamic", "affinity", "static", "peer"});
   set.add("batch", batch, "shards in a lease and in a message at most; 0 adapts")

@@ -27,6 +27,7 @@ struct RunOptions {
   std::uint32_t threads = 0;
   std::string bind = "auto";
   std::string gpus = "auto";
+  std::uint32_t gpu_timeout_seconds = 60;
   std::string schedule = "dynamic";
   std::uint32_t batch = 0;
   std::uint32_t prefetch = 0;

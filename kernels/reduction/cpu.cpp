@@ -116,7 +116,7 @@ void add_dot(ExactSum& into, std::span<const double> a, std::span<const double> 
 
 void add_dot(ExactSum& into, std::span<const double> a, std::span<const double> b,
              SplitLevel& level, InstructionSet set) {
-  require_equal_sizes(a, b);
+  require_equal_sizes(a.size(), b.size());
   add_terms(into, a, b, level, kernels_for(set).dot, [&](std::size_t i) { return a[i] * b[i]; });
 }
 
