@@ -167,9 +167,9 @@ struct Matmul {
     const Panel& panel = panels[cell.step()];
     const std::uint32_t self = cell.cell();
     if (row_of(to) == row_of(self) && column_of(self) == panel.left)
-      return pack(left_panel(block, cell, panel), room);
+      return show(left_panel(block, cell, panel), room);
     if (column_of(to) == column_of(self) && row_of(self) == panel.right)
-      return pack(right_panel(block, cell, panel), room);
+      return show(right_panel(block, cell, panel), room);
   }
 
   // First the panels, then two steps of the check.
@@ -345,12 +345,20 @@ struct Matmul {
         std::span(std::as_const(block.right)).subspan((panel.begin - first) * columns_here),
         panel.width(), columns_here);
   }
-  static void pack(const ConstMatrix& panel, HaloRoom<double> room) {
-    const std::span<double> numbers = room.take(panel.rows * panel.columns);
+  static void pack(const ConstMatrix& panel, std::span<double> numbers) {
     for (std::size_t i = 0; i < panel.rows; ++i) {
       std::ranges::copy(panel.numbers.subspan(i * panel.stride, panel.columns),
                         numbers.begin() + static_cast<std::ptrdiff_t>(i * panel.columns));
     }
+  }
+
+  static void show(const ConstMatrix& panel, HaloRoom<double> room) {
+    pack(panel, room.take(panel.rows * panel.columns));
+  }
+  static std::vector<double> packed(const ConstMatrix& panel) {
+    std::vector<double> numbers(panel.rows * panel.columns);
+    pack(panel, numbers);
+    return numbers;
   }
 
   void add_panels(Cell& block, const CellContext& cell, std::span<const Halo> halos) const {
