@@ -542,16 +542,17 @@ struct Cg {
           });
       if (!own.on_device) return std::nullopt;
     }
-    auto product = guard->run([matrix = *own.on_device, rows = own.block.rows(),
-                               x]() mutable -> std::expected<Vector, std::string> {
+    // The matrix goes with the call, which gives it back to the device where it fails.
+    using Answer = std::pair<Vector, DeviceSparseMatrix>;
+    auto answer = guard->run([matrix = *std::exchange(own.on_device, {}), rows = own.block.rows(),
+                              x]() mutable -> std::expected<Answer, std::string> {
       Vector y(rows);
       matrix.multiply(x, y);
-      return y;
+      return Answer(std::move(y), std::move(matrix));
     });
-    if (!product) {
-      guard->put_aside(std::make_shared<DeviceSparseMatrix>(*std::exchange(own.on_device, {})));
-    }
-    return product;
+    if (!answer) return std::nullopt;
+    own.on_device = std::move(answer->second);
+    return std::move(answer->first);
   }
 
   void iterate(const CgRows& own, const CellContext& context, Cell& cell,

@@ -19,6 +19,7 @@
 #include "jobs/progress_display.hpp"
 #include "jobs/recovery_report.hpp"
 #include "jobs/report.hpp"
+#include "jobs/supervisor.hpp"
 #include "jobs/version.hpp"
 #include "runtime/host/checkpoint_disk.hpp"
 #include "runtime/host/deadline.hpp"
@@ -49,6 +50,7 @@ constexpr auto kComplaintPeriod = std::chrono::seconds(10);
 // A rank may come late, from a slow file system or an operator's queue, but the others must not
 // wait for one that never comes. A supervisor is less patient, and tries again.
 constexpr auto kStartTimeoutMin = std::chrono::seconds(300);
+constexpr auto kPatienceSlack = std::chrono::seconds(30);
 // To give back what MPI holds when all have said goodbye.
 constexpr auto kReleaseTimeout = std::chrono::seconds(10);
 
@@ -307,7 +309,8 @@ RankResources RankRun::start() {
   std::optional<Deadline> deadline;
   if (request_.launched) {
     const auto timeout =
-        std::max(kStartTimeoutMin, std::chrono::seconds(request_.options.start_timeout_seconds));
+        std::max({kStartTimeoutMin, std::chrono::seconds(request_.options.start_timeout_seconds),
+                  supervisor_patience() + kPatienceSlack});
     deadline.emplace(timeout,
                      fmt::format("rank {} has waited {} s for the other ranks to start: it ends",
                                  request_.launched->rank, timeout.count()),

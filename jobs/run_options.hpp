@@ -56,7 +56,7 @@ struct RunOptions {
   bool tag_output = false;
   bool go_on = false;
   std::uint32_t relaunches = 3;
-  std::uint32_t start_timeout_seconds = 60;
+  std::uint32_t start_timeout_seconds = 120;
   std::uint32_t min_nodes = 1;
   std::vector<std::string> inject;
   std::string config;

@@ -31,6 +31,8 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kSupervisedVariable = "REGROUP_INTERNAL_SUPERVISED";
 constexpr const char* kColumnsVariable = "REGROUP_INTERNAL_COLUMNS";
 constexpr const char* kRelaunchesVariable = "REGROUP_INTERNAL_RELAUNCHES";
+constexpr const char* kBegunVariable = "REGROUP_INTERNAL_BEGUN";
+constexpr const char* kPatienceVariable = "REGROUP_INTERNAL_PATIENCE";
 
 // How long ranks whose mpirun has ended may take to end as well.
 constexpr auto kRanksEnd = std::chrono::seconds(10);
@@ -108,6 +110,11 @@ class StatusLook {
 // What is seen of a run that has not begun.
 const std::string kNotBegun = "not begun";
 
+std::uint64_t number_in(const char* variable) {
+  const char* const text = std::getenv(variable);
+  return text == nullptr ? 0 : std::strtoull(text, nullptr, 10);
+}
+
 void pass_on(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
 }
@@ -127,8 +134,15 @@ bool is_supervised() {
 }
 
 std::uint64_t relaunches_before() {
-  const char* const text = std::getenv(kRelaunchesVariable);
-  return text == nullptr ? 0 : std::strtoull(text, nullptr, 10);
+  return number_in(kRelaunchesVariable);
+}
+
+bool has_begun_before() {
+  return number_in(kBegunVariable) != 0;
+}
+
+std::chrono::seconds supervisor_patience() {
+  return std::chrono::seconds(number_in(kPatienceVariable));
 }
 
 std::optional<int> supervisor_columns() {
@@ -169,8 +183,11 @@ LaunchOptions Supervisor::launch_options(const Launch& launch,
 // Of the environment of ranks and daemons.
 std::vector<std::string> Supervisor::settings() const {
   const int columns = isatty(STDERR_FILENO) == 1 ? terminal_columns(STDERR_FILENO) : 0;
-  return {fmt::format("{}=1", kSupervisedVariable), fmt::format("{}={}", kColumnsVariable, columns),
+  return {fmt::format("{}=1", kSupervisedVariable),
+          fmt::format("{}={}", kColumnsVariable, columns),
           fmt::format("{}={}", kRelaunchesVariable, relaunches_),
+          fmt::format("{}={}", kBegunVariable, has_begun_ ? 1 : 0),
+          fmt::format("{}={}", kPatienceVariable, start_silence_max().count()),
           fmt::format("{}={}", kLaunchVariable, mark_),
           fmt::format("{}={}", kRunDirectoryVariable,
                       std::filesystem::absolute(run_.options.dir).string())};
@@ -198,7 +215,8 @@ std::chrono::seconds Supervisor::silence_max() const {
 // So long ranks may take to begin, without a word.
 std::chrono::seconds Supervisor::start_silence_max() const {
   const auto doublings = std::min(starts_given_up_, kStartDoublingsMax);
-  return std::chrono::seconds(std::uint64_t{run_.options.start_timeout_seconds} << doublings);
+  const std::chrono::seconds wait(std::uint64_t{run_.options.start_timeout_seconds} << doublings);
+  return wait + std::chrono::ceil<std::chrono::seconds>(2 * run_.prepared_within);
 }
 
 Supervisor::Ending Supervisor::start(const Launch& launch) {
@@ -226,7 +244,11 @@ Supervisor::Ending Supervisor::start(const Launch& launch) {
   watch.is_deserted = [&] {
     there.look();
     has_begun = has_begun || is_new();
-    if (has_begun) pulse.silence_max(silence_max());
+    if (has_begun) {
+      pulse.silence_max(silence_max());
+      has_begun_ = true;
+      starts_given_up_ = 0;
+    }
     pulse.look(Clock::now(), has_begun ? there.signs_of_life() : kNotBegun);
     return pulse.is_silent();
   };
@@ -250,7 +272,7 @@ Supervisor::Ending Supervisor::start(const Launch& launch) {
   pass_on(output.release());
   if (!ended) return {.message = ended.error(), .exit_status = kExitNotRecovered};
   Ending ending = judge(*ended, before, output.loss());
-  if (!ending.status && pulse.is_silent() && stop_signal_passed_on() == 0) {
+  if (!has_begun && !ending.status && pulse.is_silent() && stop_signal_passed_on() == 0) {
     ending.message =
         fmt::format("the ranks did not begin within {} s", start_silence_max().count());
     ending.never_began = ending.may_go_on = true;
@@ -415,7 +437,8 @@ std::expected<Supervisor::Launch, Supervisor::Ending> Supervisor::next_launch(
   if (!run_.nodes.empty() && next.ranks <= slots) {
     next.ranks = std::min(next.ranks, static_cast<std::uint32_t>(slots_of(answering)));
   }
-  const auto resumption = find_resumption(run_.options.dir, CheckpointNumber{0});
+  const auto from = has_begun_ ? 0 : run_.from.value_or(0);  // 0: the newest
+  const auto resumption = find_resumption(run_.options.dir, CheckpointNumber{from});
   if (resumption) {
     next.verb = "resume";
     next.arguments = {run_.options.dir};

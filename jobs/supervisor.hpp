@@ -23,6 +23,10 @@ namespace regroup {
 bool is_supervised();
 // How often ranks were started before these.
 std::uint64_t relaunches_before();
+// Whether any of those had begun the run.
+bool has_begun_before();
+// How long ranks are given to begin; 0: without a supervisor.
+std::chrono::seconds supervisor_patience();
 // How wide the supervisor's terminal is, 0: it has none; empty: without a supervisor.
 std::optional<int> supervisor_columns();
 
@@ -35,6 +39,8 @@ struct SupervisedRun {
   // Behind `resume` and the directory, for ranks that go on: without --from.
   std::vector<std::string> resume_arguments;
   RunOptions options;  // with the number of ranks
+  // What looking at the job's inputs took, which the first rank does again before it begins.
+  std::chrono::nanoseconds prepared_within{0};
   std::vector<LaunchNode> nodes;
   std::string remote_shell;
 };
@@ -103,9 +109,10 @@ class Supervisor {
   bool directory_seen_ = false;
   std::optional<Ending> known_;  // of the latest launch that left a status
   std::uint64_t relaunches_ = 0;
-  std::uint64_t starts_given_up_ = 0;
-  std::uint64_t in_vain_ = 0;  // of those, in a row, without progress between
-  Progress furthest_;          // that any launch has come to
+  bool has_begun_ = false;             // in any launch
+  std::uint64_t starts_given_up_ = 0;  // in a row
+  std::uint64_t in_vain_ = 0;          // of those, in a row, without progress between
+  Progress furthest_;                  // that any launch has come to
 };
 
 }  // namespace regroup

@@ -117,12 +117,11 @@ DeviceGuard::DeviceGuard(DeviceGuardOptions options)
 }
 
 DeviceGuard::~DeviceGuard() {
-  if (hangs()) new auto(std::move(aside_));
   if (worker_) worker_->leave();
 }
 
 bool DeviceGuard::run_task(Task task) {
-  if (!breaker_.allows(options_.now())) return false;
+  if (hangs() || !breaker_.allows(options_.now())) return false;
   ++calls_;
   const Failure failure = wait_for(std::move(task));
   note(failure);
@@ -139,8 +138,9 @@ DeviceGuard::Failure DeviceGuard::wait_for(Task task) {
     }
     worker_ = std::move(worker);
   }
-  worker_->begin([task = std::move(task), fault = options_.fault]() mutable -> Failure {
-    const DeviceFault wanted = fault ? fault() : DeviceFault::kNone;
+  // Asked here: the thread may go on when there is nobody left to ask.
+  const DeviceFault wanted = options_.fault ? options_.fault() : DeviceFault::kNone;
+  worker_->begin([task = std::move(task), wanted]() mutable -> Failure {
     while (wanted == DeviceFault::kHang) pause();
     if (wanted == DeviceFault::kError) return "an error was injected";
     return task();
@@ -163,8 +163,11 @@ void DeviceGuard::note(const Failure& failure) {
   breaker_.failed(now);
   if (breaker_.state() != BreakerState::kOpen || std::exchange(given_up_told_, true)) return;
   if (!options_.say) return;
-  options_.say(fmt::format("{}; the CPU computes in its place, and it is tried again after {:g} s",
-                           failure, to_seconds(breaker_.next_try() - now)));
+  const std::string when = hangs()
+                               ? "when the call has come back"
+                               : fmt::format("after {:g} s", to_seconds(breaker_.next_try() - now));
+  options_.say(
+      fmt::format("{}; the CPU computes in its place, and it is tried again {}", failure, when));
 }
 
 }  // namespace regroup

@@ -4,7 +4,7 @@
 // is asked of the device; then one call tries it again. Whoever gets no answer computes the same
 // elsewhere, and so has one result in any case. A thread whose call hangs is given up with all that
 // the call owns: nothing else knows of it any more, and its answer, if there ever is one, is
-// dropped.
+// dropped. Until then nothing more is asked of the device.
 //
 // It knows no CUDA: a call is any function, so tests and rehearsals (--inject gpu-error) need no
 // device. Used by one thread, that which computes.
@@ -20,7 +20,6 @@
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "runtime/protocol/circuit_breaker.hpp"
 #include "runtime/protocol/ids.hpp"
@@ -39,7 +38,7 @@ struct DeviceGuardOptions {
   std::function<Nanoseconds()> now = {};
   // Is given a line when the device is given up and when it works again; by default none is.
   std::function<void(const std::string& line)> say = {};
-  // Asked on the device's thread before each call; by default there is none.
+  // Asked before each call; by default there is none.
   std::function<DeviceFault()> fault = {};
 };
 
@@ -62,12 +61,9 @@ class DeviceGuard {
 
   // Whether run() would make the call now.
   bool is_ready() const {
+    if (hangs()) return false;
     return breaker_.state() == BreakerState::kClosed || options_.now() >= breaker_.next_try();
   }
-  // What is in the memory of a device that was given up: kept to the end, since to give it back
-  // might wait for the device. Where a call hangs it is never given back.
-  void put_aside(std::shared_ptr<void> what) { aside_.push_back(std::move(what)); }
-
   BreakerState state() const { return breaker_.state(); }
   std::uint64_t calls() const { return calls_; }
   std::uint64_t failures() const { return failures_; }
@@ -88,7 +84,6 @@ class DeviceGuard {
   CircuitBreaker breaker_;
   std::shared_ptr<Worker> worker_;  // made by the first call, and anew after one that hung
   std::shared_ptr<std::atomic<std::uint32_t>> hanging_;
-  std::vector<std::shared_ptr<void>> aside_;
   std::uint64_t calls_ = 0;
   std::uint64_t failures_ = 0;
   bool given_up_told_ = false;

@@ -257,7 +257,7 @@ std::expected<void, std::string> Machine::bind_team(
 #pragma omp parallel num_threads(static_cast <int>(pus.size()))
   {
     const auto thread = static_cast<std::size_t>(omp_get_thread_num());
-    bound[thread] = bind_thread(pus.subspan(thread, 1));
+    if (thread != 0) bound[thread] = bind_thread(pus.subspan(thread, 1));
   }
   const auto failed = std::ranges::find_if(bound, [](const auto& one) { return !one; });
   if (failed != bound.end()) return *failed;

@@ -43,8 +43,9 @@ class Machine {
   // From now on the calling thread runs on `pus` alone. Threads it starts later inherit that.
   std::expected<void, std::string> bind_thread(std::span<const std::uint32_t> pus) const;
 
-  // Thread i of the calling thread's OpenMP teams of so many runs on pus[i] alone from now on, the
-  // caller, which is thread 0, among them. Without OpenMP nothing happens.
+  // Thread i of the calling thread's OpenMP teams of so many runs on pus[i] alone from now on. Not
+  // so thread 0, the caller, for threads that it starts inherit where it may run: those of a team
+  // among them, which OpenMP ends when a smaller one follows. Without OpenMP nothing happens.
   std::expected<void, std::string> bind_team(std::span<const std::uint32_t> pus) const;
 
   // Memory that the calling thread touches first comes from the nodes nearest to `pus` while those

@@ -71,6 +71,9 @@ void append_transport(std::vector<std::string>& command, const std::string& netw
   if (is_interface) command.insert(command.end(), {"-x", "UCX_NET_DEVICES=" + network});
 }
 
+// That mpirun has at a time, unless told otherwise.
+constexpr std::size_t kShellsMin = 128;
+
 void append_nodes(std::vector<std::string>& command, const LaunchOptions& options) {
   if (options.nodes.empty()) return;
   command.insert(command.end(), {"-H", node_words(options.nodes)});
@@ -91,11 +94,13 @@ void append_nodes(std::vector<std::string>& command, const LaunchOptions& option
   } else {
     command.insert(command.end(), {mca, "plm_ssh_no_tree_spawn", "1"});
   }
-  // Slurm ends what a step has left when its command is over, so daemons must not go their own way.
+  // Slurm ends what a step has left when its command is over, so daemons must not go their own way,
+  // and shells stay for as long as they do: as many as there are nodes, or mpirun would wait.
   if (!options.remote_shell.empty() && is_slurm_shell(options.remote_shell.back())) {
-    command.insert(
-        command.end(),
-        {mca, five ? "prte_leave_session_attached" : "orte_leave_session_attached", "1"});
+    const std::string shells = std::to_string(std::max(kShellsMin, options.nodes.size()));
+    command.insert(command.end(),
+                   {mca, five ? "prte_leave_session_attached" : "orte_leave_session_attached", "1",
+                    mca, five ? "plm_ssh_num_concurrent" : "plm_rsh_num_concurrent", shells});
   }
   append_transport(command, options.network);
   for (const std::string& name : options.variables) command.insert(command.end(), {"-x", name});

@@ -204,7 +204,9 @@ TEST(HwlocWrapper, ThreadsOfATeamHaveACpuEach) {
       }
     }
   }).join();
-  for (std::size_t thread = 0; thread < cpus.size(); ++thread) {
+  EXPECT_EQ(seen[0].size(), usable_pus(*machine->usable()).size())
+      << "what it starts inherits this";
+  for (std::size_t thread = 1; thread < cpus.size(); ++thread) {
     EXPECT_EQ(seen[thread], CpuList{cpus[thread]}) << "thread " << thread;
   }
 }

@@ -206,6 +206,12 @@ TEST(MpirunCommand, DaemonsStayWithTheStepsOfSlurmThatStartThem) {
   };
   EXPECT_TRUE(stay("/usr/bin/srun"));
   EXPECT_FALSE(stay("ssh"));
+
+  LaunchOptions many{.ranks = 200, .remote_shell = {"/opt/regroup", "remote-shell", "srun"}};
+  for (int node = 0; node < 200; ++node) many.nodes.push_back({"n" + std::to_string(node), 1});
+  const std::string setting =
+      open_mpi_major() >= 5 ? "plm_ssh_num_concurrent" : "plm_rsh_num_concurrent";
+  EXPECT_TRUE(has(*mpirun_command(many, {"program"}), {setting, "200"})) << "or mpirun refuses";
 }
 
 TEST(MpirunCommand, TagsWhatRanksWriteIfThatIsWanted) {
