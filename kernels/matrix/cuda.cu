@@ -8,6 +8,8 @@
 #include "kernels/matrix/cuda.hpp"
 
 #ifdef REGROUP_CUBLAS
+#include <map>
+
 #include <cublas_v2.h>
 #endif
 
@@ -31,12 +33,21 @@ void check_blas(cublasStatus_t status, const char* what) {
   throw DeviceError(std::string(what) + ": " + cublasGetStatusName(status));
 }
 
+// Of the device in use. cuBLAS takes long to begin, so a thread keeps what it has begun. It never
+// gives it back, which might wait for a device that hangs.
 class Blas {
  public:
-  Blas() { check_blas(cublasCreate(&handle_), "cuBLAS cannot begin"); }
-  ~Blas() { cublasDestroy(handle_); }
-  Blas(const Blas&) = delete;
-  Blas& operator=(const Blas&) = delete;
+  explicit Blas(std::uint32_t device) {
+    thread_local std::map<std::uint32_t, cublasHandle_t>* const begun =
+        new std::map<std::uint32_t, cublasHandle_t>;
+    const auto found = begun->find(device);
+    if (found != begun->end()) {
+      handle_ = found->second;
+    } else {
+      check_blas(cublasCreate(&handle_), "cuBLAS cannot begin");
+      begun->emplace(device, handle_);
+    }
+  }
 
   // cuBLAS has matrices column after column: to it these are transposed, and c' += b' a'.
   void add(const Product& product) {
@@ -85,6 +96,8 @@ __global__ void add_tile(Product product) {
 
 class Blas {
  public:
+  explicit Blas(std::uint32_t) {}
+
   void add(const Product& product) {
     launch(add_tile,
            dim3(blocks_for(product.columns, kTile, 0x7fff'ffff), blocks_for(product.rows, kTile)),
@@ -124,7 +137,7 @@ void add_product(std::uint32_t device, const ConstMatrix& a, const ConstMatrix& 
   const DeviceArray<double> right{std::span<const double>(packed(b))};
   std::vector<double> numbers = packed(c);
   DeviceArray<double> sums{std::span<const double>(numbers)};
-  Blas blas;
+  Blas blas(device);
   blas.add({left.data(), right.data(), sums.data(), c.rows, c.columns, a.columns});
   sums.copy_to(numbers);
   for (std::size_t i = 0; i < c.rows; ++i) {
@@ -140,7 +153,7 @@ double time_product(std::uint32_t device, std::size_t rows) {
   DeviceArray<double> b(rows * rows);
   DeviceArray<double> c(rows * rows);
   for (auto* const matrix : {&a, &b, &c}) matrix->set_zero();
-  Blas blas;
+  Blas blas(device);
   double best = 0;
   for (int i = 0; i < kTries; ++i) {
     const double seconds = device_seconds([&] {
