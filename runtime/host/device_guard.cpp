@@ -139,8 +139,9 @@ DeviceGuard::Failure DeviceGuard::wait_for(Task task) {
     }
     worker_ = std::move(worker);
   }
-  worker_->begin([task = std::move(task), fault = options_.fault]() mutable -> Failure {
-    const DeviceFault wanted = fault ? fault() : DeviceFault::kNone;
+  // Asked here: the thread may go on when there is nobody left to ask.
+  const DeviceFault wanted = options_.fault ? options_.fault() : DeviceFault::kNone;
+  worker_->begin([task = std::move(task), wanted]() mutable -> Failure {
     while (wanted == DeviceFault::kHang) pause();
     if (wanted == DeviceFault::kError) return "an error was injected";
     return task();

@@ -39,7 +39,7 @@ struct DeviceGuardOptions {
   std::function<Nanoseconds()> now = {};
   // Is given a line when the device is given up and when it works again; by default none is.
   std::function<void(const std::string& line)> say = {};
-  // Asked on the device's thread before each call; by default there is none.
+  // Asked before each call; by default there is none.
   std::function<DeviceFault()> fault = {};
 };
 

@@ -91,7 +91,7 @@ class FaultInjector {
   Nanoseconds sends_late() const;
   // Returns unless this rank is to be stuck.
   void enter_transport() const;
-  // What is to become of a call on this rank's device just now. Any thread, once begun.
+  // What is to become of a call on this rank's device just now. On the thread of begin().
   DeviceFault device_fault() const;
 
   // ---- for the checkpoints and their file system below, on the one thread that uses them ----
@@ -122,8 +122,8 @@ class FaultInjector {
   ViewNow view_now_;
   FirstToStrike first_to_strike_;
   std::optional<StopHelper> stop_helper_;
-  Clock::time_point begun_at_;           // set before any thread can ask for it
-  std::uint64_t computed_ = 0;           // the computing thread's own
+  Clock::time_point begun_at_;  // this and the next: the computing thread's own
+  std::uint64_t computed_ = 0;
   std::uint64_t checkpoint_writes_ = 0;  // this and the next: the checkpoints' thread's own
   std::vector<DiskFault> disk_faults_;
 

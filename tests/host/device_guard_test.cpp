@@ -20,13 +20,16 @@ using testing::HasSubstr;
 
 using Answer = std::expected<int, std::string>;
 
+// For a call that comes back at once, on a machine that is busy.
+constexpr Nanoseconds kLongEnough = 3 * kSecond;
+
 // A guard whose breaker's clock the test sets, and what it said.
 struct Guarded {
   explicit Guarded(Nanoseconds call_timeout = 0)
       : guard({.call_timeout = call_timeout,
                .now = [this] { return now; },
                .say = [this](const std::string& line) { said.push_back(line); },
-               .fault = [this] { return fault.load(); }}) {}
+               .fault = [this] { return fault; }}) {}
 
   std::optional<int> run(Answer answer) {
     return guard.run([answer] { return answer; });
@@ -34,7 +37,7 @@ struct Guarded {
 
   Nanoseconds now = 0;
   std::vector<std::string> said;
-  std::atomic<DeviceFault> fault = DeviceFault::kNone;
+  DeviceFault fault = DeviceFault::kNone;
   DeviceGuard guard;
 };
 
@@ -158,7 +161,7 @@ TEST(DeviceGuard, GivesUpACallThatIsLateAndDropsItsAnswer) {
 // The next call has a thread of its own, while the one before still hangs.
 TEST(DeviceGuard, TriesADeviceThatHungOnAnotherThread) {
   Latecomer late(1);
-  Guarded guarded(100 * kMillisecond);
+  Guarded guarded(kLongEnough);
   EXPECT_EQ(guarded.guard.run(late.call()), std::nullopt);
   guarded.now = kSecond;
   EXPECT_EQ(guarded.run(2), 2);
@@ -178,7 +181,7 @@ TEST(DeviceGuard, EndsThoughACallHangs) {
 }
 
 TEST(DeviceGuard, FailsAsARehearsalWantsItBeforeTheCallIsMade) {
-  Guarded guarded(20 * kMillisecond);
+  Guarded guarded(kLongEnough);
   auto called = std::make_shared<std::atomic<int>>(0);
   const auto call = [called]() -> Answer { return ++*called; };
   guarded.fault = DeviceFault::kError;
