@@ -10,8 +10,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.."
 readonly build="${1:-build/cuda}"
 
 if [[ ! -e "${build}/build.ninja" ]]; then cmake --preset cuda -B "${build}"; fi
-cmake --build "${build}" --target test_kernels_cuda regroup_cli flaky_job plant_checkpoints flip_bits \
-  emulated_gpu_regroup gpu_bench
+cmake --build "${build}" --target test_kernels_cuda regroup_cli gpu_bench
 "${build}/bin/regroup" topology
 
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
