@@ -39,10 +39,10 @@ struct SupervisedRun {
   // Behind `resume` and the directory, for ranks that go on: without --from.
   std::vector<std::string> resume_arguments;
   RunOptions options;  // with the number of ranks
-  // What looking at the job's inputs took, which the first rank does again before it begins.
-  std::chrono::nanoseconds prepared_within{0};
   std::vector<LaunchNode> nodes;
   std::string remote_shell;
+  // What looking at the job's inputs took, which the first rank does again before it begins.
+  std::chrono::nanoseconds prepared_within{0};
 };
 
 class Supervisor {
