@@ -20,6 +20,7 @@
 #include "jobs/colour_map.hpp"
 #include "jobs/grid_blocks.hpp"
 #include "jobs/grid_input.hpp"
+#include "jobs/huge_pages.hpp"
 #include "jobs/iterative.hpp"
 #include "jobs/on_device.hpp"
 #include "jobs/registry.hpp"
@@ -45,8 +46,8 @@ struct HeatBlock {
   kernels::StencilShape shape;
   Margins margins;
   kernels::StencilShape padded;
-  std::vector<double> now;
-  std::vector<double> next;
+  HugePageVector<double> now;
+  HugePageVector<double> next;
 
   explicit HeatBlock(const kernels::StencilShape& of = {}, const Margins& beside = {})
       : shape(of),
@@ -80,17 +81,6 @@ struct HeatBlock {
     return layers_at(direction, layers, layers);
   }
 
-  // The same with other margins, of which nothing is known.
-  HeatBlock with(const Margins& other) const {
-    HeatBlock block(shape, other);
-    for (std::size_t z = 0; z < planes(); ++z) {
-      for (std::size_t y = 0; y < shape.ny; ++y) {
-        std::ranges::copy(row(y, z), block.row(y, z).begin());
-      }
-    }
-    return block;
-  }
-
   // Its shape, then its own cells, row by row: others are the neighbours', or the boundary.
   void encode(Writer& writer) const {
     const std::size_t cells = shape.nx * shape.ny * planes();
@@ -104,23 +94,24 @@ struct HeatBlock {
     }
   }
   static HeatBlock decode(Reader& reader) {
-    HeatBlock block;
-    block.restore(reader);
+    HeatBlock block(decode_shape(reader));
+    block.decode_cells(reader);
     return block;
   }
-  // In the memory of a block of that shape, if this is one: what lies around its own cells is the
-  // neighbours', who show it again, or the boundary, which does not change.
-  void restore(Reader& reader) {
-    kernels::StencilShape saved;
-    for (std::size_t* cells : {&saved.nx, &saved.ny, &saved.nz}) {
+  static kernels::StencilShape decode_shape(Reader& reader) {
+    kernels::StencilShape shape;
+    for (std::size_t* cells : {&shape.nx, &shape.ny, &shape.nz}) {
       *cells = static_cast<std::size_t>(reader.get<std::uint64_t>());
     }
     const bool whole =
-        !reader.failed() && kernels::why_invalid(saved) == nullptr &&
-        reader.rest().size() == saved.nx * saved.ny * saved.planes() * sizeof(double);
+        !reader.failed() && kernels::why_invalid(shape) == nullptr &&
+        reader.rest().size() == shape.nx * shape.ny * shape.planes() * sizeof(double);
     if (!whole)
       throw std::runtime_error("a saved block of the grid has not the cells of its shape");
-    if (shape != saved) *this = HeatBlock(saved);
+    return shape;
+  }
+  // Those of a block of this shape.
+  void decode_cells(Reader& reader) {
     for (std::size_t z = 0; z < planes(); ++z) {
       for (std::size_t y = 0; y < shape.ny; ++y) {
         const auto bytes = reader.get_raw(shape.nx * sizeof(double));
@@ -370,13 +361,22 @@ struct Heat {
 
   void show(const Cell& block, const CellContext& cell, std::uint32_t to,
             HaloRoom<double> room) const {
-    require_place(block, cell);
     for (const auto& other : around(cell.cell())) {
       if (other.block != to) continue;
       const kernels::StencilRegion region = block.shown(other.direction, layers);
       return kernels::pack(block.padded, block.now, region, room.take(region.cells()));
     }
     throw std::logic_error("a block that is no neighbour");
+  }
+
+  // In the memory of the block that is there: what lies around its own cells is the neighbours',
+  // who show it again, or the boundary, which does not change.
+  void restore(Cell& block, const CellContext& cell, Reader& reader) const {
+    const kernels::StencilShape saved = HeatBlock::decode_shape(reader);
+    if (saved != blocks->shape(cell.cell())) throw_other_place();
+    const Margins needed = margins(cell.cell());
+    if (block.shape != saved || block.margins != needed) block = HeatBlock(saved, needed);
+    block.decode_cells(reader);
   }
 
   // The runtime's steps are from one exchange to the next.
@@ -387,9 +387,6 @@ struct Heat {
   std::uint64_t steps_max() const { return steps; }
 
   void step(Cell& block, const CellContext& cell, std::span<const Halo> halos, const void*) const {
-    if (const Margins needed = margins(cell.cell()); block.margins != needed) {
-      block = block.with(needed);
-    }
     kernels::SideSet open;
     const auto others = around(cell.cell());
     for (std::size_t i = 0; i < others.size(); ++i) {
@@ -495,14 +492,15 @@ struct Heat {
                       std::size_t taken) const {
     DeviceGuard* const guard = working_device(cell);
     if (guard == nullptr) return false;
-    auto moved = guard->run([device = *cell.device(), shape = block.padded, box = block.own_box(),
-                             cells = block.now, of = numbers, open,
-                             taken]() mutable -> std::expected<std::vector<double>, std::string> {
-      kernels::cuda::StencilBlock on_device(device, shape, cells);
-      on_device.diffuse_steps(of, box, open, taken);
-      on_device.read_all(cells);
-      return std::move(cells);
-    });
+    auto moved =
+        guard->run([device = *cell.device(), shape = block.padded, box = block.own_box(),
+                    cells = block.now, of = numbers, open,
+                    taken]() mutable -> std::expected<HugePageVector<double>, std::string> {
+          kernels::cuda::StencilBlock on_device(device, shape, cells);
+          on_device.diffuse_steps(of, box, open, taken);
+          on_device.read_all(cells);
+          return std::move(cells);
+        });
     if (moved) block.now = std::move(*moved);
     return moved.has_value();
   }
@@ -624,10 +622,8 @@ struct Heat {
 
   // ---- The exact solution ----
 
-  // A saved block may be any.
-  void require_place(const Cell& block, const CellContext& cell) const {
-    if (block.shape != blocks->shape(cell.cell()))
-      throw std::runtime_error("a saved block of the grid has not the shape of its place");
+  [[noreturn]] static void throw_other_place() {
+    throw std::runtime_error("a saved block of the grid has not the shape of its place");
   }
 
   // Several steps reach round corners.

@@ -23,14 +23,15 @@
 //               const Total* total) const;
 //     Result result(const Cell& state, const CellContext& cell) const;
 //     CellField field() const;                                // optional, see below
+//     // Optional: decode() into a state that may be there already, to take its memory again; else
+//     // it is as its default constructor makes it.
+//     void restore(Cell& state, const CellContext& cell, Reader& reader) const;
 //     void report(std::span<const Result> cells, Report& report) const;
 //   };
 //
 // A Halo that is a std::span<const E> of plain elements is written where the job has its state into
 // what is sent, and read from there, with no copy between:
 //     void show(const Cell&, const CellContext&, std::uint32_t to, HaloRoom<E> room) const;
-// A Cell may bring `void restore(Reader&)`: what decode() does, for a cell that is there already,
-// in the memory that it has; with that it is made by its default constructor where it is not.
 // `halos` are those of the neighbours, in their order; `total` is null at steps at which no totals
 // are wanted. What a cell shows and adds must follow from its state, number and step alone: it is
 // asked again when cells go back. So the results have the same bits for any rank count and whatever
@@ -178,7 +179,7 @@ class Iterative : public JobProgram<Job> {
       this->job_.step(found->second.state, context, std::span<const Halo>(halos), given);
       found->second.step = order.step + 1;
     } else if (order.kind == WorkKind::kRestore) {
-      if (!restore(number, order)) return std::unexpected("a saved cell cannot be decoded");
+      if (!restore(context, order)) return std::unexpected("a saved cell cannot be decoded");
     } else {
       cells_.insert_or_assign(number, Held{0, this->job_.begin(context)});
     }
@@ -291,16 +292,18 @@ class Iterative : public JobProgram<Job> {
   }
 
   // A cell that goes back takes the memory that it has, where the job can do that.
-  bool restore(std::uint32_t number, const WorkOrder& order) {
-    if constexpr (requires(Cell & state, Reader & reader) { state.restore(reader); }) {
-      Held& held = cells_.try_emplace(number).first->second;
+  bool restore(const CellContext& context, const WorkOrder& order) {
+    if constexpr (requires(Cell & state, Reader & reader) {
+                    this->job_.restore(state, context, reader);
+                  }) {
+      Held& held = cells_.try_emplace(context.cell()).first->second;
       Reader reader(order.saved());
-      held.state.restore(reader);
+      this->job_.restore(held.state, context, reader);
       held.step = order.step;
       return reader.complete();
     } else {
       std::optional<Cell> state = try_decode_result<Cell>(order.saved());
-      if (state) cells_.insert_or_assign(number, Held{order.step, std::move(*state)});
+      if (state) cells_.insert_or_assign(context.cell(), Held{order.step, std::move(*state)});
       return state.has_value();
     }
   }
