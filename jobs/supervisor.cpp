@@ -22,6 +22,7 @@
 #include "runtime/host/node_commands.hpp"
 #include "runtime/host/remote_shell.hpp"
 #include "runtime/host/run_pulse.hpp"
+#include "runtime/host/slurm_allocation.hpp"
 
 namespace regroup {
 namespace {
@@ -169,6 +170,7 @@ LaunchOptions Supervisor::launch_options(const Launch& launch,
       .nodes = launch.nodes,
       .remote_shell = {own_program(), std::string(kRemoteShellVerb), run_.remote_shell},
       .network = run_.options.network,
+      .daemons_stay = is_slurm_shell(run_.remote_shell) && slurm_ends_what_steps_leave(),
       .tag_output = run_.options.tag_output,
       .variables = variables_named("REGROUP_")};
   for (const std::string& setting : settings) {
@@ -216,7 +218,7 @@ std::chrono::seconds Supervisor::silence_max() const {
 std::chrono::seconds Supervisor::start_silence_max() const {
   const auto doublings = std::min(starts_given_up_, kStartDoublingsMax);
   const std::chrono::seconds wait(std::uint64_t{run_.options.start_timeout_seconds} << doublings);
-  return wait + std::chrono::ceil<std::chrono::seconds>(2 * run_.prepared_within);
+  return wait + std::chrono::floor<std::chrono::seconds>(2 * run_.prepared_within);
 }
 
 Supervisor::Ending Supervisor::start(const Launch& launch) {

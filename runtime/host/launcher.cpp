@@ -20,7 +20,6 @@
 
 #include "runtime/host/file_system.hpp"
 #include "runtime/host/mpi_session.hpp"
-#include "runtime/host/remote_shell.hpp"
 #include "runtime/host/subprocess.hpp"
 
 extern char** environ;
@@ -94,9 +93,8 @@ void append_nodes(std::vector<std::string>& command, const LaunchOptions& option
   } else {
     command.insert(command.end(), {mca, "plm_ssh_no_tree_spawn", "1"});
   }
-  // Slurm ends what a step has left when its command is over, so daemons must not go their own way,
-  // and shells stay for as long as they do: as many as there are nodes, or mpirun would wait.
-  if (!options.remote_shell.empty() && is_slurm_shell(options.remote_shell.back())) {
+  // Then there are as many shells as nodes at a time, or mpirun refuses.
+  if (options.daemons_stay) {
     const std::string shells = std::to_string(std::max(kShellsMin, options.nodes.size()));
     command.insert(command.end(),
                    {mca, five ? "prte_leave_session_attached" : "orte_leave_session_attached", "1",

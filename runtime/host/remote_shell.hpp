@@ -21,8 +21,7 @@ inline constexpr const char* kRunDirectoryVariable = "REGROUP_INTERNAL_DIRECTORY
 inline constexpr std::string_view kUsualShell = "ssh";
 inline constexpr std::string_view kSlurmShell = "srun";  // for nodes of this job's allocation
 
-// Whether it is that one, by its name: with it, what a command leaves running ends with the
-// command, on clusters that track processes by control groups.
+// Whether it is that one, by its name.
 bool is_slurm_shell(const std::string& program);
 
 // How a program that starts commands on other nodes is called, by its name: for a host and a

@@ -195,23 +195,18 @@ TEST(MpirunCommand, StartsRanksOnNodesByAShellThatHidesLosses) {
   EXPECT_EQ(has(*command, {"routed", "direct"}), !five) << "a daemon's loss is its own alone";
 }
 
-TEST(MpirunCommand, DaemonsStayWithTheStepsOfSlurmThatStartThem) {
+TEST(MpirunCommand, DaemonsStayWithTheirShellsWhereThatIsWanted) {
   const MpirunOnPath mpirun;
-  const auto stay = [](const std::string& shell) {
-    const LaunchOptions options{
-        .ranks = 2, .nodes = {{"n1", 2}}, .remote_shell = {"/opt/regroup", "remote-shell", shell}};
-    const std::string setting =
-        open_mpi_major() >= 5 ? "prte_leave_session_attached" : "orte_leave_session_attached";
-    return has(*mpirun_command(options, {"program"}), {setting, "1"});
-  };
-  EXPECT_TRUE(stay("/usr/bin/srun"));
-  EXPECT_FALSE(stay("ssh"));
-
-  LaunchOptions many{.ranks = 200, .remote_shell = {"/opt/regroup", "remote-shell", "srun"}};
-  for (int node = 0; node < 200; ++node) many.nodes.push_back({"n" + std::to_string(node), 1});
-  const std::string setting =
-      open_mpi_major() >= 5 ? "plm_ssh_num_concurrent" : "plm_rsh_num_concurrent";
-  EXPECT_TRUE(has(*mpirun_command(many, {"program"}), {setting, "200"})) << "or mpirun refuses";
+  LaunchOptions options{.ranks = 200, .remote_shell = {"/opt/regroup", "remote-shell", "srun"}};
+  for (int node = 0; node < 200; ++node) options.nodes.push_back({"n" + std::to_string(node), 1});
+  const bool five = open_mpi_major() >= 5;
+  const std::string stay = five ? "prte_leave_session_attached" : "orte_leave_session_attached";
+  EXPECT_FALSE(has(*mpirun_command(options, {"program"}), {stay}));
+  options.daemons_stay = true;
+  const auto command = mpirun_command(options, {"program"});
+  EXPECT_TRUE(has(*command, {stay, "1"}));
+  EXPECT_TRUE(has(*command, {five ? "plm_ssh_num_concurrent" : "plm_rsh_num_concurrent", "200"}))
+      << "or mpirun refuses";
 }
 
 TEST(MpirunCommand, TagsWhatRanksWriteIfThatIsWanted) {
