@@ -76,9 +76,10 @@ class Run:
 
 def copy_ms(size):
     """One core's copy into memory that was touched before."""
-    source, target = bytearray(os.urandom(1 << 20)) * (size >> 20), bytearray(size)
+    source = bytearray(os.urandom(1 << 20)) * (size >> 20)
+    target = bytearray(source)
     begin = time.monotonic_ns()
-    target[:len(source)] = source
+    target[:] = source
     return milliseconds(time.monotonic_ns(), begin)
 
 
