@@ -6,6 +6,11 @@ find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
+# ThreadSanitizer knows nothing of its barriers.
+set(REGROUP_OPENMP OpenMP::OpenMP_CXX)
+if(REGROUP_SANITIZE STREQUAL "thread")
+  set(REGROUP_OPENMP "")
+endif()
 # Any CBLAS; one without threads of its own is best (docs/building.md).
 find_package(BLAS REQUIRED)
 find_path(REGROUP_CBLAS_INCLUDE_DIR cblas.h PATH_SUFFIXES openblas openblas-serial REQUIRED)
@@ -47,7 +52,7 @@ unset(CMAKE_REQUIRED_LIBRARIES)
 pkg_check_modules(zlib REQUIRED IMPORTED_TARGET zlib)
 
 if(REGROUP_CUDA)
-  find_package(CUDAToolkit REQUIRED)
+  include(RegroupCuda)
 endif()
 
 if(REGROUP_BUILD_TESTS)

@@ -24,11 +24,14 @@ endif()
 
 add_library(regroup_flags INTERFACE)
 # -Wno-restrict: GCC 12 warns of its own std::string. -ffp-contract=off: results are the same bits on every instruction set.
-target_compile_options(regroup_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
-                                               -Wno-missing-field-initializers -Wno-restrict
-                                               -ffp-contract=off)
+# nvcc hands its own to the compiler of the host (cmake/RegroupCuda.cmake).
+target_compile_options(
+  regroup_flags
+  INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:-Wall;-Wextra;-Wshadow;-Wconversion;-Wno-sign-conversion>"
+            "$<$<COMPILE_LANGUAGE:C,CXX>:-Wno-missing-field-initializers;-Wno-restrict;-ffp-contract=off>")
 if(REGROUP_WERROR)
-  target_compile_options(regroup_flags INTERFACE -Werror)
+  target_compile_options(regroup_flags INTERFACE "$<$<COMPILE_LANGUAGE:C,CXX>:-Werror>"
+                                                 "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>")
 endif()
 if(REGROUP_SANITIZE)
   # -Wno-maybe-uninitialized: with the checks between, GCC 12 loses track of what is set.

@@ -56,6 +56,7 @@ function(regroup_add_cli_test name)
     set(arg_PROCESSORS 1)
   endif()
   set(environment "REGROUP_PROGRAM=$<TARGET_FILE:regroup_cli>" "FLAKY_JOB_PROGRAM=$<TARGET_FILE:flaky_job>"
+                  "EMULATED_GPU_PROGRAM=$<TARGET_FILE:emulated_gpu_regroup>"
                   "PLANT_CHECKPOINTS_PROGRAM=$<TARGET_FILE:plant_checkpoints>"
                   "FLIP_BITS_PROGRAM=$<TARGET_FILE:flip_bits>"
                   "PYTHONDONTWRITEBYTECODE=1")

@@ -19,6 +19,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -30,18 +31,22 @@
 #include <fmt/format.h>
 
 #include "jobs/grid_blocks.hpp"
+#include "jobs/huge_pages.hpp"
 #include "jobs/iterative.hpp"
 #include "jobs/matrix_market.hpp"
+#include "jobs/on_device.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/row_blocks.hpp"
 #include "jobs/sample_jobs.hpp"
+#include "kernels/krylov/krylov.hpp"
 #include "kernels/reduction/reduction.hpp"
+#include "kernels/sparse/cuda.hpp"
 #include "kernels/sparse/sparse.hpp"
 
 namespace regroup {
 namespace {
 
-using Vector = std::vector<double>;
+using Vector = HugePageVector<double>;
 
 // What a cell's r is, and what it shows of itself for the next step.
 enum class Phase : std::uint64_t {
@@ -60,15 +65,19 @@ struct CgScalars {
   double alpha_before = 0;  // and the direction is u
 };
 
-struct CgTotal {
-  CgScalars scalars;
-  kernels::ExactSum r_r;
-  kernels::ExactSum r_u;
+// Of a cell or of all. Of those that are in no iteration, r.r alone is set.
+struct CgSums {
+  kernels::ResidualSums of_r;
   kernels::ExactSum w_u;
 };
 
-struct CgCell {
+struct CgTotal {
   CgScalars scalars;
+  CgSums sums;
+};
+
+struct CgCell {
+  CgTotal own;  // what it adds to the totals: added up where r and w are computed
   Vector x;
   Vector r;
   Vector p;
@@ -79,7 +88,7 @@ struct CgCell {
   Vector ghost_s;
 
   void encode(Writer& writer) const {
-    writer.put_raw(std::as_bytes(std::span(&scalars, 1)));
+    writer.put_raw(std::as_bytes(std::span(&own, 1)));
     for (const Vector* vector : {&x, &r, &p, &s, &w, &ghost_inverse, &ghost_r, &ghost_s}) {
       writer.put(static_cast<std::uint64_t>(vector->size()));
       writer.put_raw(std::as_bytes(std::span(*vector)));
@@ -92,7 +101,7 @@ struct CgCell {
       if (reader.failed()) throw std::runtime_error("a saved block of rows is cut short");
       if (bytes != 0) std::memcpy(to, from.data(), bytes);
     };
-    take(&cell.scalars, sizeof cell.scalars);
+    take(&cell.own, sizeof cell.own);
     for (Vector* vector : {&cell.x, &cell.r, &cell.p, &cell.s, &cell.w, &cell.ghost_inverse,
                            &cell.ghost_r, &cell.ghost_s}) {
       const auto size = reader.get<std::uint64_t>();
@@ -102,9 +111,9 @@ struct CgCell {
       vector->resize(size);
       take(vector->data(), size * sizeof(double));
     }
-    const bool sound = cell.scalars.phase <= Phase::kSolution && cell.r.size() == cell.x.size() &&
-                       cell.p.size() == cell.x.size() && cell.s.size() == cell.x.size() &&
-                       cell.w.size() == cell.x.size() &&
+    const bool sound = cell.own.scalars.phase <= Phase::kSolution &&
+                       cell.r.size() == cell.x.size() && cell.p.size() == cell.x.size() &&
+                       cell.s.size() == cell.x.size() && cell.w.size() == cell.x.size() &&
                        cell.ghost_r.size() == cell.ghost_inverse.size() &&
                        cell.ghost_s.size() == cell.ghost_inverse.size();
     if (!sound) throw std::runtime_error("a saved block of rows has vectors that do not fit");
@@ -143,6 +152,8 @@ struct CgRows {
   RowBlock block;
   Vector inverse;  // of the diagonal
   Vector b;
+  // The matrix on the rank's device, once it has multiplied.
+  mutable std::optional<kernels::cuda::DeviceSparseMatrix> on_device = {};
 };
 
 // From bits to bits that look random (the finalizer of SplitMix64; Steele, Lea and Flood, "Fast
@@ -160,7 +171,7 @@ std::uint64_t fingerprint(std::uint64_t row, std::uint64_t column, double value)
 
 struct Cg {
   using Cell = CgCell;
-  using Halo = Vector;
+  using Halo = std::span<const double>;
   using Total = CgTotal;
   using Result = CgResult;
   static constexpr std::string_view kName = "cg";
@@ -265,17 +276,20 @@ struct Cg {
     const CgRows& own = rows_of(context.cell());
     const std::size_t n = own.block.rows();
     const Vector none(own.block.ghosts());
-    return {.x = Vector(n),
-            .r = own.b,
-            .p = Vector(n),
-            .s = Vector(n),
-            .w = Vector(n),
-            .ghost_inverse = none,
-            .ghost_r = none,
-            .ghost_s = none};
+    Cell cell{.x = Vector(n),
+              .r = own.b,
+              .p = Vector(n),
+              .s = Vector(n),
+              .w = Vector(n),
+              .ghost_inverse = none,
+              .ghost_r = none,
+              .ghost_s = none};
+    cell.own.sums = sums_of_residual(cell.r);
+    return cell;
   }
 
-  Halo show(const Cell& cell, const CellContext& context, std::uint32_t to) const {
+  void show(const Cell& cell, const CellContext& context, std::uint32_t to,
+            HaloRoom<double> room) const {
     const CgRows& own = rows_for(cell, context);
     const auto& neighbours = own.block.neighbours();
     const auto neighbour =
@@ -283,11 +297,11 @@ struct Cg {
     if (neighbour == neighbours.end() || neighbour->block != to) {
       throw std::logic_error("a block that is no neighbour");
     }
-    Halo halo;
     const auto add = [&](const Vector& vector) {
-      for (const std::uint32_t row : neighbour->shown) halo.push_back(vector[row]);
+      std::ranges::transform(neighbour->shown, room.take(neighbour->shown.size()).begin(),
+                             [&](std::uint32_t row) { return vector[row]; });
     };
-    switch (cell.scalars.phase) {
+    switch (cell.own.scalars.phase) {
       case Phase::kResidual:
         add(cell.r);
         add(own.inverse);
@@ -299,25 +313,14 @@ struct Cg {
         add(cell.x);
         break;
     }
-    return halo;
   }
 
   bool wants_totals(std::uint64_t) const { return true; }
-  Total add(const Cell& cell, const CellContext& context) const {
-    Total total{.scalars = cell.scalars};
-    kernels::add_dot(total.r_r, cell.r, cell.r);
-    if (cell.scalars.phase == Phase::kIterating) {
-      const Vector u = preconditioned(rows_for(cell, context), cell);
-      const std::span own_u = std::span(u).first(cell.r.size());
-      kernels::add_dot(total.r_u, cell.r, own_u);
-      kernels::add_dot(total.w_u, cell.w, own_u);
-    }
-    return total;
-  }
+  Total add(const Cell& cell, const CellContext&) const { return cell.own; }
   static void merge(Total& into, Total&& next) {
-    into.r_r.merge(next.r_r);
-    into.r_u.merge(next.r_u);
-    into.w_u.merge(next.w_u);
+    into.sums.of_r.r_r.merge(next.sums.of_r.r_r);
+    into.sums.of_r.r_u.merge(next.sums.of_r.r_u);
+    into.sums.w_u.merge(next.sums.w_u);
   }
 
   bool at_end(std::uint64_t, const Total* total) const {
@@ -328,25 +331,28 @@ struct Cg {
   void step(Cell& cell, const CellContext& context, std::span<const Halo> halos,
             const Total* total) const {
     const CgRows& own = rows_for(cell, context);
-    CgScalars& scalars = cell.scalars;
+    CgScalars& scalars = cell.own.scalars;
     switch (scalars.phase) {
       case Phase::kResidual: {
-        const double norm2 = total->r_r.value();
+        const double norm2 = total->sums.of_r.r_r.value();
         if (scalars.looked_norm2 == 0) scalars.b_norm2 = norm2;
         scalars.looked_norm2 = norm2;
         scalars.gamma_before = 0;
         scalars.alpha_before = 0;
         scalars.phase = Phase::kIterating;
         take_ghosts(own.block, halos, {&cell.ghost_r, &cell.ghost_inverse});
+        set_u_of_ghosts(own, cell);
         for (Vector* vector : {&cell.p, &cell.s, &cell.ghost_s}) std::ranges::fill(*vector, 0.0);
-        multiply(own, preconditioned(own, cell), cell.w);
+        for (std::size_t i = 0; i < cell.r.size(); ++i) u_[i] = cell.r[i] * own.inverse[i];
+        kernels::add_dot(cell.own.sums.of_r.r_u, cell.r, std::span(u_).first(cell.r.size()));
+        multiply_by_u(own, context, cell);
         break;
       }
       case Phase::kIterating:
         if (judge(*total) == Verdict::kLook) {
           scalars.phase = Phase::kSolution;
         } else {
-          iterate(own, cell, halos, *total);
+          iterate(own, context, cell, halos, *total);
         }
         break;
       case Phase::kSolution: {
@@ -354,8 +360,13 @@ struct Cg {
         Vector ghosts(own.block.ghosts());
         take_ghosts(own.block, halos, {&ghosts});
         x.insert(x.end(), ghosts.begin(), ghosts.end());
-        multiply(own, x, cell.r);
+        if (auto product = product_on_device(own, context, x)) {
+          cell.r = std::move(*product);
+        } else {
+          kernels::multiply(own.block.matrix(), 0, own.block.rows(), x, cell.r);
+        }
         for (std::size_t i = 0; i < cell.r.size(); ++i) cell.r[i] = own.b[i] - cell.r[i];
+        cell.own.sums = sums_of_residual(cell.r);
         scalars.phase = Phase::kResidual;
         break;
       }
@@ -364,7 +375,7 @@ struct Cg {
 
   Result result(const Cell& cell, const CellContext& context) const {
     const CgRows& own = rows_for(cell, context);
-    return {.total = add(cell, context),
+    return {.total = cell.own,
             .first_row = own.block.first_row(),
             .entries = own.block.entries(),
             .x = cell.x};
@@ -384,14 +395,14 @@ struct Cg {
     const Verdict verdict = judge(total);
     if (verdict == Verdict::kBroken) throw std::runtime_error(what_broke(total));
     const bool is_first = total.scalars.looked_norm2 == 0;
-    const double b_norm2 = is_first ? total.r_r.value() : total.scalars.b_norm2;
+    const double b_norm2 = is_first ? total.sums.of_r.r_r.value() : total.scalars.b_norm2;
     report.value("rows", rows);
     report.value("nonzeros", entries);
     report.value("iterations", total.scalars.iterations);
     report.value("ended", std::string(verdict == Verdict::kConverged   ? "converged"
                                       : verdict == Verdict::kStagnated ? "stagnated"
                                                                        : "at --iterations"));
-    report.value("residual", b_norm2 == 0 ? 0 : std::sqrt(total.r_r.value() / b_norm2));
+    report.value("residual", b_norm2 == 0 ? 0 : std::sqrt(total.sums.of_r.r_r.value() / b_norm2));
     if (rhs == kRowSums) report.value("error_max", error_max(results));
     report.columns({{"row", ColumnType::kUint64}, {"x", ColumnType::kFloat64}});
     for (const Result& result : results) {
@@ -435,6 +446,10 @@ struct Cg {
   // Where the recurrence's residual is this small over b, that of x is not.
   static constexpr double kRecurrenceMin = 0x1p-56;
 
+  // Of the cell that is taken on: r over the diagonal, its own elements and then its ghosts'.
+  mutable Vector u_;
+  mutable Vector ghost_w_;
+
   enum class Verdict { kGoOn, kLook, kConverged, kIterationsOut, kStagnated, kBroken };
 
   static bool is_word(const std::string& rhs) { return rhs == kOnes || rhs == kRowSums; }
@@ -443,7 +458,7 @@ struct Cg {
   Verdict judge(const Total& total) const {
     const CgScalars& scalars = total.scalars;
     if (scalars.phase == Phase::kSolution) return Verdict::kGoOn;
-    const double norm2 = total.r_r.value();
+    const double norm2 = total.sums.of_r.r_r.value();
     if (!std::isfinite(norm2)) return Verdict::kBroken;
     const bool is_first = scalars.looked_norm2 == 0;
     const bool iterates = scalars.phase == Phase::kIterating;
@@ -454,7 +469,8 @@ struct Cg {
     if (iterates) {
       if (is_small || is_out) return Verdict::kLook;
       const double curvature = direction_curvature(total);
-      const bool is_definite = curvature > 0 && total.r_u.value() > 0 && std::isfinite(curvature);
+      const bool is_definite =
+          curvature > 0 && total.sums.of_r.r_u.value() > 0 && std::isfinite(curvature);
       return is_definite ? Verdict::kGoOn : Verdict::kBroken;
     }
     if (is_small) return Verdict::kConverged;
@@ -467,14 +483,14 @@ struct Cg {
   // p.Ap of the direction that comes next.
   static double direction_curvature(const Total& total) {
     const CgScalars& scalars = total.scalars;
-    if (scalars.gamma_before == 0) return total.w_u.value();
-    const double gamma = total.r_u.value();
+    if (scalars.gamma_before == 0) return total.sums.w_u.value();
+    const double gamma = total.sums.of_r.r_u.value();
     const double beta = gamma / scalars.gamma_before;
-    return total.w_u.value() - beta * gamma / scalars.alpha_before;
+    return total.sums.w_u.value() - beta * gamma / scalars.alpha_before;
   }
 
   static std::string what_broke(const Total& total) {
-    if (!std::isfinite(total.r_r.value())) {
+    if (!std::isfinite(total.sums.of_r.r_r.value())) {
       return fmt::format(
           "the residual left the range of doubles after {} iterations; scale the system",
           total.scalars.iterations);
@@ -485,40 +501,83 @@ struct Cg {
         direction_curvature(total), total.scalars.iterations + 1);
   }
 
-  // u, own and of the ghosts: r over the diagonal.
-  static Vector preconditioned(const CgRows& own, const Cell& cell) {
-    const std::size_t n = cell.r.size();
-    Vector u(n + cell.ghost_r.size());
-    for (std::size_t i = 0; i < n; ++i) u[i] = cell.r[i] * own.inverse[i];
-    for (std::size_t i = 0; i < cell.ghost_r.size(); ++i) {
-      u[n + i] = cell.ghost_r[i] * cell.ghost_inverse[i];
+  static CgSums sums_of_residual(const Vector& r) {
+    CgSums sums;
+    kernels::add_dot(sums.of_r.r_r, r, r);
+    return sums;
+  }
+
+  // Makes room for the cell's own elements before them.
+  void set_u_of_ghosts(const CgRows& own, const Cell& cell) const {
+    const std::size_t n = own.block.rows();
+    u_.resize(n + own.block.ghosts());
+    for (std::size_t i = 0; i < own.block.ghosts(); ++i) {
+      u_[n + i] = cell.ghost_r[i] * cell.ghost_inverse[i];
     }
-    return u;
   }
 
-  static void multiply(const CgRows& own, const Vector& x, Vector& y) {
-    kernels::multiply(own.block.matrix(), 0, own.block.rows(), x, y);
+  // w = A u.
+  void multiply_by_u(const CgRows& own, const CellContext& context, Cell& cell) const {
+    kernels::ExactSum& w_u = cell.own.sums.w_u;
+    w_u = {};
+    if (auto product = product_on_device(own, context, u_)) {
+      cell.w = std::move(*product);
+      kernels::add_dot(w_u, cell.w, std::span(u_).first(cell.w.size()));
+      return;
+    }
+    kernels::multiply_and_dot(own.block.matrix(), u_, cell.w, w_u, context.threads());
   }
 
-  void iterate(const CgRows& own, Cell& cell, std::span<const Halo> halos,
-               const Total& total) const {
-    CgScalars& scalars = cell.scalars;
-    const double gamma = total.r_u.value();
+  // Nothing: the CPU has to.
+  static std::optional<Vector> product_on_device(const CgRows& own, const CellContext& context,
+                                                 const Vector& x) {
+    using kernels::cuda::DeviceSparseMatrix;
+    DeviceGuard* const guard = working_device(context);
+    if (guard == nullptr) return std::nullopt;
+    if (!own.on_device) {
+      own.on_device =
+          guard->run([device = *context.device(),
+                      block = own.block]() -> std::expected<DeviceSparseMatrix, std::string> {
+            return DeviceSparseMatrix(device, block.matrix());
+          });
+      if (!own.on_device) return std::nullopt;
+    }
+    // The matrix goes with the call, which gives it back to the device where it fails.
+    using Answer = std::pair<Vector, DeviceSparseMatrix>;
+    auto answer = guard->run([matrix = *std::exchange(own.on_device, {}), rows = own.block.rows(),
+                              x]() mutable -> std::expected<Answer, std::string> {
+      Vector y(rows);
+      matrix.multiply(x, y);
+      return Answer(std::move(y), std::move(matrix));
+    });
+    if (!answer) return std::nullopt;
+    own.on_device = std::move(answer->second);
+    return std::move(answer->first);
+  }
+
+  void iterate(const CgRows& own, const CellContext& context, Cell& cell,
+               std::span<const Halo> halos, const Total& total) const {
+    CgScalars& scalars = cell.own.scalars;
+    const double gamma = total.sums.of_r.r_u.value();
     const double beta = scalars.gamma_before == 0 ? 0 : gamma / scalars.gamma_before;
     const double alpha = gamma / direction_curvature(total);
-    for (std::size_t i = 0; i < cell.x.size(); ++i) {
-      cell.p[i] = cell.r[i] * own.inverse[i] + beta * cell.p[i];
-      cell.s[i] = cell.w[i] + beta * cell.s[i];
-      cell.x[i] += alpha * cell.p[i];
-      cell.r[i] -= alpha * cell.s[i];
-    }
-    Vector ghost_w(own.block.ghosts());
-    take_ghosts(own.block, halos, {&ghost_w});
-    for (std::size_t i = 0; i < ghost_w.size(); ++i) {
-      cell.ghost_s[i] = ghost_w[i] + beta * cell.ghost_s[i];
+    ghost_w_.resize(own.block.ghosts());
+    take_ghosts(own.block, halos, {&ghost_w_});
+    for (std::size_t i = 0; i < ghost_w_.size(); ++i) {
+      cell.ghost_s[i] = ghost_w_[i] + beta * cell.ghost_s[i];
       cell.ghost_r[i] -= alpha * cell.ghost_s[i];
     }
-    multiply(own, preconditioned(own, cell), cell.w);
+    set_u_of_ghosts(own, cell);
+    cell.own.sums.of_r = {};
+    kernels::advance({.x = cell.x,
+                      .r = cell.r,
+                      .p = cell.p,
+                      .s = cell.s,
+                      .u = std::span(u_).first(own.block.rows()),
+                      .w = cell.w,
+                      .inverse = own.inverse},
+                     alpha, beta, cell.own.sums.of_r, context.threads());
+    multiply_by_u(own, context, cell);
     scalars.gamma_before = gamma;
     scalars.alpha_before = alpha;
     ++scalars.iterations;

@@ -20,9 +20,13 @@
 #include "jobs/colour_map.hpp"
 #include "jobs/grid_blocks.hpp"
 #include "jobs/grid_input.hpp"
+#include "jobs/huge_pages.hpp"
 #include "jobs/iterative.hpp"
+#include "jobs/on_device.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/sample_jobs.hpp"
+#include "kernels/elementary/elementary.hpp"
+#include "kernels/stencil/cuda.hpp"
 #include "kernels/stencil/stencil.hpp"
 
 namespace regroup {
@@ -42,8 +46,8 @@ struct HeatBlock {
   kernels::StencilShape shape;
   Margins margins;
   kernels::StencilShape padded;
-  std::vector<double> now;
-  std::vector<double> next;
+  HugePageVector<double> now;
+  HugePageVector<double> next;
 
   explicit HeatBlock(const kernels::StencilShape& of = {}, const Margins& beside = {})
       : shape(of),
@@ -77,17 +81,6 @@ struct HeatBlock {
     return layers_at(direction, layers, layers);
   }
 
-  // The same with other margins, of which nothing is known.
-  HeatBlock with(const Margins& other) const {
-    HeatBlock block(shape, other);
-    for (std::size_t z = 0; z < planes(); ++z) {
-      for (std::size_t y = 0; y < shape.ny; ++y) {
-        std::ranges::copy(row(y, z), block.row(y, z).begin());
-      }
-    }
-    return block;
-  }
-
   // Its shape, then its own cells, row by row: others are the neighbours', or the boundary.
   void encode(Writer& writer) const {
     const std::size_t cells = shape.nx * shape.ny * planes();
@@ -101,6 +94,11 @@ struct HeatBlock {
     }
   }
   static HeatBlock decode(Reader& reader) {
+    HeatBlock block(decode_shape(reader));
+    block.decode_cells(reader);
+    return block;
+  }
+  static kernels::StencilShape decode_shape(Reader& reader) {
     kernels::StencilShape shape;
     for (std::size_t* cells : {&shape.nx, &shape.ny, &shape.nz}) {
       *cells = static_cast<std::size_t>(reader.get<std::uint64_t>());
@@ -110,14 +108,16 @@ struct HeatBlock {
         reader.rest().size() == shape.nx * shape.ny * shape.planes() * sizeof(double);
     if (!whole)
       throw std::runtime_error("a saved block of the grid has not the cells of its shape");
-    HeatBlock block(shape);
-    for (std::size_t z = 0; z < block.planes(); ++z) {
+    return shape;
+  }
+  // Those of a block of this shape.
+  void decode_cells(Reader& reader) {
+    for (std::size_t z = 0; z < planes(); ++z) {
       for (std::size_t y = 0; y < shape.ny; ++y) {
         const auto bytes = reader.get_raw(shape.nx * sizeof(double));
-        std::memcpy(block.row(y, z).data(), bytes.data(), bytes.size());
+        std::memcpy(row(y, z).data(), bytes.data(), bytes.size());
       }
     }
-    return block;
   }
 
  private:
@@ -191,7 +191,7 @@ struct HeatResult {
 
 struct Heat {
   using Cell = HeatBlock;
-  using Halo = std::vector<double>;  // the layers that the neighbour sees, as pack() has them
+  using Halo = std::span<const double>;  // layers that the neighbour sees, as pack() has them
   using Result = HeatResult;
   static constexpr std::string_view kName = "heat";
   static constexpr std::string_view kSummary =
@@ -359,16 +359,24 @@ struct Heat {
     return block;
   }
 
-  Halo show(const Cell& block, const CellContext& cell, std::uint32_t to) const {
-    require_place(block, cell);
+  void show(const Cell& block, const CellContext& cell, std::uint32_t to,
+            HaloRoom<double> room) const {
     for (const auto& other : around(cell.cell())) {
       if (other.block != to) continue;
       const kernels::StencilRegion region = block.shown(other.direction, layers);
-      Halo cells(region.cells());
-      kernels::pack(block.padded, block.now, region, cells);
-      return cells;
+      return kernels::pack(block.padded, block.now, region, room.take(region.cells()));
     }
     throw std::logic_error("a block that is no neighbour");
+  }
+
+  // In the memory of the block that is there: what lies around its own cells is the neighbours',
+  // who show it again, or the boundary, which does not change.
+  void restore(Cell& block, const CellContext& cell, Reader& reader) const {
+    const kernels::StencilShape saved = HeatBlock::decode_shape(reader);
+    if (saved != blocks->shape(cell.cell())) throw_other_place();
+    const Margins needed = margins(cell.cell());
+    if (block.shape != saved || block.margins != needed) block = HeatBlock(saved, needed);
+    block.decode_cells(reader);
   }
 
   // The runtime's steps are from one exchange to the next.
@@ -379,9 +387,6 @@ struct Heat {
   std::uint64_t steps_max() const { return steps; }
 
   void step(Cell& block, const CellContext& cell, std::span<const Halo> halos, const void*) const {
-    if (const Margins needed = margins(cell.cell()); block.margins != needed) {
-      block = block.with(needed);
-    }
     kernels::SideSet open;
     const auto others = around(cell.cell());
     for (std::size_t i = 0; i < others.size(); ++i) {
@@ -396,6 +401,7 @@ struct Heat {
     }
     const std::uint64_t left = steps - cell.step() * layers;
     const auto taken = static_cast<std::size_t>(std::min<std::uint64_t>(left, layers));
+    if (take_on_device(block, cell, open, taken)) return;
     kernels::diffuse_steps(block.padded, numbers, block.own_box(), open, taken, block.now,
                            block.next, cell.threads());
     if (taken % 2 == 1) std::swap(block.now, block.next);
@@ -480,6 +486,25 @@ struct Heat {
   std::size_t layers = 1;  // that blocks show each other, and steps from one exchange to the next
 
  private:
+  // Whether the rank's device took the steps. The block goes there and back, so that the more steps
+  // are taken at once the less that costs.
+  bool take_on_device(Cell& block, const CellContext& cell, kernels::SideSet open,
+                      std::size_t taken) const {
+    DeviceGuard* const guard = working_device(cell);
+    if (guard == nullptr) return false;
+    auto moved =
+        guard->run([device = *cell.device(), shape = block.padded, box = block.own_box(),
+                    cells = block.now, of = numbers, open,
+                    taken]() mutable -> std::expected<HugePageVector<double>, std::string> {
+          kernels::cuda::StencilBlock on_device(device, shape, cells);
+          on_device.diffuse_steps(of, box, open, taken);
+          on_device.read_all(cells);
+          return std::move(cells);
+        });
+    if (moved) block.now = std::move(*moved);
+    return moved.has_value();
+  }
+
   static constexpr std::size_t kStepsAtOnceMax = 1024;
   // Unless told otherwise no more layers than this part of the thinnest block.
   static constexpr std::size_t kFastLayersShare = 16;
@@ -597,10 +622,8 @@ struct Heat {
 
   // ---- The exact solution ----
 
-  // A saved block may be any.
-  void require_place(const Cell& block, const CellContext& cell) const {
-    if (block.shape != blocks->shape(cell.cell()))
-      throw std::runtime_error("a saved block of the grid has not the shape of its place");
+  [[noreturn]] static void throw_other_place() {
+    throw std::runtime_error("a saved block of the grid has not the shape of its place");
   }
 
   // Several steps reach round corners.
@@ -645,16 +668,18 @@ struct Heat {
     }
   }
 
+  // By functions that have the same bits on all ranks, whatever their C libraries and processors.
   double factor(std::size_t axis, std::uint64_t cell, double time) const {
     const double length = static_cast<double>(blocks->extents()[axis] + 1) * spacing;
     const double at = static_cast<double>(cell + 1) * spacing;
     if (start == "sine") {
       const double waves = std::numbers::pi / length;
-      return std::sin(waves * at) * std::exp(-diffusivity * waves * waves * time);
+      return kernels::sine_cosine_of_turns(0.5 * at / length).sine *
+             kernels::exponential(-diffusivity * waves * waves * time);
     }
     const double variance = kSpotRadius * kSpotRadius + 2 * diffusivity * time;
     const double off = at - 0.5 * length;
-    return kSpotRadius / std::sqrt(variance) * std::exp(-off * off / (2 * variance));
+    return kSpotRadius / std::sqrt(variance) * kernels::exponential(-off * off / (2 * variance));
   }
 };
 

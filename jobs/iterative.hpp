@@ -2,7 +2,7 @@
 // job is a plain struct:
 //
 //   struct Heat {
-//     using Cell = ...;                                       // its state at a step
+//     using Cell = ...;                                       // its state at a step, see below
 //     using Halo = ...;                                       // what it shows a neighbour of it
 //     using Total = ...;                                      // see codec.hpp for what travels
 //     using Result = ...;                                     // of a cell, at its end
@@ -12,7 +12,7 @@
 //     std::uint32_t cells() const;
 //     std::vector<std::uint32_t> neighbours(std::uint32_t cell) const;  // ascending, both ways
 //     Cell begin(const CellContext& cell) const;              // at step 0
-//     Halo show(const Cell& state, const CellContext& cell, std::uint32_t to) const;
+//     Halo show(const Cell& state, const CellContext& cell, std::uint32_t to) const;  // see below
 //     bool wants_totals(std::uint64_t step) const;            // optional, with the next two
 //     Total add(const Cell& state, const CellContext& cell) const;
 //     static void merge(Total& into, Total&& next);
@@ -23,9 +23,15 @@
 //               const Total* total) const;
 //     Result result(const Cell& state, const CellContext& cell) const;
 //     CellField field() const;                                // optional, see below
+//     // Optional: decode() into a state that may be there already, to take its memory again; else
+//     // it is as its default constructor makes it.
+//     void restore(Cell& state, const CellContext& cell, Reader& reader) const;
 //     void report(std::span<const Result> cells, Report& report) const;
 //   };
 //
+// A Halo that is a std::span<const E> of plain elements is written where the job has its state into
+// what is sent, and read from there, with no copy between:
+//     void show(const Cell&, const CellContext&, std::uint32_t to, HaloRoom<E> room) const;
 // `halos` are those of the neighbours, in their order; `total` is null at steps at which no totals
 // are wanted. What a cell shows and adds must follow from its state, number and step alone: it is
 // asked again when cells go back. So the results have the same bits for any rank count and whatever
@@ -34,12 +40,14 @@
 
 #include <algorithm>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -65,7 +73,9 @@ class CellContext {
   // A random stream of this cell's own: depends on (seed, cell) alone.
   kernels::Philox random() const { return kernels::Philox(seed_, cell_); }
   std::uint32_t threads() const { return resources_->threads; }
+  // The CUDA device of this rank; see on_device.hpp for how to use it.
   std::optional<std::uint32_t> device() const { return resources_->device; }
+  DeviceGuard* device_guard() const { return resources_->device_guard; }
 
  private:
   std::uint32_t cell_;
@@ -74,7 +84,32 @@ class CellContext {
   const RankResources* resources_;
 };
 
+// Where a cell writes the elements that it shows a neighbour.
+template <PlainResult Element>
+class HaloRoom {
+ public:
+  explicit HaloRoom(Buffer& buffer) : buffer_(&buffer) {}
+
+  // Room for so many more, which hold whatever was in memory, until the next call.
+  std::span<Element> take(std::size_t count) const {
+    return {reinterpret_cast<Element*>(buffer_->extend(count * sizeof(Element))), count};
+  }
+
+ private:
+  Buffer* buffer_;
+};
+
 namespace iterative_detail {
+// Of a halo that is elements.
+template <class Halo>
+struct ElementOf {
+  using type = void;
+};
+template <PlainResult Element>
+struct ElementOf<std::span<const Element>> {
+  using type = Element;
+  static_assert(alignof(Element) <= alignof(std::max_align_t), "as buffers are aligned");
+};
 struct NoTotal {
   std::uint8_t nothing = 0;
 };
@@ -127,7 +162,7 @@ class Iterative : public JobProgram<Job> {
     return {std::move(plan)};
   }
 
-  std::expected<void, std::string> compute_cell(const WorkOrder& order, std::uint64_t seed,
+  std::expected<void, std::string> compute_cell(WorkOrder& order, std::uint64_t seed,
                                                 const RankResources& resources,
                                                 WorkResult& result) override {
     const auto number = static_cast<std::uint32_t>(order.shards.first.value);
@@ -140,18 +175,16 @@ class Iterative : public JobProgram<Job> {
       const auto found = cells_.find(number);
       REGROUP_CHECK(found != cells_.end(), "a cell that was set out before it goes on");
       std::vector<Halo> halos;
-      for (const auto& halo : order.halos) halos.push_back(decode_result<Halo>(halo.bytes.view()));
+      for (const auto& halo : order.halos) halos.push_back(halo_in(halo.bytes.view()));
       this->job_.step(found->second.state, context, std::span<const Halo>(halos), given);
       found->second.step = order.step + 1;
     } else if (order.kind == WorkKind::kRestore) {
-      std::optional<Cell> state = try_decode_result<Cell>(order.saved());
-      if (!state) return std::unexpected("a saved cell cannot be decoded");
-      cells_.insert_or_assign(number, Held{order.step, std::move(*state)});
+      if (!restore(context, order)) return std::unexpected("a saved cell cannot be decoded");
     } else {
       cells_.insert_or_assign(number, Held{0, this->job_.begin(context)});
     }
     const Held& held = cells_.at(number);
-    show(held.state, CellContext(number, held.step, seed, resources), result);
+    show(held.state, CellContext(number, held.step, seed, resources), order, result);
     return {};
   }
 
@@ -246,6 +279,8 @@ class Iterative : public JobProgram<Job> {
   }
 
  private:
+  using HaloElement = typename iterative_detail::ElementOf<Halo>::type;
+  static constexpr bool kHasElements = !std::is_void_v<HaloElement>;
   static constexpr bool kHasTotals = requires { typename Job::Total; };
   static constexpr bool kHasField = requires(const Job& job) { job.field(); };
   static constexpr std::size_t kResultBytesMax = std::size_t{512} << 20;
@@ -256,11 +291,48 @@ class Iterative : public JobProgram<Job> {
     return decode_result<Total>(order.totals->view());
   }
 
-  void show(const Cell& state, const CellContext& context, WorkResult& result) const {
+  // A cell that goes back takes the memory that it has, where the job can do that.
+  bool restore(const CellContext& context, const WorkOrder& order) {
+    if constexpr (requires(Cell & state, Reader & reader) {
+                    this->job_.restore(state, context, reader);
+                  }) {
+      Held& held = cells_.try_emplace(context.cell()).first->second;
+      Reader reader(order.saved());
+      this->job_.restore(held.state, context, reader);
+      held.step = order.step;
+      return reader.complete();
+    } else {
+      std::optional<Cell> state = try_decode_result<Cell>(order.saved());
+      if (state) cells_.insert_or_assign(context.cell(), Held{order.step, std::move(*state)});
+      return state.has_value();
+    }
+  }
+
+  static Halo halo_in(std::span<const std::byte> bytes) {
+    if constexpr (kHasElements) {
+      if (bytes.size() % sizeof(HaloElement) != 0)
+        throw std::runtime_error("a neighbour shows a part of an element");
+      return {reinterpret_cast<const HaloElement*>(bytes.data()),
+              bytes.size() / sizeof(HaloElement)};
+    } else {
+      return decode_result<Halo>(bytes);
+    }
+  }
+
+  // In the memory that the neighbours' halos came in, which have been read.
+  void show(const Cell& state, const CellContext& context, WorkOrder& order,
+            WorkResult& result) const {
+    std::size_t read = 0;
     for (const std::uint32_t other : this->job_.neighbours(context.cell())) {
       auto& halo = result.halos.emplace_back();
       halo.cell = other;
-      encode_result<Halo>(this->job_.show(state, context, other), halo.bytes);
+      if (read < order.halos.size()) halo.bytes = std::move(order.halos[read++].bytes);
+      halo.bytes.clear();
+      if constexpr (kHasElements) {
+        this->job_.show(state, context, other, HaloRoom<HaloElement>(halo.bytes));
+      } else {
+        encode_result<Halo>(this->job_.show(state, context, other), halo.bytes);
+      }
     }
     if constexpr (kHasTotals) {
       result.wants_totals = this->job_.wants_totals(context.step());

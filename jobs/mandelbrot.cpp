@@ -17,8 +17,10 @@
 #include <fmt/format.h>
 
 #include "jobs/colour_map.hpp"
+#include "jobs/on_device.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/sample_jobs.hpp"
+#include "kernels/mandelbrot/cuda.hpp"
 
 namespace regroup {
 namespace {
@@ -101,12 +103,29 @@ struct Mandelbrot {
 
   Result run(const ShardContext& shard) const {
     const std::uint64_t first = shard.shard() * shard_rows;
-    const std::uint64_t count = std::min<std::uint64_t>(shard_rows, rows - first);
-    Result result(count * row_words());
-    for (std::uint64_t i = 0; i < count; ++i) {
-      const std::span<std::uint32_t> row = std::span(result).subspan(i * row_words(), row_words());
-      row[0] = static_cast<std::uint32_t>(first + i);
-      kernels::escape_counts(line(first + i), 0, iterations, row.subspan(1));
+    std::vector<kernels::PlaneRow> lines;
+    for (std::uint64_t y = first; y < std::min<std::uint64_t>(first + shard_rows, rows); ++y) {
+      lines.push_back(line(y));
+    }
+    const std::vector<std::uint32_t> of_lines = on_device_or_cpu(
+        shard,
+        [lines, across = columns, most = iterations](std::uint32_t device) {
+          return kernels::cuda::escape_counts(device, lines, across, most);
+        },
+        [&] {
+          std::vector<std::uint32_t> found(lines.size() * columns);
+          for (std::size_t i = 0; i < lines.size(); ++i) {
+            kernels::escape_counts(lines[i], 0, iterations,
+                                   std::span(found).subspan(i * columns, columns));
+          }
+          return found;
+        });
+    Result result;
+    result.reserve(lines.size() * row_words());
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      const auto of_line = std::span(of_lines).subspan(i * columns, columns);
+      result.push_back(static_cast<std::uint32_t>(first + i));
+      result.insert(result.end(), of_line.begin(), of_line.end());
     }
     return result;
   }

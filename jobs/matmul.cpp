@@ -4,6 +4,10 @@
 // them, those that have one of B to the blocks above and below, and every block adds a product of
 // panels, always in the same order. The product is checked by Freivalds' method (1977): A (B x) and
 // (A B) x for a random x.
+//
+// Products have the bits of the library that took them, so which one does is the user's choice, and
+// by default the same one everywhere. Where --product-by gpu finds no device that works, the CPU
+// goes on within the bounds of rounding, and the result says how many products each has taken.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -18,8 +22,10 @@
 
 #include "jobs/grid_blocks.hpp"
 #include "jobs/iterative.hpp"
+#include "jobs/on_device.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/sample_jobs.hpp"
+#include "kernels/matrix/cuda.hpp"
 #include "kernels/matrix/product.hpp"
 #include "kernels/random/philox.hpp"
 
@@ -34,18 +40,22 @@ struct ProductBlock {
   std::vector<double> product;
   std::vector<double> check;  // of the block's rows: the difference, and the size of what it is of
   double residual = 0;
+  std::uint64_t products_by_gpu = 0;  // of panels
   mutable std::vector<double> left;
   mutable std::vector<double> right;
 
-  // `f64` residual, `u64` numbers of the check and these; the product's.
+  // `f64` residual, `u64` products that a device took, `u64` numbers of the check and these; the
+  // product's.
   void encode(Writer& writer) const {
     writer.put(residual);
+    writer.put(products_by_gpu);
     writer.put_bytes(std::as_bytes(std::span(check)));
     writer.put_bytes(std::as_bytes(std::span(product)));
   }
   static ProductBlock decode(Reader& reader) {
     ProductBlock block;
     block.residual = reader.get<double>();
+    block.products_by_gpu = reader.get<std::uint64_t>();
     for (auto* const numbers : {&block.check, &block.product}) {
       const auto bytes = reader.get_bytes();
       if (reader.failed() || bytes.size() % sizeof(double) != 0)
@@ -60,17 +70,20 @@ struct ProductBlock {
 struct ProductResult {
   double sum_of_squares = 0;
   double residual = 0;
+  std::uint64_t products_by_gpu = 0;
   std::vector<double> product;  // if it is to be in the result
 
   void encode(Writer& writer) const {
     writer.put(sum_of_squares);
     writer.put(residual);
+    writer.put(products_by_gpu);
     writer.put_bytes(std::as_bytes(std::span(product)));
   }
   static ProductResult decode(Reader& reader) {
     ProductResult result;
     result.sum_of_squares = reader.get<double>();
     result.residual = reader.get<double>();
+    result.products_by_gpu = reader.get<std::uint64_t>();
     const auto bytes = reader.get_bytes();
     if (reader.failed() || bytes.size() % sizeof(double) != 0)
       throw std::runtime_error("the result of a block is cut short");
@@ -82,7 +95,7 @@ struct ProductResult {
 
 struct Matmul {
   using Cell = ProductBlock;
-  using Halo = std::vector<double>;  // a panel, row by row, or nothing
+  using Halo = std::span<const double>;  // a panel, row by row, or nothing
   using Total =
       std::vector<double>;  // of the check: a vector, and the sizes of what its sums are of
   using Result = ProductResult;
@@ -94,7 +107,10 @@ struct Matmul {
       "with --inner rows and --columns columns. The product is taken by the machine's CBLAS and "
       "checked by Freivalds' method; one that fails its check ends the run with an error. Results "
       "have "
-      "the same bits on processors of one kind.";
+      "the same bits on processors of one kind. With --product-by gpu devices take it, and where "
+      "one is missing or fails the CBLAS, to within rounding: the result then says how many "
+      "products each has taken, and has the same bits where one took them all. Large --panel and "
+      "few --blocks keep devices busy.";
 
   void options(OptionSet& set) {
     set.add("rows", rows, "rows of A and of the product").at_least(1).at_most(kSideMax);
@@ -103,6 +119,8 @@ struct Matmul {
     set.add("blocks", block_count, "blocks that the product is cut into, to be shared by ranks")
         .at_least(1)
         .at_most(GridBlocks::kBlocksMax);
+    set.add("product-by", product_by, "what takes the products: the CBLAS, or the ranks' GPUs")
+        .one_of({"cblas", "gpu"});
     set.add("panel", panel_width, "columns of A and rows of B that a step takes, at most")
         .at_least(1)
         .at_most(kSideMax);
@@ -143,15 +161,15 @@ struct Matmul {
     return {.product = std::vector<double>(shape.nx * shape.ny)};
   }
 
-  Halo show(const Cell& block, const CellContext& cell, std::uint32_t to) const {
-    if (cell.step() >= panels.size()) return {};
+  void show(const Cell& block, const CellContext& cell, std::uint32_t to,
+            HaloRoom<double> room) const {
+    if (cell.step() >= panels.size()) return;
     const Panel& panel = panels[cell.step()];
     const std::uint32_t self = cell.cell();
     if (row_of(to) == row_of(self) && column_of(self) == panel.left)
-      return packed(left_panel(block, cell, panel));
+      return show(left_panel(block, cell, panel), room);
     if (column_of(to) == column_of(self) && row_of(self) == panel.right)
-      return packed(right_panel(block, cell, panel));
-    return {};
+      return show(right_panel(block, cell, panel), room);
   }
 
   // First the panels, then two steps of the check.
@@ -203,7 +221,7 @@ struct Matmul {
   }
 
   Result result(const Cell& block, const CellContext&) const {
-    Result result{.residual = block.residual};
+    Result result{.residual = block.residual, .products_by_gpu = block.products_by_gpu};
     for (const double element : block.product) result.sum_of_squares += element * element;
     if (in_result()) result.product = block.product;
     return result;
@@ -211,7 +229,9 @@ struct Matmul {
 
   void report(std::span<const Result> results, Report& report) const {
     double sum_of_squares = 0, residual = 0;
+    std::uint64_t products_by_gpu = 0;
     for (const Result& block : results) {
+      products_by_gpu += block.products_by_gpu;
       sum_of_squares += block.sum_of_squares;
       residual = std::max(residual, block.residual);
     }
@@ -229,6 +249,10 @@ struct Matmul {
     report.value("frobenius_norm", std::sqrt(sum_of_squares));
     report.value("residual", residual);
     report.value("residual_bound", bound);
+    if (product_by == "gpu") {
+      report.value("products_by_gpu", products_by_gpu);
+      report.value("products_by_cblas", std::uint64_t{cells()} * panels.size() - products_by_gpu);
+    }
     if (in_result()) report.array("product", {rows, columns}, whole_product(results));
   }
 
@@ -237,6 +261,7 @@ struct Matmul {
   std::uint64_t inner = 2048;
   std::uint32_t block_count = 4;
   std::uint64_t panel_width = 512;
+  std::string product_by = "cblas";
 
   // Columns [begin, end) of A, which the blocks in the column `left` have, and rows of B, which
   // those in the row `right` have.
@@ -320,12 +345,19 @@ struct Matmul {
         std::span(std::as_const(block.right)).subspan((panel.begin - first) * columns_here),
         panel.width(), columns_here);
   }
-  static Halo packed(const ConstMatrix& panel) {
-    Halo numbers(panel.rows * panel.columns);
+  static void pack(const ConstMatrix& panel, std::span<double> numbers) {
     for (std::size_t i = 0; i < panel.rows; ++i) {
       std::ranges::copy(panel.numbers.subspan(i * panel.stride, panel.columns),
                         numbers.begin() + static_cast<std::ptrdiff_t>(i * panel.columns));
     }
+  }
+
+  static void show(const ConstMatrix& panel, HaloRoom<double> room) {
+    pack(panel, room.take(panel.rows * panel.columns));
+  }
+  static std::vector<double> packed(const ConstMatrix& panel) {
+    std::vector<double> numbers(panel.rows * panel.columns);
+    pack(panel, numbers);
     return numbers;
   }
 
@@ -348,8 +380,29 @@ struct Matmul {
         row_of(self) == panel.right
             ? right_panel(block, cell, panel)
             : ConstMatrix::whole(from(panel.right, column_of(self)), panel.width(), shape.nx);
+    if (product_by == "gpu" && add_on_device(block, cell, left, right)) return;
     kernels::add_product(left, right, kernels::Matrix::whole(block.product, shape.ny, shape.nx),
                          cell.threads());
+  }
+
+  // Whether the rank's device added the product of the panels.
+  static bool add_on_device(Cell& block, const CellContext& cell, const ConstMatrix& left,
+                            const ConstMatrix& right) {
+    DeviceGuard* const guard = working_device(cell);
+    if (guard == nullptr) return false;
+    auto sum = guard->run(
+        [device = *cell.device(), a = packed(left), b = packed(right), c = block.product,
+         rows = left.rows, columns = right.columns,
+         inner = left.columns]() mutable -> std::expected<std::vector<double>, std::string> {
+          kernels::cuda::add_product(device, ConstMatrix::whole(a, rows, inner),
+                                     ConstMatrix::whole(b, inner, columns),
+                                     kernels::Matrix::whole(c, rows, columns));
+          return std::move(c);
+        });
+    if (!sum) return false;
+    block.product = std::move(*sum);
+    ++block.products_by_gpu;
+    return true;
   }
 
   // sizes += |a| |x|

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "jobs/on_device.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/sample_jobs.hpp"
+#include "kernels/montecarlo/cuda.hpp"
 
 namespace regroup {
 namespace {
@@ -57,9 +59,20 @@ struct MonteCarlo {
     const std::uint64_t count = std::min(shard_samples, samples - shard.shard() * shard_samples);
     // A stream each, so that the three estimates are independent.
     const std::uint64_t stream = 3 * shard.shard();
-    return {kernels::sample_pi(shard.seed(), stream, count),
-            kernels::sample_european(shard.seed(), stream + 1, count, parameters()),
-            kernels::sample_asian(shard.seed(), stream + 2, count, parameters(), steps)};
+    return on_device_or_cpu(
+        shard,
+        [seed = shard.seed(), stream, count, of = parameters(),
+         dates = steps](std::uint32_t device) {
+          return Result{kernels::cuda::sample_pi(device, seed, stream, count),
+                        kernels::cuda::sample_european(device, seed, stream + 1, count, of),
+                        kernels::cuda::sample_asian(device, seed, stream + 2, count, of, dates)};
+        },
+        [&] {
+          return Result{
+              kernels::sample_pi(shard.seed(), stream, count),
+              kernels::sample_european(shard.seed(), stream + 1, count, parameters()),
+              kernels::sample_asian(shard.seed(), stream + 2, count, parameters(), steps)};
+        });
   }
 
   static void merge(Result& into, Result&& next) {

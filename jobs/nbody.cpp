@@ -22,9 +22,11 @@
 
 #include "jobs/colour_map.hpp"
 #include "jobs/iterative.hpp"
+#include "jobs/on_device.hpp"
 #include "jobs/registry.hpp"
 #include "jobs/sample_jobs.hpp"
 #include "kernels/elementary/elementary.hpp"
+#include "kernels/nbody/cuda.hpp"
 
 namespace regroup {
 namespace {
@@ -48,6 +50,9 @@ class BodyCopies {
     }
   }
   explicit BodyCopies(std::vector<float> numbers) : numbers_(std::move(numbers)) {}
+
+  // Copies that others have shown.
+  void take(std::span<const float> numbers) { numbers_.assign(numbers.begin(), numbers.end()); }
 
   const std::vector<float>& numbers() const { return numbers_; }
   kernels::BodyPositions positions() const { return {part(0), part(1), part(2)}; }
@@ -217,7 +222,7 @@ Body plummer_body(kernels::Philox random, double mass) {
 
 struct Nbody {
   using Cell = BodyBlock;
-  using Halo = std::vector<float>;  // copies, or nothing
+  using Halo = std::span<const float>;  // copies, or nothing
   using Result = BodyResult;
   static constexpr std::string_view kName = "nbody";
   static constexpr std::string_view kSummary =
@@ -295,9 +300,11 @@ struct Nbody {
   }
 
   // At the last hop of a round everyone would get its own back.
-  Halo show(const Cell& block, const CellContext& cell, std::uint32_t to) const {
-    const bool passes_on = to == after(cell.cell()) && hop(cell.step()) + 1 != blocks;
-    return passes_on ? block.visiting.numbers() : Halo();
+  void show(const Cell& block, const CellContext& cell, std::uint32_t to,
+            HaloRoom<float> room) const {
+    if (to != after(cell.cell()) || hop(cell.step()) + 1 == blocks) return;
+    const auto& numbers = block.visiting.numbers();
+    std::ranges::copy(numbers, room.take(numbers.size()).begin());
   }
 
   // A round for each step, and one to know the energy at the end.
@@ -308,14 +315,11 @@ struct Nbody {
   void step(Cell& block, const CellContext& cell, std::span<const Halo> halos, const void*) const {
     const std::uint64_t round = cell.step() / blocks;
     const bool ends = round == 0 || round == steps;
-    kernels::add_gravity(
-        block.own.positions(), block.visiting.sources(), softening_square,
-        {block.sum(0), block.sum(1), block.sum(2), ends ? block.sum(3) : std::span<double>()},
-        cell.threads());
+    add_gravity(block, ends, cell);
     if (hop(cell.step()) + 1 != blocks) {
       const auto others = neighbours(cell.cell());
       const auto from = std::ranges::find(others, before(cell.cell())) - others.begin();
-      block.visiting = BodyCopies(halos[static_cast<std::size_t>(from)]);
+      block.visiting.take(halos[static_cast<std::size_t>(from)]);
       return;
     }
     finish_round(block, round);
@@ -399,6 +403,28 @@ struct Nbody {
   // `block` may be the number of blocks.
   std::uint64_t first_body(std::uint32_t block) const {
     return count / blocks * block + std::min<std::uint64_t>(block, count % blocks);
+  }
+
+  // What the visiting bodies do to the block's own, and their potential if it is wanted.
+  void add_gravity(BodyBlock& block, bool with_potential, const CellContext& cell) const {
+    const auto gravity = [with_potential, count = block.bodies.size()](std::span<double> sums) {
+      return kernels::Gravity{
+          sums.subspan(0, count), sums.subspan(count, count), sums.subspan(2 * count, count),
+          with_potential ? sums.subspan(3 * count, count) : std::span<double>()};
+    };
+    block.sums = on_device_or_cpu(
+        cell,
+        [own = block.own, visiting = block.visiting, square = softening_square, sums = block.sums,
+         gravity](std::uint32_t device) mutable {
+          kernels::cuda::add_gravity(device, own.positions(), visiting.sources(), square,
+                                     gravity(sums));
+          return std::move(sums);
+        },
+        [&] {
+          kernels::add_gravity(block.own.positions(), block.visiting.sources(), softening_square,
+                               gravity(block.sums), cell.threads());
+          return std::move(block.sums);
+        });
   }
 
   // Bodies of equal mass at the corners of a regular polygon stay there, as it turns: each is

@@ -57,7 +57,7 @@ class Program : public ResultSink {
   virtual std::vector<CellPlan> cells() const { return {}; }
   // Sets a cell to step 0, or to what save_partition() wrote of it, or takes it on to the next
   // step; then says what it shows, as the order's kind has it. May throw: then the cell has failed.
-  virtual std::expected<void, std::string> compute_cell(const WorkOrder&, std::uint64_t /*seed*/,
+  virtual std::expected<void, std::string> compute_cell(WorkOrder&, std::uint64_t /*seed*/,
                                                         const RankResources&, WorkResult&) {
     return std::unexpected("the job has no cells");
   }

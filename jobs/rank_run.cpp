@@ -19,10 +19,12 @@
 #include "jobs/progress_display.hpp"
 #include "jobs/recovery_report.hpp"
 #include "jobs/report.hpp"
+#include "jobs/supervisor.hpp"
 #include "jobs/version.hpp"
 #include "runtime/host/checkpoint_disk.hpp"
 #include "runtime/host/deadline.hpp"
 #include "runtime/host/device.hpp"
+#include "runtime/host/device_guard.hpp"
 #include "runtime/host/failure_detector.hpp"
 #include "runtime/host/fault_injector.hpp"
 #include "runtime/host/fencing_token.hpp"
@@ -46,8 +48,9 @@ constexpr auto kWaitingAfter = std::chrono::seconds(2);
 constexpr auto kComplaintPeriod = std::chrono::seconds(10);
 
 // A rank may come late, from a slow file system or an operator's queue, but the others must not
-// wait for one that never comes.
-constexpr auto kStartTimeout = std::chrono::seconds(300);
+// wait for one that never comes. A supervisor is less patient, and tries again.
+constexpr auto kStartTimeoutMin = std::chrono::seconds(300);
+constexpr auto kPatienceSlack = std::chrono::seconds(30);
 // To give back what MPI holds when all have said goodbye.
 constexpr auto kReleaseTimeout = std::chrono::seconds(10);
 
@@ -226,6 +229,7 @@ class RankRun {
   void release_transport(const Outcome& outcome);
   NodeOptions node_options() const;
   RankResources bind();
+  void guard_device(RankResources& resources);
   std::unique_ptr<Service> make_service();
   std::expected<void, std::string> write_result();
   void look(HostLoop& loop);
@@ -257,6 +261,7 @@ class RankRun {
   std::optional<FencingTokens> tokens_;
   std::optional<FaultyFileSystem> faulty_files_;
   std::optional<CheckpointDisk> disk_;
+  std::optional<DeviceGuard> device_guard_;
   std::optional<Doorbell> bell_;
   std::optional<FailureDetector> detector_;
   std::atomic<std::uint64_t> failures_ = 0;  // ranks lost so far
@@ -303,9 +308,12 @@ void RankRun::prepare_faults() {
 RankResources RankRun::start() {
   std::optional<Deadline> deadline;
   if (request_.launched) {
-    deadline.emplace(kStartTimeout,
+    const auto timeout =
+        std::max({kStartTimeoutMin, std::chrono::seconds(request_.options.start_timeout_seconds),
+                  supervisor_patience() + kPatienceSlack});
+    deadline.emplace(timeout,
                      fmt::format("rank {} has waited {} s for the other ranks to start: it ends",
-                                 request_.launched->rank, kStartTimeout.count()),
+                                 request_.launched->rank, timeout.count()),
                      kExitNotRecovered);
   }
   connect();
@@ -524,12 +532,26 @@ RankResources RankRun::bind() {
     resources.device = static_cast<std::uint32_t>(*node.gpus[*mine.gpu].cuda_ordinal);
   }
   if (!mine.pus.empty()) {
-    const auto bound = machine->bind_thread(mine.pus);
+    auto bound = machine->bind_thread(mine.pus);
     if (bound) (void)machine->prefer_local_memory(mine.pus);
     bound_affinity_ = ThreadAffinity::of_this_thread();
+    if (bound && mine.thread_pus.size() > 1) bound = machine->bind_team(mine.thread_pus);
     if (!bound) std::fprintf(stderr, "regroup: not pinned: %s\n", bound.error().c_str());
   }
   return resources;
+}
+
+// Also where there is no device: a job may have another one than those that were found.
+void RankRun::guard_device(RankResources& resources) {
+  std::string whose = fmt::format("regroup: rank {}: its GPU", resources.rank.value);
+  if (resources.device) whose += fmt::format(" {}", *resources.device);
+  DeviceGuardOptions options{.call_timeout = request_.options.gpu_timeout_seconds * kSecond,
+                             .say = [whose](const std::string& line) {
+                               std::fprintf(stderr, "%s: %s\n", whose.c_str(), line.c_str());
+                             }};
+  if (injector_) options.fault = [this] { return injector_->device_fault(); };
+  device_guard_.emplace(std::move(options));
+  resources.device_guard = &*device_guard_;
 }
 
 std::unique_ptr<Service> RankRun::make_service() {
@@ -771,6 +793,7 @@ int RankRun::run() {
   Registry registry;
   RankResources resources = start();
   resources.registry = &registry;
+  guard_device(resources);
   JobExecutor executor(*request_.program, request_.options.seed, resources,
                        [this] { return write_result(); });
   std::optional<FaultyExecutor> faulty_executor;
@@ -825,6 +848,8 @@ int RankRun::run() {
   detector_.reset();
   release_transport(outcome);
   if (session_) session_->finish(outcome.exit_status);
+  // What CUDA does at the end of a process would wait for the call.
+  if (device_guard_->hangs()) leave_at_once(outcome);
   last.emplace(kDiskTimeout, "the disk does not answer; leaving without it", outcome.exit_status);
   return outcome.exit_status;
 }

@@ -60,7 +60,7 @@ std::string recovery_text(const RecoveryStatus& recovery) {
   if (!recovery.joined.empty()) text += fmt::format(", with {} back", named(recovery.joined));
   text += fmt::format(": {:.1f} ms to agree", recovery.agreed_ms);
   if (recovery.resumed_ms)
-    text += fmt::format(", next shard here after {:.1f} ms", *recovery.resumed_ms);
+    text += fmt::format(", goes on here after {:.1f} ms", *recovery.resumed_ms);
   return text;
 }
 

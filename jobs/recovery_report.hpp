@@ -14,7 +14,7 @@ namespace regroup {
 RecoveryStatus recovery_status(const Recovery& recovery, Nanoseconds started, Nanoseconds now,
                                std::time_t now_utc);
 
-// "view 2 without rank 2, known dead: 1.2 ms to agree, next shard here after 1.5 ms", counted from
+// "view 2 without rank 2, known dead: 1.2 ms to agree, goes on here after 1.5 ms", counted from
 // the first evidence; for --progress plain.
 std::string recovery_text(const RecoveryStatus& recovery);
 

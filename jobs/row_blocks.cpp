@@ -40,6 +40,7 @@ RowBlock::RowBlock(std::span<const std::uint64_t> cuts, std::uint32_t block,
   merge(entries);
   for (const MatrixEntry& entry : entries) ++row_starts_[entry.row - first_row_ + 1];
   std::partial_sum(row_starts_.begin(), row_starts_.end(), row_starts_.begin());
+  values_.reserve(entries.size());
   for (const MatrixEntry& entry : entries) {
     values_.push_back(entry.value);
     if (entry.row == entry.column) diagonal_[entry.row - first_row_] = entry.value;
@@ -81,6 +82,7 @@ void RowBlock::number_columns(std::span<const std::uint64_t> cuts,
     }
     neighbours_.back().ghosts_end = i + 1;
   }
+  columns_.reserve(entries.size());
   for (const MatrixEntry& entry : entries) {
     if (is_own(entry.column)) {
       columns_.push_back(static_cast<std::uint32_t>(entry.column - first_row_));

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "jobs/huge_pages.hpp"
 #include "jobs/matrix_market.hpp"
 #include "kernels/sparse/sparse.hpp"
 
@@ -57,9 +58,9 @@ class RowBlock {
 
   std::uint64_t first_row_ = 0;
   std::size_t ghosts_ = 0;
-  std::vector<std::uint64_t> row_starts_;
-  std::vector<std::uint32_t> columns_;
-  std::vector<double> values_;
+  HugePageVector<std::uint64_t> row_starts_;
+  HugePageVector<std::uint32_t> columns_;
+  HugePageVector<double> values_;
   std::vector<double> diagonal_;
   std::vector<Neighbour> neighbours_;
 };

@@ -28,7 +28,8 @@ constexpr const char* kFaults =
     "at=election, at=agreement, at=shrink, or at a checkpoint's part, manifest, seal or after it: "
     "at=part, at=manifest, at=seal, at=sealed. stop takes for=3s too, slow takes factor=10, "
     "late-results takes by=200ms. disk-full:after=3 and disk-error:after=3 fail each rank's third "
-    "checkpoint and later ones, and take rank=N, all-but=N and for=3s if wanted. More faults "
+    "checkpoint and later ones, and take rank=N, all-but=N and for=3s if wanted. gpu-error:rank=2 "
+    "and gpu-hang:rank=2 fail what a rank asks of its GPU, and take for=3s if wanted. More faults "
     "follow after a comma, or in another --inject.";
 constexpr const char* kStatuses =
     "Exit status: 0 done; 1 done, but some shards were given up; 2 bad input, nothing was written; "

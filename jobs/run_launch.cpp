@@ -71,7 +71,7 @@ std::expected<void, std::string> RunLaunch::check_ranks() const {
 
 // What was rehearsed has happened when ranks are started again.
 std::expected<FaultPlan, std::string> RunLaunch::check_faults() const {
-  if (relaunches_before() != 0) return FaultPlan();
+  if (has_begun_before()) return FaultPlan();
   auto plan = options_.fault_plan(launched_ ? launched_->ranks : options_.ranks);
   if (plan && launched_ && options_.dir.empty() && plan->needs_run_directory()) {
     return std::unexpected(
@@ -127,7 +127,9 @@ int RunLaunch::start() {
   binding_ = *binding;
   faults_ = *faults;
   if (speaks() && !request_.description) {
+    const auto begin = std::chrono::steady_clock::now();
     if (auto prepared = prepare(); !prepared) return fail(prepared.error());
+    prepared_within_ = std::chrono::steady_clock::now() - begin;
   }
   const bool starts_ranks = options_.ranks != 1 || !nodes_.list.empty() || options_.dry_run;
   return !launched_ && starts_ranks ? supervise() : run_one_rank();
@@ -152,7 +154,8 @@ int RunLaunch::supervise() {
                     .resume_arguments = request_.resume_arguments,
                     .options = options_,
                     .nodes = nodes_.list,
-                    .remote_shell = nodes_.remote_shell};
+                    .remote_shell = nodes_.remote_shell,
+                    .prepared_within = prepared_within_};
   if (request_.from.value != 0) run.from = request_.from.value;
   if (options_.dry_run) {
     std::erase(run.arguments, "--dry-run");

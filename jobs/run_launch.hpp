@@ -2,6 +2,7 @@
 // with mpirun where that is asked for, and runs one rank where this process is one.
 #pragma once
 
+#include <chrono>
 #include <expected>
 #include <filesystem>
 #include <memory>
@@ -65,6 +66,7 @@ class RunLaunch {
   FaultPlan faults_;
   RunOptions::Nodes nodes_;
   std::optional<LaunchedRank> launched_ = launched_rank();
+  std::chrono::nanoseconds prepared_within_{0};
 };
 
 }  // namespace regroup

@@ -15,7 +15,9 @@ constexpr double kStandbysMax = 100;
 constexpr double kHeartbeatMsMax = 60'000;
 constexpr double kSuspectAfterMsMax = 3'600'000;
 constexpr double kWedgeTimeoutSecondsMax = 86'400;
+constexpr double kGpuTimeoutSecondsMax = 86'400;
 constexpr double kRelaunchesMax = 1'000'000;
+constexpr double kStartTimeoutMax = 86'400;
 constexpr double kKeepMax = 10'000;
 constexpr double kPartnerMemoryMibMax = 1 << 24;
 constexpr double kGraceSecondsMax = 86'400;
@@ -61,6 +63,12 @@ void RunOptions::declare(OptionSet& set) {
           "answer, without getting any further")
       .at_most(kRelaunchesMax)
       .value_name("K");
+  set.add("start-timeout", start_timeout_seconds,
+          "how long ranks may take to begin, without a word, until they are given up and others "
+          "are started, which get twice as long")
+      .at_least(1)
+      .at_most(kStartTimeoutMax)
+      .value_name("SECONDS");
   set.add("min-nodes", min_nodes, "nodes that must answer for that")
       .at_least(1)
       .at_most(static_cast<double>(kLaunchNodesMax))
@@ -77,6 +85,12 @@ void RunOptions::declare(OptionSet& set) {
   set.add("threads", threads, "threads a rank; 0: one a core of its share").at_most(kThreadsMax);
   set.add("bind", bind, "where ranks are pinned").one_of({"auto", "core", "numa", "none"});
   set.add("gpus", gpus, "GPUs to use on a node: auto, none or a number").value_name("WHICH");
+  set.add("gpu-timeout", gpu_timeout_seconds,
+          "seconds after which a call on a GPU is taken for hung, and the CPU computes in its "
+          "place; "
+          "0: never")
+      .at_most(kGpuTimeoutSecondsMax)
+      .value_name("SECONDS");
   set.add("schedule", schedule, "who gets which shards")
       .one_of({"dynamic", "affinity", "static", "peer"});
   set.add("batch", batch, "shards in a lease and in a message at most; 0 adapts")

@@ -27,6 +27,7 @@ struct RunOptions {
   std::uint32_t threads = 0;
   std::string bind = "auto";
   std::string gpus = "auto";
+  std::uint32_t gpu_timeout_seconds = 60;
   std::string schedule = "dynamic";
   std::uint32_t batch = 0;
   std::uint32_t prefetch = 0;
@@ -55,6 +56,7 @@ struct RunOptions {
   bool tag_output = false;
   bool go_on = false;
   std::uint32_t relaunches = 3;
+  std::uint32_t start_timeout_seconds = 120;
   std::uint32_t min_nodes = 1;
   std::vector<std::string> inject;
   std::string config;

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "kernels/random/philox.hpp"
+#include "runtime/host/device_guard.hpp"
 #include "runtime/host/registry.hpp"
 #include "runtime/protocol/ids.hpp"
 
@@ -19,6 +20,8 @@ struct RankResources {
   std::uint32_t threads = 1;            // for OpenMP and the like
   std::optional<std::uint32_t> device;  // CUDA ordinal
   Registry* registry = nullptr;         // outlives every shard; null: there is none
+  // What runs calls on the device, and outlives every shard; null outside a run.
+  DeviceGuard* device_guard = nullptr;
 };
 
 class ShardContext {
@@ -36,7 +39,9 @@ class ShardContext {
   kernels::Philox random() const { return kernels::Philox(seed_, shard_.value); }
   RankId rank() const { return resources_->rank; }
   std::uint32_t threads() const { return resources_->threads; }
+  // The CUDA device of this rank; see on_device.hpp for how to use it.
   std::optional<std::uint32_t> device() const { return resources_->device; }
+  DeviceGuard* device_guard() const { return resources_->device_guard; }
   // What all shards of the run share (runtime/host/registry.hpp). Throws std::logic_error where a
   // shard is computed outside a run.
   Registry& registry() const {

@@ -22,6 +22,7 @@
 #include "runtime/host/node_commands.hpp"
 #include "runtime/host/remote_shell.hpp"
 #include "runtime/host/run_pulse.hpp"
+#include "runtime/host/slurm_allocation.hpp"
 
 namespace regroup {
 namespace {
@@ -31,14 +32,16 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kSupervisedVariable = "REGROUP_INTERNAL_SUPERVISED";
 constexpr const char* kColumnsVariable = "REGROUP_INTERNAL_COLUMNS";
 constexpr const char* kRelaunchesVariable = "REGROUP_INTERNAL_RELAUNCHES";
+constexpr const char* kBegunVariable = "REGROUP_INTERNAL_BEGUN";
+constexpr const char* kPatienceVariable = "REGROUP_INTERNAL_PATIENCE";
 
 // How long ranks whose mpirun has ended may take to end as well.
 constexpr auto kRanksEnd = std::chrono::seconds(10);
 constexpr auto kRanksEndLook = std::chrono::milliseconds(20);
 // Beyond the grace that a stopped run has: to say goodbye.
 constexpr auto kStopSlack = std::chrono::seconds(10);
-// Ranks that wait for each other to start end after 300 s.
-constexpr auto kStartSilence = std::chrono::seconds(330);
+// A launch that is slow to begin is given twice as long the next time.
+constexpr std::uint64_t kStartDoublingsMax = 10;
 // Beyond what ranks need to notice that one of them is lost, or stuck.
 constexpr auto kSilenceSlack = std::chrono::seconds(20);
 // For a node to say that nothing is left there: when the run is over, and before the next launch.
@@ -105,6 +108,14 @@ class StatusLook {
   std::optional<RunStatus> status_;
 };
 
+// What is seen of a run that has not begun.
+const std::string kNotBegun = "not begun";
+
+std::uint64_t number_in(const char* variable) {
+  const char* const text = std::getenv(variable);
+  return text == nullptr ? 0 : std::strtoull(text, nullptr, 10);
+}
+
 void pass_on(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stderr);
 }
@@ -124,8 +135,15 @@ bool is_supervised() {
 }
 
 std::uint64_t relaunches_before() {
-  const char* const text = std::getenv(kRelaunchesVariable);
-  return text == nullptr ? 0 : std::strtoull(text, nullptr, 10);
+  return number_in(kRelaunchesVariable);
+}
+
+bool has_begun_before() {
+  return number_in(kBegunVariable) != 0;
+}
+
+std::chrono::seconds supervisor_patience() {
+  return std::chrono::seconds(number_in(kPatienceVariable));
 }
 
 std::optional<int> supervisor_columns() {
@@ -152,6 +170,7 @@ LaunchOptions Supervisor::launch_options(const Launch& launch,
       .nodes = launch.nodes,
       .remote_shell = {own_program(), std::string(kRemoteShellVerb), run_.remote_shell},
       .network = run_.options.network,
+      .daemons_stay = is_slurm_shell(run_.remote_shell) && slurm_ends_what_steps_leave(),
       .tag_output = run_.options.tag_output,
       .variables = variables_named("REGROUP_")};
   for (const std::string& setting : settings) {
@@ -166,8 +185,11 @@ LaunchOptions Supervisor::launch_options(const Launch& launch,
 // Of the environment of ranks and daemons.
 std::vector<std::string> Supervisor::settings() const {
   const int columns = isatty(STDERR_FILENO) == 1 ? terminal_columns(STDERR_FILENO) : 0;
-  return {fmt::format("{}=1", kSupervisedVariable), fmt::format("{}={}", kColumnsVariable, columns),
+  return {fmt::format("{}=1", kSupervisedVariable),
+          fmt::format("{}={}", kColumnsVariable, columns),
           fmt::format("{}={}", kRelaunchesVariable, relaunches_),
+          fmt::format("{}={}", kBegunVariable, has_begun_ ? 1 : 0),
+          fmt::format("{}={}", kPatienceVariable, start_silence_max().count()),
           fmt::format("{}={}", kLaunchVariable, mark_),
           fmt::format("{}={}", kRunDirectoryVariable,
                       std::filesystem::absolute(run_.options.dir).string())};
@@ -192,6 +214,13 @@ std::chrono::seconds Supervisor::silence_max() const {
   return may_be_stuck_for_ever ? std::chrono::hours(24 * 365) : suspect + wedge + kSilenceSlack;
 }
 
+// So long ranks may take to begin, without a word.
+std::chrono::seconds Supervisor::start_silence_max() const {
+  const auto doublings = std::min(starts_given_up_, kStartDoublingsMax);
+  const std::chrono::seconds wait(std::uint64_t{run_.options.start_timeout_seconds} << doublings);
+  return wait + std::chrono::floor<std::chrono::seconds>(2 * run_.prepared_within);
+}
+
 Supervisor::Ending Supervisor::start(const Launch& launch) {
   mark_ = new_launch_mark();
   StatusLook there(run_.options.dir);
@@ -203,8 +232,9 @@ Supervisor::Ending Supervisor::start(const Launch& launch) {
 
   LaunchOutput output(kSurviveByDefault ? LaunchOutput::KnownNoise::kHide
                                         : LaunchOutput::KnownNoise::kShow);
-  RunPulse pulse(kStartSilence);
+  RunPulse pulse(start_silence_max());
   bool told_to_end = false;
+  bool has_begun = false;
   std::optional<LaunchKeeper> keeper;
   Watch watch;
   watch.on_start = [&](pid_t mpirun) {
@@ -215,9 +245,13 @@ Supervisor::Ending Supervisor::start(const Launch& launch) {
   const auto is_new = [&] { return there.status() && there.status() != before; };
   watch.is_deserted = [&] {
     there.look();
-    const bool is_running = is_new() && there.status()->state == RunState::kRunning;
-    pulse.silence_max(is_running ? silence_max() : kStartSilence);
-    pulse.look(Clock::now(), there.signs_of_life());
+    has_begun = has_begun || is_new();
+    if (has_begun) {
+      pulse.silence_max(silence_max());
+      has_begun_ = true;
+      starts_given_up_ = 0;
+    }
+    pulse.look(Clock::now(), has_begun ? there.signs_of_life() : kNotBegun);
     return pulse.is_silent();
   };
   watch.is_over = [&] {
@@ -240,6 +274,12 @@ Supervisor::Ending Supervisor::start(const Launch& launch) {
   pass_on(output.release());
   if (!ended) return {.message = ended.error(), .exit_status = kExitNotRecovered};
   Ending ending = judge(*ended, before, output.loss());
+  if (!has_begun && !ending.status && pulse.is_silent() && stop_signal_passed_on() == 0) {
+    ending.message =
+        fmt::format("the ranks did not begin within {} s", start_silence_max().count());
+    ending.never_began = ending.may_go_on = true;
+    ++starts_given_up_;
+  }
   ending.by_itself = !told_to_end && !ending.may_go_on;
   return ending;
 }
@@ -289,8 +329,15 @@ Supervisor::Ending Supervisor::judge(int mpirun_status, const std::optional<RunS
                           ? stopped_text(signal)
                           : fmt::format("the ranks ended in the middle of the run ({})", cause);
     status->message += goes_on_from(newest);
-  } else if (const auto passed_on = stopped_text(SIGUSR1);
-             signal != 0 && status->message.starts_with(passed_on)) {
+  } else if (status->state == RunState::kInterrupted && *status->exit == kExitNotRecovered) {
+    // A coordinator that has just taken over may not know of the checkpoints there are.
+    if (const auto newest = newest_sealed(run_.options.dir)) {
+      status->exit = kExitResumable;
+      status->message += goes_on_from(newest);
+    }
+  }
+  if (const auto passed_on = stopped_text(SIGUSR1);
+      signal != 0 && status->message.starts_with(passed_on)) {
     // The ranks know the signal that was passed on alone.
     status->message.replace(0, passed_on.size(), stopped_text(signal));
   }
@@ -354,7 +401,8 @@ std::optional<std::string> Supervisor::problem_with(const std::vector<LaunchNode
   }
   if (!run_.nodes.empty()) {
     const bool all = answering.size() == run_.nodes.size();
-    if (!before.status && all) return "";  // whatever it was, it is there still
+    // Whatever it was, it is there still.
+    if (!before.status && !before.never_began && all) return "";
     const std::size_t wanted = std::max<std::size_t>(run_.options.min_nodes, 1);
     if (answering.size() < wanted) {
       return fmt::format("{} of {} nodes answer, and {} are wanted", answering.size(),
@@ -398,7 +446,8 @@ std::expected<Supervisor::Launch, Supervisor::Ending> Supervisor::next_launch(
   if (!run_.nodes.empty() && next.ranks <= slots) {
     next.ranks = std::min(next.ranks, static_cast<std::uint32_t>(slots_of(answering)));
   }
-  const auto resumption = find_resumption(run_.options.dir, CheckpointNumber{0});
+  const auto from = has_begun_ ? 0 : run_.from.value_or(0);  // 0: the newest
+  const auto resumption = find_resumption(run_.options.dir, CheckpointNumber{from});
   if (resumption) {
     next.verb = "resume";
     next.arguments = {run_.options.dir};
@@ -438,10 +487,11 @@ int Supervisor::run() {
     if (!ending.status && known_) {
       // These ranks left no word, and those before them left a checkpoint, perhaps.
       const std::string message = std::move(ending.message);
-      const bool may_go_on = ending.may_go_on;
+      const bool may_go_on = ending.may_go_on, never_began = ending.never_began;
       ending = *known_;
       ending.message += "; " + message;
       ending.may_go_on = may_go_on;
+      ending.never_began = never_began;
     }
     if (!ending.may_go_on) {
       if (!ending.by_itself) end_leftovers(kNodeAnswersAtEnd);

@@ -23,6 +23,10 @@ namespace regroup {
 bool is_supervised();
 // How often ranks were started before these.
 std::uint64_t relaunches_before();
+// Whether any of those had begun the run.
+bool has_begun_before();
+// How long ranks are given to begin; 0: without a supervisor.
+std::chrono::seconds supervisor_patience();
 // How wide the supervisor's terminal is, 0: it has none; empty: without a supervisor.
 std::optional<int> supervisor_columns();
 
@@ -37,6 +41,8 @@ struct SupervisedRun {
   RunOptions options;  // with the number of ranks
   std::vector<LaunchNode> nodes;
   std::string remote_shell;
+  // What looking at the job's inputs took, which the first rank does again before it begins.
+  std::chrono::nanoseconds prepared_within{0};
 };
 
 class Supervisor {
@@ -64,8 +70,9 @@ class Supervisor {
     std::optional<RunStatus> status;  // of this launch; empty: it has left none
     std::string message;
     int exit_status = 0;
-    bool may_go_on = false;  // others in their place might
-    bool by_itself = true;   // nothing of it is left
+    bool may_go_on = false;    // others in their place might
+    bool never_began = false;  // and was given up, for that took too long
+    bool by_itself = true;     // nothing of it is left
   };
 
   struct Progress {
@@ -78,6 +85,7 @@ class Supervisor {
                                const std::vector<std::string>& settings) const;
   std::vector<std::string> settings() const;
   std::chrono::seconds silence_max() const;
+  std::chrono::seconds start_silence_max() const;
   Ending start(const Launch& launch);
   Ending judge(int mpirun_status, const std::optional<RunStatus>& before,
                const std::string& loss) const;
@@ -101,8 +109,10 @@ class Supervisor {
   bool directory_seen_ = false;
   std::optional<Ending> known_;  // of the latest launch that left a status
   std::uint64_t relaunches_ = 0;
-  std::uint64_t in_vain_ = 0;  // of those, in a row, without progress between
-  Progress furthest_;          // that any launch has come to
+  bool has_begun_ = false;             // in any launch
+  std::uint64_t starts_given_up_ = 0;  // in a row
+  std::uint64_t in_vain_ = 0;          // of those, in a row, without progress between
+  Progress furthest_;                  // that any launch has come to
 };
 
 }  // namespace regroup

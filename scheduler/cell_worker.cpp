@@ -192,7 +192,8 @@ void CellWorker::set_out(Context& context, CellStart start, std::uint64_t step,
         tasks_.push_back({number, WorkKind::kBegin});
         break;
       case CellStart::kMemory:
-        seek_copy(context, number, cell, holders[number]);
+        cell.holder = holders[number];
+        seek_copy(context, number, cell, cell.holder);
         break;
       case CellStart::kFile:
         from_disk_.push_back(number);
@@ -218,12 +219,7 @@ void CellWorker::seek_copy(Context& context, std::uint32_t number, Cell& cell, R
   const bool uneven = planted(PlantedBug::kGoBackUnevenly);
   if (uneven && copies_.find({stage_, number, named_}) != nullptr) cell.step = named_;
   const CellAt at{stage_, number, cell.step};
-  const CellCopy* copy = copies_.find(at);
-  if (copy != nullptr && copy->hash != 0 && hash_of_copy(copy->bytes->view()) != copy->hash) {
-    copies_.drop(at);
-    copy = nullptr;
-  }
-  if (copy != nullptr) {
+  if (const CellCopy* const copy = copies_.find(at)) {
     const bool mine = copy->of == context.self();
     return restore_from(context, number, cell, copy->bytes,
                         mine ? RegainedFrom::kSnapshot : RegainedFrom::kPartner);
@@ -237,6 +233,19 @@ void CellWorker::seek_copy(Context& context, std::uint32_t number, Cell& cell, R
   writer.put(number);
   writer.put(cell.step);
   context.send();
+}
+
+// What lay in memory for a while may have changed. Looked at when its turn comes, so that nobody
+// waits for what is not needed yet.
+bool CellWorker::copy_is_right(Context& context, std::uint32_t number, Cell& cell) {
+  const CellAt at{stage_, number, cell.step};
+  const CellCopy* const copy = copies_.find(at);
+  const bool is_it = copy != nullptr && copy->bytes == cell.restored && copy->hash != 0;
+  if (!is_it || hash_of_copy(copy->bytes->view()) == copy->hash) return true;
+  copies_.drop(at);
+  cell.restored.reset();
+  seek_copy(context, number, cell, cell.holder);
+  return false;
 }
 
 void CellWorker::restore_from(Context& context, std::uint32_t number, Cell& cell,
@@ -364,30 +373,32 @@ void CellWorker::show(Context& context, std::uint32_t number, const Cell& cell,
     }
     const RankId owner = owners_[halo.cell];
     Outgoing& outgoing = outgoing_[owner];
-    const bool fits =
-        outgoing.bytes.size() + kHaloHeadBytes + halo.bytes.size() <= kPayloadBytesMax;
-    if (outgoing.halos != 0 && (outgoing.step != cell.step || !fits)) {
+    const std::size_t bytes = kHaloHeadBytes + halo.bytes.size();
+    if (outgoing.step != cell.step || outgoing.bytes + bytes > kPayloadBytesMax) {
       flush(context, owner, outgoing);
     }
     outgoing.step = cell.step;
-    Writer writer(outgoing.bytes);
-    writer.put(number);
-    writer.put(halo.cell);
-    writer.put_bytes(halo.bytes.view());
-    if (++outgoing.halos == outgoing.edges) flush(context, owner, outgoing);
+    outgoing.bytes += bytes;
+    outgoing.halos.push_back({number, std::move(halo)});
+    if (outgoing.halos.size() == outgoing.edges) flush(context, owner, outgoing);
   }
 }
 
 void CellWorker::flush(Context& context, RankId to, Outgoing& outgoing) {
-  if (outgoing.halos == 0) return;
+  if (outgoing.halos.empty()) return;
   Writer writer = context.begin(to, MessageKind::kHalos);
   writer.put(stage_);
   put(writer, round_);
   writer.put(outgoing.step);
-  writer.put_raw(outgoing.bytes.view());
+  writer.buffer().reserve(writer.buffer().size() + outgoing.bytes);
+  for (const auto& [from, halo] : outgoing.halos) {
+    writer.put(from);
+    writer.put(halo.cell);
+    writer.put_bytes(halo.bytes.view());
+  }
   context.send();
-  outgoing.bytes.clear();
-  outgoing.halos = 0;
+  outgoing.halos.clear();
+  outgoing.bytes = 0;
 }
 
 void CellWorker::flush_all(Context& context) {
@@ -440,16 +451,17 @@ void CellWorker::make_ready(std::uint32_t number, Cell& cell) {
 
 bool CellWorker::on_work_wanted(Context& context) {
   if (!active_) return false;
-  if (tasks_.empty()) {
-    flush_all(context);
-    return false;
+  while (!tasks_.empty()) {
+    const Task task = tasks_.front();
+    tasks_.pop_front();
+    Cell& cell = *own(task.cell);
+    if (task.kind == WorkKind::kRestore && !copy_is_right(context, task.cell, cell)) continue;
+    running_ = Running{round_, task, nullptr};
+    context.order(order_of(task, cell));
+    return true;
   }
-  const Task task = tasks_.front();
-  tasks_.pop_front();
-  Cell& cell = *own(task.cell);
-  running_ = Running{round_, task, nullptr};
-  context.order(order_of(task, cell));
-  return true;
+  flush_all(context);
+  return false;
 }
 
 WorkOrder CellWorker::order_of(const Task& task, Cell& cell) {

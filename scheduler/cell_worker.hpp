@@ -87,6 +87,7 @@ class CellWorker {
     std::array<std::size_t, 2> halos_here{};
     bool wants_totals = false;
     bool saving = false;
+    RankId holder = kNobody;           // who has a copy of it at the step that it is set to
     RankId sought_from = kNobody;      // who was asked for the copy that it is set to
     std::shared_ptr<Buffer> restored;  // that copy
     std::optional<RegainedFrom> regained;
@@ -119,8 +120,12 @@ class CellWorker {
   struct Outgoing {
     std::uint64_t step = 0;
     std::size_t edges = 0;  // between its cells and those here
-    std::size_t halos = 0;
-    Buffer bytes;
+    struct Shown {
+      std::uint32_t from = 0;
+      Halo halo;
+    };
+    std::vector<Shown> halos;
+    std::size_t bytes = 0;  // of them, with their heads
   };
   // The cells of a stage; of those of a field, the first rows of their blocks.
   struct Plan : CellPlan {
@@ -137,6 +142,7 @@ class CellWorker {
   void set_out(Context& context, CellStart start, std::uint64_t step, CheckpointNumber checkpoint,
                const std::vector<RankId>& holders);
   void seek_copy(Context& context, std::uint32_t number, Cell& cell, RankId holder);
+  bool copy_is_right(Context& context, std::uint32_t number, Cell& cell);
   void restore_from(Context& context, std::uint32_t number, Cell& cell,
                     std::shared_ptr<Buffer> bytes, RegainedFrom from);
   bool on_halos(RankId from, Reader& reader);

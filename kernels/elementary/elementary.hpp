@@ -16,7 +16,12 @@
 namespace regroup::kernels {
 
 // Always inlined: no copy compiled for a newer instruction set may be shared by the linker.
+// CUDA compiles them for its devices as well.
+#ifdef __CUDACC__
+#define REGROUP_KERNEL [[gnu::always_inline]] __host__ __device__ inline
+#else
 #define REGROUP_KERNEL [[gnu::always_inline]] inline
+#endif
 
 // A vector of so many doubles, and one of as many 64-bit words.
 template <int kCount>
@@ -91,6 +96,17 @@ consteval double factorial(int n) {
   return n <= 1 ? 1.0 : n * factorial(n - 1);
 }
 
+// Coefficients of the series below: of e^r, of artanh (twice), and of sine and cosine.
+consteval double exponential_term(int k) {
+  return 1.0 / factorial(k);
+}
+consteval double logarithm_term(int n) {
+  return 2.0 / n;
+}
+consteval double circle_term(int k) {
+  return (k % 4 < 2 ? 1.0 : -1.0) / factorial(k);
+}
+
 inline constexpr double kLn2High =
     0x1.62e42feep-1;  // 32 bits, so that a whole number times it is exact
 inline constexpr double kLn2Low = 0x1.a39ef35793c76p-33;  // the next 53 bits of ln 2
@@ -105,14 +121,14 @@ REGROUP_KERNEL V exponential(V x) {
   const V shifted = x * 0x1.71547652b82fep+0 + kRoundToWhole;
   const V n = shifted - kRoundToWhole;
   const V r = (x - n * kLn2High) - n * kLn2Low;
-  constexpr auto c = [](int k) consteval {
-    return 1.0 / factorial(k);
-  };
   const V r2 = r * r;
   const V r4 = r2 * r2;
-  const V low = (c(2) + c(3) * r) + (c(4) + c(5) * r) * r2;
-  const V middle = (c(6) + c(7) * r) + (c(8) + c(9) * r) * r2;
-  const V high = (c(10) + c(11) * r) + (c(12) + c(13) * r) * r2;
+  const V low = (exponential_term(2) + exponential_term(3) * r) +
+                (exponential_term(4) + exponential_term(5) * r) * r2;
+  const V middle = (exponential_term(6) + exponential_term(7) * r) +
+                   (exponential_term(8) + exponential_term(9) * r) * r2;
+  const V high = (exponential_term(10) + exponential_term(11) * r) +
+                 (exponential_term(12) + exponential_term(13) * r) * r2;
   const V fraction = 1.0 + (r + r2 * (low + r4 * (middle + r4 * high)));
   const V power_of_two = real_of<V>((bits_of(shifted) + 1023) << 52);
   const V inside = select(x > 709.0, all<V>(__builtin_inf()), fraction * power_of_two);
@@ -134,12 +150,11 @@ REGROUP_KERNEL V logarithm(V x) {
   const V z = s * s;
   const V z2 = z * z;
   const V z4 = z2 * z2;
-  constexpr auto c = [](int n) consteval {
-    return 2.0 / n;
-  };
-  const V low = (c(3) + c(5) * z) + (c(7) + c(9) * z) * z2;
-  const V middle = (c(11) + c(13) * z) + (c(15) + c(17) * z) * z2;
-  const V high = c(19) + c(21) * z;
+  const V low = (logarithm_term(3) + logarithm_term(5) * z) +
+                (logarithm_term(7) + logarithm_term(9) * z) * z2;
+  const V middle = (logarithm_term(11) + logarithm_term(13) * z) +
+                   (logarithm_term(15) + logarithm_term(17) * z) * z2;
+  const V high = logarithm_term(19) + logarithm_term(21) * z;
   const V series = z * (low + z4 * (middle + z4 * high));
   const V half_square = 0.5 * f * f;
   const V small = s * (half_square + series) + k * kLn2Low;
@@ -163,16 +178,16 @@ REGROUP_KERNEL SineCosine<V> sine_cosine_of_turns(V u) {
   const V z = x * x;
   const V z2 = z * z;
   const V z4 = z2 * z2;
-  constexpr auto c = [](int k) consteval {
-    return (k % 4 < 2 ? 1.0 : -1.0) / factorial(k);
-  };
 
-  const V sine_low = (c(3) + c(5) * z) + (c(7) + c(9) * z) * z2;
-  const V sine_high = (c(11) + c(13) * z) + (c(15) + c(17) * z) * z2;
+  const V sine_low =
+      (circle_term(3) + circle_term(5) * z) + (circle_term(7) + circle_term(9) * z) * z2;
+  const V sine_high =
+      (circle_term(11) + circle_term(13) * z) + (circle_term(15) + circle_term(17) * z) * z2;
   const V sine = x + x * (z * (sine_low + z4 * sine_high));
 
-  const V cosine_low = (c(4) + c(6) * z) + (c(8) + c(10) * z) * z2;
-  const V cosine_high = (c(12) + c(14) * z) + c(16) * z2;
+  const V cosine_low =
+      (circle_term(4) + circle_term(6) * z) + (circle_term(8) + circle_term(10) * z) * z2;
+  const V cosine_high = (circle_term(12) + circle_term(14) * z) + circle_term(16) * z2;
   const V half = 0.5 * z;
   const V main = 1.0 - half;
   const V cosine = main + (((1.0 - main) - half) + z2 * (cosine_low + z4 * cosine_high));

@@ -6,6 +6,8 @@
 
 #include <cblas.h>
 
+#include "kernels/matrix/contract.hpp"
+
 namespace regroup::kernels {
 namespace {
 
@@ -29,6 +31,8 @@ void require_matrix(const MatrixOf<Number>& matrix) {
           "a span does not hold its matrix");
 }
 
+}  // namespace
+
 void require_product(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c) {
   require_matrix(a);
   require_matrix(b);
@@ -36,8 +40,6 @@ void require_product(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c
   require(a.columns == b.rows && a.rows == c.rows && b.columns == c.columns,
           "the shapes of a product do not fit");
 }
-
-}  // namespace
 
 void add_product(const ConstMatrix& a, const ConstMatrix& b, const Matrix& c, std::size_t threads) {
   require_product(a, b, c);

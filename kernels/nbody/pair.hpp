@@ -2,6 +2,7 @@
 // register of them. Private to this folder.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "kernels/elementary/elementary.hpp"
@@ -51,8 +52,8 @@ struct SingleOps {
   using Real = float;
 
   REGROUP_KERNEL static float all(float value) { return value; }
-  REGROUP_KERNEL static float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
-  REGROUP_KERNEL static float fnma(float a, float b, float c) { return __builtin_fmaf(-a, b, c); }
+  REGROUP_KERNEL static float fma(float a, float b, float c) { return std::fma(a, b, c); }
+  REGROUP_KERNEL static float fnma(float a, float b, float c) { return std::fma(-a, b, c); }
   REGROUP_KERNEL static float guess(float x) {
     return __builtin_bit_cast(float, kGuess - (__builtin_bit_cast(std::uint32_t, x) >> 1));
   }

@@ -10,6 +10,7 @@
 
 #include "kernels/reduction/contract.hpp"
 #include "kernels/reduction/cpu_kernel.hpp"
+#include "kernels/reduction/levels.hpp"
 #include "kernels/reduction/reduction.hpp"
 
 namespace regroup::kernels {
@@ -61,21 +62,13 @@ std::optional<int> first_level(std::size_t begin, std::size_t count, Term term) 
 // Whether the block was added.
 bool add_block(ExactSum& into, ReductionBlock block, int level,
                ReductionResult (*kernel)(const ReductionBlock&)) {
-  for (int i = 0; i < kReductionLevels; ++i) {
-    block.begins[i] = std::ldexp(1.5, level - i * kReductionLevelBits);
-  }
-  const ReductionResult sum = kernel(block);
-  if (!sum.exact) return false;
-  for (int i = 0; i < kReductionLevels; ++i) {
-    into.add_scaled(sum.units[i], level - i * kReductionLevelBits - kUnitBits);
-  }
-  return true;
+  begin_levels(level, block.begins);
+  return add_levels(into, kernel(block), level);
 }
 
 template <class Term>
 void add_terms(ExactSum& into, std::span<const double> a, std::span<const double> b,
-               ReductionResult (*kernel)(const ReductionBlock&), Term term) {
-  std::optional<int> level;
+               SplitLevel& level, ReductionResult (*kernel)(const ReductionBlock&), Term term) {
   std::size_t begin = 0;
   while (a.size() - begin >= kReductionGroup) {
     const std::size_t left = a.size() - begin;
@@ -95,14 +88,36 @@ void add_terms(ExactSum& into, std::span<const double> a, std::span<const double
 
 }  // namespace
 
+void begin_levels(int level, double (&begins)[kReductionLevels]) {
+  for (int i = 0; i < kReductionLevels; ++i) {
+    begins[i] = std::ldexp(1.5, level - i * kReductionLevelBits);
+  }
+}
+
+bool add_levels(ExactSum& into, const ReductionResult& sum, int level) {
+  if (!sum.exact) return false;
+  for (int i = 0; i < kReductionLevels; ++i) {
+    into.add_scaled(sum.units[i], level - i * kReductionLevelBits - kUnitBits);
+  }
+  return true;
+}
+
 void add_sum(ExactSum& into, std::span<const double> terms, InstructionSet set) {
-  add_terms(into, terms, terms, kernels_for(set).sum, [&](std::size_t i) { return terms[i]; });
+  SplitLevel level;
+  add_terms(into, terms, terms, level, kernels_for(set).sum,
+            [&](std::size_t i) { return terms[i]; });
 }
 
 void add_dot(ExactSum& into, std::span<const double> a, std::span<const double> b,
              InstructionSet set) {
-  require_equal_sizes(a, b);
-  add_terms(into, a, b, kernels_for(set).dot, [&](std::size_t i) { return a[i] * b[i]; });
+  SplitLevel level;
+  add_dot(into, a, b, level, set);
+}
+
+void add_dot(ExactSum& into, std::span<const double> a, std::span<const double> b,
+             SplitLevel& level, InstructionSet set) {
+  require_equal_sizes(a.size(), b.size());
+  add_terms(into, a, b, level, kernels_for(set).dot, [&](std::size_t i) { return a[i] * b[i]; });
 }
 
 }  // namespace regroup::kernels

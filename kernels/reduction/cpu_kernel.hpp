@@ -87,40 +87,47 @@ struct VectorReduction {
     return a * b;
   }
 
-  template <Kind kKind>
-  static ReductionResult add(const ReductionBlock& block) {
-    Real levels[kRegisters][kReductionLevels];
-    for (auto& of_register : levels) {
-      for (int level = 0; level < kReductionLevels; ++level) {
-        of_register[level] = all<Real>(block.begins[level]);
-      }
+  // The terms that one register adds up.
+  struct Levels {
+    Real sums[kReductionLevels];
+    Word moved;  // all bits in which the first level ever differed from its begin
+    Word left;   // all bits of what the last level left
+  };
+
+  REGROUP_KERNEL static Levels begin(const double (&begins)[kReductionLevels]) {
+    Levels levels{};
+    for (int level = 0; level < kReductionLevels; ++level) {
+      levels.sums[level] = all<Real>(begins[level]);
     }
-    const Word begin = bits_of(all<Real>(block.begins[0]));
-    Word moved{};  // all bits in which the first level ever differed from its begin
-    Word left{};   // all bits of what the last level left
-    for (std::size_t i = 0; i < block.count; i += kWidth * kRegisters) {
-      for (int r = 0; r < kRegisters; ++r) {
-        Real rest = term<kKind>(block, i + static_cast<std::size_t>(r * kWidth));
-        for (int level = 0; level < kReductionLevels; ++level) {
-          const Real before = levels[r][level];
-          levels[r][level] = before + rest;
-          rest -= levels[r][level] - before;
-        }
-        moved |= bits_of(levels[r][0]) ^ begin;
-        left |= bits_of(rest);
-      }
-    }
-    return result(block, levels, moved, left);
+    return levels;
   }
 
-  REGROUP_KERNEL static ReductionResult result(const ReductionBlock& block,
-                                               const Real (&levels)[kRegisters][kReductionLevels],
-                                               Word moved, Word left) {
+  REGROUP_KERNEL static void add(Levels& levels, Word begin, Real term) {
+    Real rest = term;
+    for (Real& sum : levels.sums) {
+      const Real before = sum;
+      sum = before + rest;
+      rest -= sum - before;
+    }
+    levels.moved |= bits_of(levels.sums[0]) ^ begin;
+    levels.left |= bits_of(rest);
+  }
+
+  // Of all the registers' terms.
+  template <int kCount>
+  REGROUP_KERNEL static ReductionResult result(const double (&begins)[kReductionLevels],
+                                               const Levels (&registers)[kCount]) {
     ReductionResult sum{};
+    Word moved{};
+    Word left{};
+    for (const Levels& levels : registers) {
+      moved |= levels.moved;
+      left |= levels.left;
+    }
     for (int level = 0; level < kReductionLevels; ++level) {
       Word units{};
-      for (int r = 0; r < kRegisters; ++r) {
-        units += bits_of(levels[r][level]) - bits_of(all<Real>(block.begins[level]));
+      for (const Levels& levels : registers) {
+        units += bits_of(levels.sums[level]) - bits_of(all<Real>(begins[level]));
       }
       std::uint64_t of_all = 0;  // without a sign: of a block that does not fit, it may overflow
       for (int lane = 0; lane < kWidth; ++lane) of_all += units[lane];
@@ -134,7 +141,22 @@ struct VectorReduction {
     return sum;
   }
 
-  static constexpr ReductionKernels kernels() { return {add<Kind::kSum>, add<Kind::kDot>}; }
+  template <Kind kKind>
+  static ReductionResult add_block(const ReductionBlock& block) {
+    Levels registers[kRegisters];
+    for (Levels& levels : registers) levels = begin(block.begins);
+    const Word first = bits_of(all<Real>(block.begins[0]));
+    for (std::size_t i = 0; i < block.count; i += kWidth * kRegisters) {
+      for (int r = 0; r < kRegisters; ++r) {
+        add(registers[r], first, term<kKind>(block, i + static_cast<std::size_t>(r * kWidth)));
+      }
+    }
+    return result(block.begins, registers);
+  }
+
+  static constexpr ReductionKernels kernels() {
+    return {add_block<Kind::kSum>, add_block<Kind::kDot>};
+  }
 };
 
 }  // namespace regroup::kernels

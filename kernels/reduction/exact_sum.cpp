@@ -100,9 +100,9 @@ double ExactSum::value() const {
   return negative() ? -rounded : rounded;
 }
 
-void require_equal_sizes(std::span<const double> a, std::span<const double> b) {
-  if (a.size() == b.size()) return;
-  std::fprintf(stderr, "dot product: the vectors have %zu and %zu elements\n", a.size(), b.size());
+void require_equal_sizes(std::size_t a, std::size_t b) {
+  if (a == b) return;
+  std::fprintf(stderr, "dot product: the vectors have %zu and %zu elements\n", a, b);
   std::abort();
 }
 
@@ -113,7 +113,7 @@ void add_sum(ExactSum& into, std::span<const double> terms) {
 }
 
 void add_dot(ExactSum& into, std::span<const double> a, std::span<const double> b) {
-  require_equal_sizes(a, b);
+  require_equal_sizes(a.size(), b.size());
   for (std::size_t i = 0; i < a.size(); ++i) into.add(a[i] * b[i]);
 }
 

@@ -25,6 +25,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "kernels/instruction_set.hpp"
@@ -64,6 +65,12 @@ void add_sum(ExactSum& into, std::span<const double> terms,
 // Adds the dot product of two vectors of one size, which may be the same one.
 void add_dot(ExactSum& into, std::span<const double> a, std::span<const double> b,
              InstructionSet set = best_instruction_set());
+
+// The binary exponent at which terms are split first. Who adds up a vector piece by piece hands it
+// on from one to the next, and saves each the search for it; the sum does not depend on it.
+using SplitLevel = std::optional<int>;
+void add_dot(ExactSum& into, std::span<const double> a, std::span<const double> b,
+             SplitLevel& level, InstructionSet set = best_instruction_set());
 
 // The oracle: the same, term by term.
 namespace reference {

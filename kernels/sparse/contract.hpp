@@ -7,6 +7,10 @@
 
 namespace regroup::kernels {
 
+// That the vectors fit a matrix of so many rows and columns and do not overlap, or as below.
+void require_vectors(std::size_t rows, std::size_t columns, std::span<const double> x,
+                     std::span<const double> y);
+
 // That the vectors fit the matrix and do not overlap, and that it has the rows; or one line on
 // standard error and the end of the process.
 void require_product(const SparseMatrix& matrix, std::size_t row_begin, std::size_t row_end,

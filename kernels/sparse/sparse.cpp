@@ -41,12 +41,17 @@ const char* why_invalid(const SparseMatrix& matrix) {
   return nullptr;
 }
 
+void require_vectors(std::size_t rows, std::size_t columns, std::span<const double> x,
+                     std::span<const double> y) {
+  require_that(x.size() == columns, "x has not one element for each column");
+  require_that(y.size() == rows, "y has not one element for each row");
+  require_that(!overlap(x, y), "x and y overlap");
+}
+
 void require_product(const SparseMatrix& matrix, std::size_t row_begin, std::size_t row_end,
                      std::span<const double> x, std::span<const double> y) {
-  require_that(x.size() == matrix.column_count, "x has not one element for each column");
-  require_that(y.size() == matrix.rows(), "y has not one element for each row");
+  require_vectors(matrix.rows(), matrix.column_count, x, y);
   require_that(row_begin <= row_end && row_end <= matrix.rows(), "rows that the matrix has not");
-  require_that(!overlap(x, y), "x and y overlap");
 }
 
 namespace reference {

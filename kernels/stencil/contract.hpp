@@ -16,10 +16,17 @@ void require(bool holds, const char* text);
 void require_step(const StencilShape& shape, const StencilBox& box, std::span<const double> in,
                   std::span<double> out);
 
+// That the region's cells, ghosts or not, are the block's.
+void require_region(const StencilShape& shape, const StencilRegion& region);
+
 // The box with so many layers more at the sides in `open`.
 StencilBox grown(const StencilBox& box, SideSet open, std::size_t layers);
 
-// As require_step(), and that the block has the layers that the first step computes.
+// That the block has the box in its interior, and the layers that the first of the steps computes.
+void require_layers(const StencilShape& shape, const StencilBox& box, SideSet open,
+                    std::size_t steps);
+
+// As require_step() and require_layers().
 void require_steps(const StencilShape& shape, const StencilBox& box, SideSet open,
                    std::size_t steps, std::span<const double> now, std::span<double> next);
 

@@ -39,17 +39,6 @@ void for_each_row(const StencilShape& shape, const StencilRegion& region, F visi
   }
 }
 
-void require_region(const StencilShape& shape, const StencilRegion& region) {
-  const std::size_t cells[3] = {shape.nx, shape.ny, shape.planes()};
-  for (std::size_t axis = 0; axis < 3; ++axis) {
-    const std::ptrdiff_t ghosts = axis < 2 || shape.dimensions() == 3 ? 1 : 0;
-    require(region.begin[axis] >= -ghosts && region.count[axis] <= kBlockCellsMax &&
-                region.begin[axis] + static_cast<std::ptrdiff_t>(region.count[axis]) <=
-                    static_cast<std::ptrdiff_t>(cells[axis]) + ghosts,
-            "a region leaves the block");
-  }
-}
-
 bool overlap(std::span<const double> a, std::span<const double> b) {
   const std::less<> before;
   return before(a.data(), b.data() + b.size()) && before(b.data(), a.data() + a.size());
@@ -71,14 +60,33 @@ void require(bool holds, const char* text) {
   std::abort();
 }
 
+void require_region(const StencilShape& shape, const StencilRegion& region) {
+  const std::size_t cells[3] = {shape.nx, shape.ny, shape.planes()};
+  for (std::size_t axis = 0; axis < 3; ++axis) {
+    const std::ptrdiff_t ghosts = axis < 2 || shape.dimensions() == 3 ? 1 : 0;
+    require(region.begin[axis] >= -ghosts && region.count[axis] <= kBlockCellsMax &&
+                region.begin[axis] + static_cast<std::ptrdiff_t>(region.count[axis]) <=
+                    static_cast<std::ptrdiff_t>(cells[axis]) + ghosts,
+            "a region leaves the block");
+  }
+}
+
+namespace {
+
+void require_box(const StencilShape& shape, const StencilBox& box) {
+  require(box.empty() ||
+              (box.x_end <= shape.nx && box.y_end <= shape.ny && box.z_end <= shape.planes()),
+          "a box leaves the block");
+}
+
+}  // namespace
+
 void require_step(const StencilShape& shape, const StencilBox& box, std::span<const double> in,
                   std::span<double> out) {
   require(in.size() == block_cells(shape) && out.size() == in.size(),
           "a span does not hold a block of this shape");
   require(!overlap(in, out), "the spans of a step overlap");
-  require(box.empty() ||
-              (box.x_end <= shape.nx && box.y_end <= shape.ny && box.z_end <= shape.planes()),
-          "a box leaves the block");
+  require_box(shape, box);
 }
 
 StencilBox grown(const StencilBox& box, SideSet open, std::size_t layers) {
@@ -91,6 +99,12 @@ StencilBox grown(const StencilBox& box, SideSet open, std::size_t layers) {
 void require_steps(const StencilShape& shape, const StencilBox& box, SideSet open,
                    std::size_t steps, std::span<const double> now, std::span<double> next) {
   require_step(shape, box, now, next);
+  require_layers(shape, box, open, steps);
+}
+
+void require_layers(const StencilShape& shape, const StencilBox& box, SideSet open,
+                    std::size_t steps) {
+  require_box(shape, box);
   require(steps >= 1, "there is no step to take");
   const std::size_t layers = steps - 1;
   const auto has_layers = [&](Side low, std::size_t begin, std::size_t end, std::size_t cells) {

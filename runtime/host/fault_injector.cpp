@@ -226,6 +226,7 @@ void FaultInjector::reached(FaultPoint point, const View& view) {
 }
 
 void FaultInjector::begin() {
+  begun_at_ = Clock::now();
   reached(FaultPoint::kStart, view_now_());
   const auto is_timed = [](const Fault& fault) { return fault.point == FaultPoint::kTime; };
   if (std::ranges::any_of(plan_.faults, is_timed)) timer_ = std::thread([this] { keep_time(); });
@@ -235,6 +236,10 @@ void FaultInjector::begin() {
       say(self_, fmt::format("slowed {:g} times", fault.factor));
     } else if (fault.action == FaultAction::kLateResults) {
       say(self_, "sends late by " + time_text(fault.duration));
+    } else if (fault.action == FaultAction::kGpuError || fault.action == FaultAction::kGpuHang) {
+      say(self_, fmt::format("has a GPU that {}{}",
+                             fault.action == FaultAction::kGpuHang ? "hangs" : "fails",
+                             fault.duration == 0 ? "" : " for " + time_text(fault.duration)));
     } else {
       say(self_, "sends everything twice");
     }
@@ -305,6 +310,18 @@ Nanoseconds FaultInjector::sends_late() const {
   return late;
 }
 
+DeviceFault FaultInjector::device_fault() const {
+  const std::chrono::nanoseconds since = Clock::now() - begun_at_;
+  for (const Fault& fault : plan_.faults) {
+    const bool of_device =
+        fault.action == FaultAction::kGpuError || fault.action == FaultAction::kGpuHang;
+    if (!of_device || !hits_self(fault, View{})) continue;
+    if (fault.duration != 0 && since.count() >= fault.duration) continue;
+    return fault.action == FaultAction::kGpuHang ? DeviceFault::kHang : DeviceFault::kError;
+  }
+  return DeviceFault::kNone;
+}
+
 void FaultInjector::begin_checkpoint_write() {
   ++checkpoint_writes_;
   for (std::size_t i = 0; i < plan_.faults.size(); ++i) {
@@ -336,7 +353,8 @@ void FaultyExecutor::execute(WorkOrder& order, WorkResult& result) {
     inner_->execute(order, result);
   }
   const double slowness = injector_->slowness();
-  if (order.kind == WorkKind::kRun && slowness > 1) {
+  const bool computed = order.kind == WorkKind::kRun || order.kind == WorkKind::kStep;
+  if (computed && slowness > 1) {
     const std::chrono::nanoseconds took = std::chrono::steady_clock::now() - started;
     sleep_for(static_cast<Nanoseconds>(static_cast<double>(took.count()) * (slowness - 1)));
   }

@@ -1,9 +1,9 @@
 // Carries out a rank's share of a FaultPlan: the rank kills or stops itself, gets stuck in its
-// transport, computes slowly, sends twice or late, or cannot write checkpoints. It stands between
-// the host loop and the rank's executor and transport, and between its checkpoints and their files,
-// has a thread of its own for what happens at a time, and is told of the protocol's points by
-// whoever reaches them. A line on standard error says what strikes, before it does. Without a plan
-// nothing of this is made.
+// transport, computes slowly, sends twice or late, or has a disk or a device that fails. It stands
+// between the host loop and the rank's executor and transport, between its checkpoints and their
+// files, and before its device, has a thread of its own for what happens at a time, and is told of
+// the protocol's points by whoever reaches them. A line on standard error says what strikes, before
+// it does. Without a plan nothing of this is made.
 #pragma once
 
 #include <atomic>
@@ -19,6 +19,7 @@
 
 #include <sys/types.h>
 
+#include "runtime/host/device_guard.hpp"
 #include "runtime/host/fault_plan.hpp"
 #include "runtime/host/file_system.hpp"
 #include "runtime/host/transport.hpp"
@@ -90,6 +91,8 @@ class FaultInjector {
   Nanoseconds sends_late() const;
   // Returns unless this rank is to be stuck.
   void enter_transport() const;
+  // What is to become of a call on this rank's device just now. On the thread of begin().
+  DeviceFault device_fault() const;
 
   // ---- for the checkpoints and their file system below, on the one thread that uses them ----
   // The rank begins to write its share of a checkpoint.
@@ -119,7 +122,8 @@ class FaultInjector {
   ViewNow view_now_;
   FirstToStrike first_to_strike_;
   std::optional<StopHelper> stop_helper_;
-  std::uint64_t computed_ = 0;           // the computing thread's own
+  Clock::time_point begun_at_;  // this and the next: the computing thread's own
+  std::uint64_t computed_ = 0;
   std::uint64_t checkpoint_writes_ = 0;  // this and the next: the checkpoints' thread's own
   std::vector<DiskFault> disk_faults_;
 

@@ -24,8 +24,9 @@ constexpr ActionName kActions[] = {{"kill", FaultAction::kKill},
                                    {"duplicate-results", FaultAction::kDuplicateResults},
                                    {"late-results", FaultAction::kLateResults},
                                    {"disk-full", FaultAction::kDiskFull},
-                                   {"disk-error", FaultAction::kDiskError}};
-constexpr std::string_view kNotThereYet[] = {"gpu-error"};
+                                   {"disk-error", FaultAction::kDiskError},
+                                   {"gpu-error", FaultAction::kGpuError},
+                                   {"gpu-hang", FaultAction::kGpuHang}};
 
 struct PointName {
   std::string_view name;
@@ -61,6 +62,10 @@ bool strikes_once(FaultAction action) {
 
 bool breaks_disk(FaultAction action) {
   return action == FaultAction::kDiskFull || action == FaultAction::kDiskError;
+}
+
+bool breaks_device(FaultAction action) {
+  return action == FaultAction::kGpuError || action == FaultAction::kGpuHang;
 }
 
 template <class Number>
@@ -125,12 +130,15 @@ class FaultParser {
   bool has_measure_ = false;
 };
 
-// The one word, beside who and when, that this action takes; only a disk's may be left out.
+// The one word, beside who and when, that this action takes; only a disk's or a device's may be
+// left out.
 std::string_view FaultParser::measure() const {
   switch (fault_.action) {
     case FaultAction::kStop:
     case FaultAction::kDiskFull:
     case FaultAction::kDiskError:
+    case FaultAction::kGpuError:
+    case FaultAction::kGpuHang:
       return "for";
     case FaultAction::kSlow:
       return "factor";
@@ -144,19 +152,20 @@ std::string_view FaultParser::measure() const {
   return "";
 }
 
-// Shards and checkpoints are counted by each rank for itself, and a rank's way of sending does not
-// change.
+// Shards and checkpoints are counted by each rank for itself, and a rank's way of sending and its
+// device do not change.
 bool FaultParser::may_float() const {
   return fault_.point != FaultPoint::kAfterShards &&
          fault_.point != FaultPoint::kCheckpointWrites &&
          fault_.action != FaultAction::kDuplicateResults &&
-         fault_.action != FaultAction::kLateResults;
+         fault_.action != FaultAction::kLateResults && !breaks_device(fault_.action);
 }
 
 std::string FaultParser::words_wanted() const {
   if (breaks_disk(fault_.action))
     return fmt::format("{}; and, if wanted, rank=N or all-but=N, and for=TIME", kWhenOfDisk);
   std::string words = kWho;
+  if (breaks_device(fault_.action)) return words + "; and, if wanted, for=TIME";
   if (strikes_once(fault_.action)) words += fmt::format("; when: {}", kWhen);
   if (measure() == "factor") words += "; and factor=X";
   if (measure() == "for" || measure() == "by") words += fmt::format("; and {}=TIME", measure());
@@ -280,7 +289,7 @@ std::expected<Fault, std::string> FaultParser::finish() const {
   if (fault_.action == FaultAction::kWedge && fault_.point == FaultPoint::kEnd) {
     return missing("a rank that is about to leave calls MPI no more; wedge it at another time");
   }
-  if (!measure().empty() && !has_measure_ && !of_disk) {
+  if (!measure().empty() && !has_measure_ && !of_disk && !breaks_device(fault_.action)) {
     return missing(
         fault_.action == FaultAction::kSlow
             ? std::string("does not say how slow; add factor=X, such as factor=10")
@@ -292,10 +301,7 @@ std::expected<Fault, std::string> FaultParser::finish() const {
 std::expected<FaultAction, std::string> action_named(std::string_view name) {
   const auto found = std::ranges::find(kActions, name, &ActionName::name);
   if (found != std::end(kActions)) return found->action;
-  const bool later = std::ranges::find(kNotThereYet, name) != std::end(kNotThereYet);
-  return std::unexpected(fmt::format("{} '{}'; choose {}",
-                                     later ? "this version cannot inject" : "unknown fault", name,
-                                     action_list()));
+  return std::unexpected(fmt::format("unknown fault '{}'; choose {}", name, action_list()));
 }
 
 // `words` are the words of one fault; the first has the action before its colon.

@@ -6,12 +6,13 @@
 //   SPEC   = FAULT { "," FAULT }            a word with ':' begins the next fault
 //   FAULT  = ACTION ":" WORD { "," WORD }   words in any order
 //   ACTION = kill | stop | wedge | slow | duplicate-results | late-results | disk-full | disk-error
+//            | gpu-error | gpu-hang
 //   who    = rank=N | all-but=N | coordinator | successor; may be left out for a disk: every rank
 //   when   = after-shards=N | at=TIME | at=start | at=end | at=election | at=agreement | at=shrink
 //   |
 //            at=part | at=manifest | at=seal | at=sealed; only after=N for a disk
-//   more   = for=TIME (stop; a disk may have it) | factor=X (slow) | by=TIME (late-results)
-//   TIME   = a number and its unit, ms or s: 250ms, 1.5s
+//   more   = for=TIME (stop; a disk or a GPU may have it) | factor=X (slow) | by=TIME
+//   (late-results) TIME   = a number and its unit, ms or s: 250ms, 1.5s
 #pragma once
 
 #include <cstddef>
@@ -34,6 +35,8 @@ enum class FaultAction : std::uint8_t {
   kLateResults,       // what the rank sends to others is held back
   kDiskFull,          // what the rank writes of checkpoints fails for want of space
   kDiskError,         // the same, with an input/output error
+  kGpuError,          // what the rank asks of its device fails
+  kGpuHang,           // what the rank asks of its device never comes back
 };
 
 enum class FaultTarget : std::uint8_t {
@@ -45,7 +48,7 @@ enum class FaultTarget : std::uint8_t {
 };
 
 enum class FaultPoint : std::uint8_t {
-  kAlways,       // slow, duplicate-results, late-results: from start to end
+  kAlways,       // slow, duplicate-results, late-results, of a device: from the start on
   kAfterShards,  // when the rank has computed so many
   kTime,         // so long after the rank began on the job
   kStart,        // before the rank has opened the job
@@ -68,7 +71,7 @@ struct Fault {
   std::uint64_t shards = 0;  // kAfterShards
   std::uint64_t writes = 0;  // kCheckpointWrites
   Nanoseconds time = 0;      // kTime
-  Nanoseconds duration = 0;  // how long; kLateResults: by how much; of a disk, 0: to the end
+  Nanoseconds duration = 0;  // how long; kLateResults: by how much; of disk, device 0: to the end
   double factor = 1;         // kSlow
   std::string text;          // as the user wrote it
 

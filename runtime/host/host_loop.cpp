@@ -353,10 +353,11 @@ RankSet HostLoop::remember_entry(const View& before) {
   return lost;
 }
 
-// An order for shards has been taken.
+// An order has been taken.
 void HostLoop::remember_work() {
   if (recoveries_.empty() || recoveries_.back().resumed) return;
-  if (order_->kind == WorkKind::kRun && recoveries_.back().epoch == view_.epoch) {
+  const bool goes_on = order_->kind == WorkKind::kRun || order_->kind == WorkKind::kStep;
+  if (goes_on && recoveries_.back().epoch == view_.epoch) {
     recoveries_.back().resumed = monotonic();
   }
 }

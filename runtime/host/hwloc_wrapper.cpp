@@ -8,6 +8,9 @@
 
 #include <fmt/format.h>
 #include <hwloc.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #include "runtime/host/cpu_quota.hpp"
 #include "runtime/host/pci_bus.hpp"
@@ -243,6 +246,22 @@ std::expected<void, std::string> Machine::bind_thread(std::span<const std::uint3
   if (hwloc_set_cpubind(handle_->topology, Bitmap(pus).get(), HWLOC_CPUBIND_THREAD) != 0) {
     return system_error(fmt::format("cannot bind a thread to cpus {}", format_cpu_list(pus)));
   }
+  return {};
+}
+
+// The threads of a team are kept for the next ones of its size.
+std::expected<void, std::string> Machine::bind_team(
+    [[maybe_unused]] std::span<const std::uint32_t> pus) const {
+#ifdef _OPENMP
+  std::vector<std::expected<void, std::string>> bound(pus.size());
+#pragma omp parallel num_threads(static_cast <int>(pus.size()))
+  {
+    const auto thread = static_cast<std::size_t>(omp_get_thread_num());
+    if (thread != 0) bound[thread] = bind_thread(pus.subspan(thread, 1));
+  }
+  const auto failed = std::ranges::find_if(bound, [](const auto& one) { return !one; });
+  if (failed != bound.end()) return *failed;
+#endif
   return {};
 }
 

@@ -43,6 +43,11 @@ class Machine {
   // From now on the calling thread runs on `pus` alone. Threads it starts later inherit that.
   std::expected<void, std::string> bind_thread(std::span<const std::uint32_t> pus) const;
 
+  // Thread i of the calling thread's OpenMP teams of so many runs on pus[i] alone from now on. Not
+  // so thread 0, the caller, for threads that it starts inherit where it may run: those of a team
+  // among them, which OpenMP ends when a smaller one follows. Without OpenMP nothing happens.
+  std::expected<void, std::string> bind_team(std::span<const std::uint32_t> pus) const;
+
   // Memory that the calling thread touches first comes from the nodes nearest to `pus` while those
   // have any, and from others after that: a full node never kills the process.
   std::expected<void, std::string> prefer_local_memory(std::span<const std::uint32_t> pus) const;

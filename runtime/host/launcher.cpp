@@ -70,6 +70,9 @@ void append_transport(std::vector<std::string>& command, const std::string& netw
   if (is_interface) command.insert(command.end(), {"-x", "UCX_NET_DEVICES=" + network});
 }
 
+// That mpirun has at a time, unless told otherwise.
+constexpr std::size_t kShellsMin = 128;
+
 void append_nodes(std::vector<std::string>& command, const LaunchOptions& options) {
   if (options.nodes.empty()) return;
   command.insert(command.end(), {"-H", node_words(options.nodes)});
@@ -89,6 +92,13 @@ void append_nodes(std::vector<std::string>& command, const LaunchOptions& option
     command.insert(command.end(), {mca, "plm_rsh_no_tree_spawn", "1", mca, "routed", "direct"});
   } else {
     command.insert(command.end(), {mca, "plm_ssh_no_tree_spawn", "1"});
+  }
+  // Then there are as many shells as nodes at a time, or mpirun refuses.
+  if (options.daemons_stay) {
+    const std::string shells = std::to_string(std::max(kShellsMin, options.nodes.size()));
+    command.insert(command.end(),
+                   {mca, five ? "prte_leave_session_attached" : "orte_leave_session_attached", "1",
+                    mca, five ? "plm_ssh_num_concurrent" : "plm_rsh_num_concurrent", shells});
   }
   append_transport(command, options.network);
   for (const std::string& name : options.variables) command.insert(command.end(), {"-x", name});

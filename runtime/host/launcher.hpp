@@ -43,6 +43,8 @@ struct LaunchOptions {
   std::vector<std::string> remote_shell;
   // An interface by name, or a subnet ("10.1.0.0/16"), that all have; empty: MPI's choice.
   std::string network;
+  // Daemons on other nodes stay with the shells that start them, instead of going their own way.
+  bool daemons_stay = false;
   bool tag_output = false;  // each line that a rank writes begins with its number
   // Variables of this environment that ranks on other nodes are to have as well.
   std::vector<std::string> variables;

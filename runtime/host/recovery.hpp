@@ -19,7 +19,7 @@ struct Recovery {
   Nanoseconds detected = 0;  // that evidence, or if there is none: revoked
   Nanoseconds revoked = 0;   // the view before
   Nanoseconds entered = 0;
-  std::optional<Nanoseconds> resumed;  // this rank began its next order for shards
+  std::optional<Nanoseconds> resumed;  // this rank began its next shards, or step of a cell
 };
 
 }  // namespace regroup

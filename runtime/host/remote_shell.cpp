@@ -132,11 +132,15 @@ bool read_some(int from, Output& output) {
 
 }  // namespace
 
+bool is_slurm_shell(const std::string& program) {
+  return is_named(program, kSlurmShell);
+}
+
 // A step shares what the job has with others, and has all of it; it is of one task that says itself
 // how it ended.
 std::vector<std::string> remote_command(const std::string& program, const std::string& host,
                                         const std::string& command) {
-  if (is_named(program, kSlurmShell)) {
+  if (is_slurm_shell(program)) {
     return {program,        "--nodelist=" + host,
             "--nodes=1",    "--ntasks=1",
             "--overlap",    "--kill-on-bad-exit=0",
@@ -189,7 +193,7 @@ int run_remote_shell(const std::vector<std::string>& arguments) {
   }
   output.end();
   // srun has no status of its own for a node that failed.
-  const bool by_slurm = is_named(arguments.front(), kSlurmShell);
+  const bool by_slurm = is_slurm_shell(arguments.front());
   const bool lost = WIFSIGNALED(status) || WEXITSTATUS(status) == kBroken ||
                     (by_slurm && WEXITSTATUS(status) != 0);
   if (!output.has_begun() || !lost) {

@@ -21,6 +21,9 @@ inline constexpr const char* kRunDirectoryVariable = "REGROUP_INTERNAL_DIRECTORY
 inline constexpr std::string_view kUsualShell = "ssh";
 inline constexpr std::string_view kSlurmShell = "srun";  // for nodes of this job's allocation
 
+// Whether it is that one, by its name.
+bool is_slurm_shell(const std::string& program);
+
 // How a program that starts commands on other nodes is called, by its name: for a host and a
 // command to a shell there. ssh is told to ask nobody; srun gets a step of its own on the node.
 std::vector<std::string> remote_command(const std::string& program, const std::string& host,

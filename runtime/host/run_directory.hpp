@@ -45,7 +45,7 @@ struct RecoveryStatus {
   std::string detected_utc;
   double detected_seconds = 0;       // after the start of the coordinator's process
   double agreed_ms = 0;              // from there to the new view
-  std::optional<double> resumed_ms;  // and to the coordinator's own next shard
+  std::optional<double> resumed_ms;  // and to the next shard or step of the coordinator's own
 
   friend bool operator==(const RecoveryStatus&, const RecoveryStatus&) = default;
 };

@@ -2,15 +2,19 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <optional>
 
 #include <fmt/format.h>
 
+#include "runtime/host/subprocess.hpp"
+
 namespace regroup {
 namespace {
 
 constexpr int kDigitsMax = 9;
+constexpr std::chrono::seconds kScontrolAnswers{5};
 
 // Takes a number off the front.
 std::optional<std::uint32_t> take_number(std::string_view& text) {
@@ -137,6 +141,18 @@ std::expected<std::vector<LaunchNode>, std::string> slurm_nodes() {
   std::vector<LaunchNode> nodes;
   for (std::size_t i = 0; i < names->size(); ++i) nodes.push_back({(*names)[i], (*counts)[i]});
   return nodes;
+}
+
+bool ends_what_steps_leave(std::string_view config) {
+  const std::size_t at = config.find("ProctrackType");
+  if (at == std::string_view::npos) return false;
+  return config.substr(at, config.find('\n', at) - at).find("cgroup") != std::string_view::npos;
+}
+
+bool slurm_ends_what_steps_leave() {
+  const std::string command[] = {"scontrol", "show", "config"};
+  const auto config = run_program(command, kScontrolAnswers);
+  return config && config->ok() && ends_what_steps_leave(config->standard_output);
 }
 
 }  // namespace regroup

@@ -1,7 +1,6 @@
 // How many pairs of bodies a core computes, on each instruction set. `of_peak`: operations that are
 // done (a fused one counts as two) over those of a loop of nothing but fused operations on full
 // registers, in turns with it.
-#include <chrono>
 #include <string>
 #include <vector>
 
@@ -10,22 +9,16 @@
 
 #include "kernels/nbody/nbody.hpp"
 #include "kernels/random/philox.hpp"
+#include "tests/bench/measure.hpp"
 
 namespace regroup::kernels {
 namespace {
 
+using bench::seconds_of;
+
 // Of a pair without its potential, with the inverse square root: 9 fused and 12 others.
 constexpr double kPairOperations = 2 * 9 + 12;
 constexpr std::size_t kBodies = 4096;
-
-template <class F>
-double seconds_of(F f) {
-  const auto begin = std::chrono::steady_clock::now();
-  f();
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-  benchmark::ClobberMemory();
-  return taken.count();
-}
 
 // A loop of fused operations, on as many independent chains as hide their latency; returns how many
 // it did.
@@ -79,19 +72,19 @@ void gravity(benchmark::State& state, InstructionSet set) {
   state.counters["peak_Gflop/s"] = peak_operations / peak_seconds / 1e9;
 }
 
-}  // namespace
-}  // namespace regroup::kernels
-
-int main(int argc, char** argv) {
-  using namespace regroup::kernels;
+void register_benchmarks() {
   for (const InstructionSet set : available_instruction_sets()) {
     benchmark::RegisterBenchmark(("gravity/" + std::string(instruction_set_name(set))).c_str(),
                                  [set](benchmark::State& state) { gravity(state, set); })
         ->UseManualTime()
         ->Unit(benchmark::kMillisecond);
   }
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+}
+
+}  // namespace
+
+}  // namespace regroup::kernels
+
+int main(int argc, char** argv) {
+  return regroup::bench::run(argc, argv, regroup::kernels::register_benchmarks);
 }

@@ -4,7 +4,6 @@
 // see the same machine. Items are terms.
 //   GB/s      8 bytes a term of a sum, 16 of a dot product
 //   of_plain  the plain one's time over its own
-#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -13,34 +12,18 @@
 
 #include "kernels/random/philox.hpp"
 #include "kernels/reduction/reduction.hpp"
+#include "tests/bench/measure.hpp"
 
 namespace regroup::kernels {
 namespace {
 
+using bench::EightReals;
+using bench::plain_sum;
+using bench::seconds_of;
+
 enum class Kind { kSum, kDot };
 
-#ifdef __x86_64__
-#define REGROUP_FOR_EACH_SET [[gnu::target_clones("default", "avx2", "avx512f")]]
-#else
-#define REGROUP_FOR_EACH_SET
-#endif
-
-typedef double EightReals __attribute__((vector_size(64)));
-
-// As a compiler vectorises them that may reorder: four registers, so that none waits for another.
-REGROUP_FOR_EACH_SET double plain_sum(const double* a, std::size_t count) {
-  EightReals sums[4] = {};
-  for (std::size_t i = 0; i < count; i += 32) {
-    for (std::size_t j = 0; j < 4; ++j) {
-      EightReals terms;
-      __builtin_memcpy(&terms, a + i + 8 * j, sizeof terms);
-      sums[j] += terms;
-    }
-  }
-  const EightReals sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
-}
-
+// As plain_sum().
 REGROUP_FOR_EACH_SET double plain_dot(const double* a, const double* b, std::size_t count) {
   EightReals sums[4] = {};
   for (std::size_t i = 0; i < count; i += 32) {
@@ -52,17 +35,7 @@ REGROUP_FOR_EACH_SET double plain_dot(const double* a, const double* b, std::siz
       sums[j] += left * right;
     }
   }
-  const EightReals sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
-}
-
-template <class F>
-double seconds_of(F f) {
-  const auto begin = std::chrono::steady_clock::now();
-  double result = f();
-  benchmark::DoNotOptimize(result);
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-  return taken.count();
+  return bench::sum_of((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 std::vector<double> random_terms(std::size_t count, std::uint64_t stream) {
@@ -85,10 +58,13 @@ void reduction(benchmark::State& state, Kind kind, std::size_t count, Instructio
       } else {
         add_sum(sum, a, set);
       }
-      return sum.value();
+      double value = sum.value();
+      benchmark::DoNotOptimize(value);
     });
     plain_seconds += seconds_of([&] {
-      return kind == Kind::kDot ? plain_dot(a.data(), b.data(), count) : plain_sum(a.data(), count);
+      double value =
+          kind == Kind::kDot ? plain_dot(a.data(), b.data(), count) : plain_sum(a.data(), count);
+      benchmark::DoNotOptimize(value);
     });
     exact_seconds += exact;
     state.SetIterationTime(exact);
@@ -121,9 +97,5 @@ void register_benchmarks() {
 }  // namespace regroup::kernels
 
 int main(int argc, char** argv) {
-  regroup::kernels::register_benchmarks();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+  return regroup::bench::run(argc, argv, regroup::kernels::register_benchmarks);
 }

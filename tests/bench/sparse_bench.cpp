@@ -1,31 +1,45 @@
 // What a sparse product y = A x costs on each instruction set, on one thread and on two that share
-// the rows, for Laplacians of 5 and 7 points and a random matrix within a band, all many times as
-// large as a core's caches. Beside it, in turns so that both see the same machine, the roofline:
-// the same threads add up as many bytes of doubles as the product has to read and write. Items are
-// entries of the matrix. Of each the least time counts, since other programs share the memory.
+// the rows, for Laplacians of 5 and 7 points and random matrices: with entries in a band, with
+// lengths of rows of a power law, and with entries far off the diagonal as well. All are many times
+// as large as a core's caches, in huge pages as the job cg has them. Beside it the roofline: the
+// same threads add up as many bytes of doubles as the product has to read and write. All go slice
+// by slice of the rows, in turns so that they see the same machine; of each slice the least time
+// counts, since other programs share the memory. Items are entries of the matrix.
 //   GB/s         12 bytes an entry; a row: 8 of its start, 8 of x and 8 of y
-//   read GB/s    of the plain sum
+//   read_GB/s    of the plain sum
 //   of_roofline  the plain sum's time over the product's
+// What limits it, as the plain sum's time over that of
+//   near         the product with all its columns in 4 KiB of x: reading the matrix, and adding
+//   gathers      a loop that adds up the elements of x that the entries need, and nothing else
 #include <algorithm>
-#include <barrier>
-#include <chrono>
+#include <array>
+#include <cmath>
 #include <functional>
+#include <limits>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 
+#include "jobs/huge_pages.hpp"
 #include "kernels/random/philox.hpp"
 #include "kernels/sparse/sparse.hpp"
+#include "tests/bench/measure.hpp"
 
 namespace regroup::kernels {
 namespace {
 
+using bench::plain_sum;
+using bench::seconds_of;
+using Vector = HugePageVector<double>;
+
+constexpr std::size_t kSlices = 16;
+constexpr std::uint32_t kNearColumns = 512;
+
 struct Matrix {
-  std::vector<std::uint64_t> row_starts = {0};
-  std::vector<std::uint32_t> columns;
-  std::vector<double> values;
+  HugePageVector<std::uint64_t> row_starts = {0};
+  HugePageVector<std::uint32_t> columns;
+  Vector values;
 
   std::size_t rows() const { return row_starts.size() - 1; }
   void add(std::size_t column, double value) {
@@ -59,19 +73,15 @@ Matrix laplacian(std::size_t nx, std::size_t ny, std::size_t nz) {
   return matrix;
 }
 
-// Rows of 20 to 59 entries at random places within the band.
-Matrix banded(std::size_t rows, std::size_t half_width) {
+// Rows of so many entries each, in columns that are drawn for the row.
+template <class Length, class Column>
+Matrix random_matrix(std::size_t rows, Length length, Column column_of) {
   Philox random(1, 1);
   Matrix matrix;
   std::vector<std::size_t> columns;
   for (std::size_t row = 0; row < rows; ++row) {
-    const std::size_t begin = row > half_width ? row - half_width : 0;
-    const std::size_t end = std::min(rows, row + half_width + 1);
-    columns.resize(20 + static_cast<std::size_t>(40 * random.uniform()));
-    for (std::size_t& column : columns) {
-      column =
-          begin + static_cast<std::size_t>(random.uniform() * static_cast<double>(end - begin));
-    }
+    columns.resize(length(random));
+    for (std::size_t& column : columns) column = column_of(random, row);
     std::ranges::sort(columns);
     for (const std::size_t column : columns) matrix.add(column, random.uniform());
     matrix.row_starts.push_back(matrix.values.size());
@@ -79,86 +89,142 @@ Matrix banded(std::size_t rows, std::size_t half_width) {
   return matrix;
 }
 
-// Of four streams, as a product has several: one alone does not use all of the memory's bandwidth.
-double plain_sum(const double* terms, std::size_t count) {
-  typedef double TwoReals __attribute__((vector_size(16)));
-  constexpr std::size_t kStreams = 4;
-  constexpr std::size_t kLine = 8;
-  const std::size_t stream = count / kStreams / kLine * kLine;
-  TwoReals sums[kStreams] = {};
-  for (std::size_t i = 0; i < stream; i += kLine) {
-    for (std::size_t s = 0; s < kStreams; ++s) {
-      for (std::size_t j = 0; j < kLine; j += 2) {
-        TwoReals two;
-        __builtin_memcpy(&two, terms + s * stream + i + j, sizeof two);
-        sums[s] += two;
-      }
-    }
-  }
-  const TwoReals sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  return sum[0] + sum[1];
+// 20 to 59 entries.
+std::size_t even_length(Philox& random) {
+  return 20 + static_cast<std::size_t>(40 * random.uniform());
 }
 
-// Runs a function of the thread's number on so many threads, from a common begin to the last end.
-double seconds_of(std::size_t threads, const std::function<void(std::size_t)>& work) {
-  std::chrono::steady_clock::time_point begin;
-  std::barrier start(static_cast<std::ptrdiff_t>(threads),
-                     [&]() noexcept { begin = std::chrono::steady_clock::now(); });
-  std::vector<std::jthread> others;
-  for (std::size_t thread = 1; thread < threads; ++thread) {
-    others.emplace_back([&, thread] {
-      start.arrive_and_wait();
-      work(thread);
-    });
-  }
-  start.arrive_and_wait();
-  work(0);
-  others.clear();
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-  benchmark::ClobberMemory();
-  return taken.count();
+// From 8 to 10,000 entries, with more than n in a share of (8 / n)^1.5 of the rows.
+std::size_t power_law_length(Philox& random) {
+  const double length = 8 * std::pow(1 - random.uniform(), -1 / 1.5);
+  return static_cast<std::size_t>(std::min(length, 10'000.0));
+}
+
+// Anywhere in the band.
+auto in_band(std::size_t rows, std::size_t half_width) {
+  return [=](Philox& random, std::size_t row) {
+    const std::size_t begin = row > half_width ? row - half_width : 0;
+    const std::size_t end = std::min(rows, row + half_width + 1);
+    return begin + static_cast<std::size_t>(random.uniform() * static_cast<double>(end - begin));
+  };
+}
+
+// At a distance from the diagonal of which each power of two is as likely as the next.
+auto scattered(std::size_t rows) {
+  return [=](Philox& random, std::size_t row) {
+    const auto distance =
+        static_cast<std::size_t>(std::pow(static_cast<double>(rows / 2), random.uniform()));
+    return (random.uniform() < 0.5 ? row + distance : row + rows - distance) % rows;
+  };
 }
 
 using Make = std::function<Matrix()>;
 
+// The least of several times.
+class Least {
+ public:
+  void add(double seconds) { seconds_ = std::min(seconds_, seconds); }
+  double seconds() const { return seconds_; }
+
+ private:
+  double seconds_ = std::numeric_limits<double>::infinity();
+};
+
+// Of a piece of work slice by slice of the matrix's rows.
+class SliceTimes {
+ public:
+  void add(std::size_t slice, double seconds) { slices_[slice].add(seconds); }
+  double seconds() const {
+    double sum = 0;
+    for (const Least& slice : slices_) sum += slice.seconds();
+    return sum;
+  }
+
+ private:
+  std::array<Least, kSlices> slices_;
+};
+
+// The row at which so much of the matrix's entries is over.
+std::size_t row_at(const Matrix& matrix, std::size_t part, std::size_t parts) {
+  const std::uint64_t entries = matrix.values.size() * part / parts;
+  return part == parts
+             ? matrix.rows()
+             : static_cast<std::size_t>(std::ranges::lower_bound(matrix.row_starts, entries) -
+                                        matrix.row_starts.begin());
+}
+
+// The sum of the elements of x that the entries [begin, end) need: a product's gathers, and nothing
+// else.
+REGROUP_FOR_EACH_SET double gather_sum(const Matrix& matrix, const Vector& x, std::uint64_t begin,
+                                       std::uint64_t end) {
+  const std::uint32_t* const columns = matrix.columns.data();
+  const double* const elements = x.data();
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::uint64_t k = begin; k < end; ++k) sum += elements[columns[k]];
+  return sum;
+}
+
 void product(benchmark::State& state, const Make& make, std::size_t threads, InstructionSet set) {
   const Matrix matrix = make();
-  const std::vector<double> x(matrix.rows(), 0.5);
-  std::vector<double> y(matrix.rows());
-  const std::vector<double> terms(static_cast<std::size_t>(matrix.bytes()) / sizeof(double), 1);
-  // Rows by entries, so that threads end together.
-  std::vector<std::size_t> cuts = {0};
-  for (std::size_t thread = 1; thread <= threads; ++thread) {
-    const std::uint64_t entries = matrix.values.size() * thread / threads;
-    cuts.push_back(static_cast<std::size_t>(std::ranges::lower_bound(matrix.row_starts, entries) -
-                                            matrix.row_starts.begin()));
-  }
-  double product_seconds = 1e9;
-  double read_seconds = 1e9;
+  Matrix near = matrix;
+  for (std::uint32_t& column : near.columns) column %= kNearColumns;
+  const Vector x(matrix.rows(), 0.5);
+  Vector y(matrix.rows());
+  const double bytes = matrix.bytes();
+  const Vector terms(static_cast<std::size_t>(bytes) / sizeof(double), 1);
+  // Each slice is shared out to threads by entries, so that they end together.
+  const std::size_t parts = kSlices * threads;
+  const auto multiply_part = [&](const Matrix& of, std::size_t part) {
+    multiply(of.view(), row_at(of, part, parts), row_at(of, part + 1, parts), x, y, set);
+  };
+  const auto gather_part = [&](std::size_t part) {
+    const auto entry = [&](std::size_t at) { return matrix.row_starts[row_at(matrix, at, parts)]; };
+    double sum = gather_sum(matrix, x, entry(part), entry(part + 1));
+    benchmark::DoNotOptimize(sum);
+  };
+  const auto read_part = [&](std::size_t part) {
+    const std::size_t share = terms.size() / parts;
+    double sum = plain_sum(terms.data() + part * share, share);
+    benchmark::DoNotOptimize(sum);
+  };
+  SliceTimes product_times;
+  SliceTimes near_times;
+  SliceTimes gather_times;
+  SliceTimes read_times;
   for (auto _ : state) {
-    const double taken = seconds_of(threads, [&](std::size_t thread) {
-      multiply(matrix.view(), cuts[thread], std::min(cuts[thread + 1], matrix.rows()), x, y, set);
-    });
-    const double read = seconds_of(threads, [&](std::size_t thread) {
-      const std::size_t share = terms.size() / threads;
-      double sum = plain_sum(terms.data() + thread * share, share);
-      benchmark::DoNotOptimize(sum);
-    });
-    product_seconds = std::min(product_seconds, taken);
-    read_seconds = std::min(read_seconds, read);
-    state.SetIterationTime(taken);
+    double all = 0;
+    for (std::size_t slice = 0; slice < kSlices; ++slice) {
+      const auto seconds_on_threads = [&](const auto& of_part) {
+        return seconds_of(threads, [&](std::size_t thread) { of_part(slice * threads + thread); });
+      };
+      const double taken = seconds_on_threads([&](auto part) { multiply_part(matrix, part); });
+      product_times.add(slice, taken);
+      all += taken;
+      read_times.add(slice, seconds_on_threads(read_part));
+      near_times.add(slice, seconds_on_threads([&](auto part) { multiply_part(near, part); }));
+      gather_times.add(slice, seconds_on_threads(gather_part));
+    }
+    state.SetIterationTime(all);
   }
+  const double read_seconds = read_times.seconds();
   state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(matrix.values.size()));
-  state.counters["GB/s"] = matrix.bytes() / product_seconds / 1e9;
-  state.counters["read GB/s"] = matrix.bytes() / read_seconds / 1e9;
-  state.counters["of_roofline"] = read_seconds / product_seconds;
+  state.counters["GB/s"] = bytes / product_times.seconds() / 1e9;
+  state.counters["read_GB/s"] = bytes / read_seconds / 1e9;
+  state.counters["of_roofline"] = read_seconds / product_times.seconds();
+  state.counters["near"] = read_seconds / near_times.seconds();
+  state.counters["gathers"] = read_seconds / gather_times.seconds();
 }
 
 void register_benchmarks() {
   const std::pair<const char*, Make> matrices[] = {
       {"5_points", [] { return laplacian(3000, 3000, 1); }},
       {"7_points", [] { return laplacian(180, 180, 180); }},
-      {"band", [] { return banded(700'000, 5000); }},
+      {"band", [] { return random_matrix(700'000, even_length, in_band(700'000, 5000)); }},
+      {"power_law",
+       [] { return random_matrix(1'200'000, power_law_length, in_band(1'200'000, 5000)); }},
+      {"scattered",
+       [] { return random_matrix(1'200'000, power_law_length, scattered(1'200'000)); }},
   };
   for (const auto& [name, make] : matrices) {
     for (const std::size_t threads : {1, 2}) {
@@ -181,9 +247,5 @@ void register_benchmarks() {
 }  // namespace regroup::kernels
 
 int main(int argc, char** argv) {
-  regroup::kernels::register_benchmarks();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+  return regroup::bench::run(argc, argv, regroup::kernels::register_benchmarks);
 }

@@ -6,7 +6,6 @@
 //   of_copy         the copy's time over the step's
 //   over_reference  the reference's time over the step's
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -14,20 +13,14 @@
 #include <benchmark/benchmark.h>
 
 #include "kernels/stencil/stencil.hpp"
+#include "tests/bench/measure.hpp"
 
 namespace regroup::kernels {
 namespace {
 
-constexpr int kReferenceRounds = 3;
+using bench::seconds_of;
 
-template <class F>
-double seconds_of(F f) {
-  const auto begin = std::chrono::steady_clock::now();
-  f();
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-  benchmark::ClobberMemory();
-  return taken.count();
-}
+constexpr int kReferenceRounds = 3;
 
 void diffusion_step(benchmark::State& state, const StencilShape& shape, InstructionSet set) {
   const DiffusionNumbers numbers{0.125, 0.125, shape.dimensions() == 3 ? 0.125 : 0};
@@ -108,12 +101,9 @@ void register_benchmarks() {
 }
 
 }  // namespace
+
 }  // namespace regroup::kernels
 
 int main(int argc, char** argv) {
-  regroup::kernels::register_benchmarks();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+  return regroup::bench::run(argc, argv, regroup::kernels::register_benchmarks);
 }

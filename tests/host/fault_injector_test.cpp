@@ -53,6 +53,22 @@ struct CountingExecutor : Executor {
   std::function<void()> during;
 };
 
+TEST(FaultInjector, HasTheDeviceOfARankFailForItsTime) {
+  FaultInjector injector(plan_of("gpu-error:rank=2,for=100ms,gpu-hang:all-but=2"), RankId{2});
+  FaultInjector other(plan_of("gpu-error:rank=2,gpu-hang:all-but=2"), RankId{1});
+  for (FaultInjector* const each : {&injector, &other}) {
+    each->watch(always(view_of({0, 1, 2})));
+    each->begin();
+  }
+  EXPECT_EQ(injector.device_fault(), DeviceFault::kError);
+  EXPECT_EQ(other.device_fault(), DeviceFault::kHang);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (injector.device_fault() != DeviceFault::kNone) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+    std::this_thread::yield();
+  }
+}
+
 WorkOrder order_of(WorkKind kind, std::uint64_t first = 0, std::uint64_t count = 0) {
   WorkOrder order;
   order.kind = kind;
@@ -299,9 +315,11 @@ TEST(FaultInjector, SlowsEachOrderByTheFactor) {
   FaultInjector injector(plan_of("slow:rank=1,factor=4"), RankId{1});
   injector.watch(always(view_of({0, 1})));
   FaultyExecutor executor(inner, injector);
-  const auto begin = Clock::now();
-  run(executor, order_of(WorkKind::kRun, 0, 4));
-  EXPECT_GE(Clock::now() - begin, 4 * computing);
+  for (const WorkKind kind : {WorkKind::kRun, WorkKind::kStep}) {
+    const auto begin = Clock::now();
+    run(executor, order_of(kind, 0, 4));
+    EXPECT_GE(Clock::now() - begin, 4 * computing);
+  }
 }
 
 TEST(FaultInjector, SlowsWhoeverCoordinates) {

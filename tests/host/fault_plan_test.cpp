@@ -143,6 +143,18 @@ TEST(FaultPlan, NeedsTheRunDirectoryWhereOnlyTheMomentTellsTheVictim) {
   EXPECT_FALSE(parse_fault_plan({"kill:all-but=1,at=1s"})->needs_run_directory());
 }
 
+TEST(FaultPlan, BreaksADeviceFromTheStartOnOrForATime) {
+  const auto plan = parse_fault_plan({"gpu-error:rank=0", "gpu-hang:all-but=1,for=2s"});
+  ASSERT_TRUE(plan) << plan.error();
+  ASSERT_EQ(plan->faults.size(), 2U);
+  EXPECT_EQ(plan->faults[0].action, FaultAction::kGpuError);
+  EXPECT_EQ(plan->faults[0].point, FaultPoint::kAlways);
+  EXPECT_EQ(plan->faults[0].duration, 0);
+  EXPECT_EQ(plan->faults[1].action, FaultAction::kGpuHang);
+  EXPECT_EQ(plan->faults[1].target, FaultTarget::kAllBut);
+  EXPECT_EQ(plan->faults[1].duration, 2 * kSecond);
+}
+
 struct Bad {
   std::string text;
   std::vector<std::string> says;
@@ -153,8 +165,13 @@ TEST(FaultPlan, RefusesWhatMakesNoSenseOnOneLine) {
       {"", {"''", "kill:rank=2", "choose kill, stop"}},
       {"kill", {"'kill'", "':'"}},
       {"rank=1,kill:at=1s", {"does not begin with a fault"}},
-      {"explode:rank=1", {"unknown fault 'explode'", "kill, stop, wedge, slow", "or disk-error"}},
-      {"gpu-error:rank=0", {"this version cannot inject 'gpu-error'", "choose kill"}},
+      {"explode:rank=1", {"unknown fault 'explode'", "kill, stop, wedge, slow", "or gpu-hang"}},
+      {"gpu-error:", {"''", "rank=N"}},
+      {"gpu-error:for=1s", {"whom"}},
+      {"gpu-hang:coordinator", {"gpu-hang", "rank=N or all-but=N"}},
+      {"gpu-error:rank=0,at=1s", {"gpu-error", "leave out at="}},
+      {"gpu-error:rank=0,for=1", {"for=", "'1'"}},
+      {"gpu-error:rank=0,by=1s", {"'by=1s'", "for=TIME"}},
       {"kill:", {"''", "rank=N"}},
       {"kill:at=1s", {"whom", "rank=N, all-but=N, coordinator or successor"}},
       {"kill:rank=1", {"when", "after-shards=N, at=TIME", "at=shrink"}},

@@ -8,6 +8,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 #include <sched.h>
 
 #include "tests/scratch_directory.hpp"
@@ -181,6 +184,33 @@ TEST(HwlocWrapper, AThreadIsBoundAndItsMaskRestrictsTheNode) {
   ASSERT_TRUE(within.has_value()) << within.error();
   EXPECT_THAT(usable_pus(*within), ElementsAre(last));
 }
+
+#ifdef _OPENMP
+TEST(HwlocWrapper, ThreadsOfATeamHaveACpuEach) {
+  const auto machine = Machine::this_machine();
+  ASSERT_TRUE(machine.has_value()) << machine.error();
+  CpuList cpus = usable_pus(*machine->usable());
+  cpus.resize(3, cpus.back());  // more threads than cpus are no error
+  std::vector<CpuList> seen(cpus.size());
+  std::thread([&] {
+    ASSERT_TRUE(machine->bind_team(cpus).has_value());
+#pragma omp parallel num_threads(3)
+    {
+      cpu_set_t mask;
+      sched_getaffinity(0, sizeof mask, &mask);
+      for (std::uint32_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+        if (CPU_ISSET(cpu, &mask))
+          seen[static_cast<std::size_t>(omp_get_thread_num())].push_back(cpu);
+      }
+    }
+  }).join();
+  EXPECT_EQ(seen[0].size(), usable_pus(*machine->usable()).size())
+      << "what it starts inherits this";
+  for (std::size_t thread = 1; thread < cpus.size(); ++thread) {
+    EXPECT_EQ(seen[thread], CpuList{cpus[thread]}) << "thread " << thread;
+  }
+}
+#endif
 
 TEST(HwlocWrapper, BindingToWhatIsNotThereIsAnError) {
   const auto machine = Machine::this_machine();

@@ -195,6 +195,20 @@ TEST(MpirunCommand, StartsRanksOnNodesByAShellThatHidesLosses) {
   EXPECT_EQ(has(*command, {"routed", "direct"}), !five) << "a daemon's loss is its own alone";
 }
 
+TEST(MpirunCommand, DaemonsStayWithTheirShellsWhereThatIsWanted) {
+  const MpirunOnPath mpirun;
+  LaunchOptions options{.ranks = 200, .remote_shell = {"/opt/regroup", "remote-shell", "srun"}};
+  for (int node = 0; node < 200; ++node) options.nodes.push_back({"n" + std::to_string(node), 1});
+  const bool five = open_mpi_major() >= 5;
+  const std::string stay = five ? "prte_leave_session_attached" : "orte_leave_session_attached";
+  EXPECT_FALSE(has(*mpirun_command(options, {"program"}), {stay}));
+  options.daemons_stay = true;
+  const auto command = mpirun_command(options, {"program"});
+  EXPECT_TRUE(has(*command, {stay, "1"}));
+  EXPECT_TRUE(has(*command, {five ? "plm_ssh_num_concurrent" : "plm_rsh_num_concurrent", "200"}))
+      << "or mpirun refuses";
+}
+
 TEST(MpirunCommand, TagsWhatRanksWriteIfThatIsWanted) {
   const MpirunOnPath mpirun;
   const bool five = open_mpi_major() >= 5;

@@ -67,5 +67,12 @@ TEST_F(SlurmAllocation, SaysWhichVariableIsWrong) {
   EXPECT_THAT(slurm_nodes().error(), HasSubstr("3 nodes, and tasks of 2"));
 }
 
+TEST(SlurmSteps, EndWhatTheyLeaveWhereControlGroupsTrackThem) {
+  const std::string config = "PriorityType = x\nProctrackType           = proctrack/";
+  EXPECT_TRUE(ends_what_steps_leave(config + "cgroup\nPrologFlags = y\n"));
+  EXPECT_FALSE(ends_what_steps_leave(config + "linuxproc\nCgroupPlugin = cgroup/v2\n"));
+  EXPECT_FALSE(ends_what_steps_leave("slurm_load_ctl_conf error"));
+}
+
 }  // namespace
 }  // namespace regroup

@@ -37,7 +37,7 @@ TEST(RecoveryReport, CountsFromTheFirstEvidence) {
 TEST(RecoveryReport, SaysWhatHappened) {
   Recovery recovery = a_recovery();
   EXPECT_EQ(recovery_text(status_of(recovery)),
-            "view 2 without rank 2, known dead: 4.0 ms to agree, next shard here after 5.0 ms");
+            "view 2 without rank 2, known dead: 4.0 ms to agree, goes on here after 5.0 ms");
   recovery.evidence = EvidenceKind::kSuspected;
   recovery.lost.insert(RankId{5});
   recovery.resumed.reset();

@@ -15,7 +15,7 @@ foreach(object IN LISTS OBJECTS)
   string(REPLACE "\n" ";" symbols "${symbols}")
   foreach(symbol IN LISTS symbols)
     # Weak functions are shared; names of the kernels that are there carry the register width.
-    if(symbol MATCHES "^[0-9a-f]+ W " AND NOT symbol MATCHES "regroup::kernels::Vector(Mandelbrot|Reduction|Samplers|Stencil)<[0-9]+>::")
+    if(symbol MATCHES "^[0-9a-f]+ W " AND NOT symbol MATCHES "regroup::kernels::Vector(Krylov|Mandelbrot|Reduction|Samplers|Stencil)<[0-9]+>::")
       list(APPEND found "${object}: ${symbol}")
     endif()
   endforeach()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 
 import cli
@@ -9,6 +10,10 @@ import cli
 RANKS = 4
 CHAIN = 24_000
 END_SECONDS_MAX = 40
+# Of each job; a long series is for those who ask for it.
+KILLS = int(os.environ.get("CELLS_TEST_KILLS", "2"))
+SEED = int(os.environ.get("CELLS_TEST_SEED", "1"))
+STEPS_OF_CG = 700  # about; it does not know
 
 
 class Cells(cli.CliTest):
@@ -160,6 +165,54 @@ class Bodies(cli.CliTest):
                 self.assertGreater(status["restored_from"]["partner"], 0, ended)
                 self.assertEqual((status["step"], status["steps"]), (6000, 6000))
                 self.assertEqual((self.folder / directory / "result.h5").read_bytes(), meant)
+
+
+class Killed(cli.CliTest):
+    """Any rank is killed, once a run, at a random step."""
+
+    JOBS = {
+        "heat": ("--grid", "400x300", "--steps", 20_000, "--blocks", 12),
+        "cg": ("--laplacian", "400x400", "--blocks", 12),
+        "nbody": ("--bodies", 600, "--steps", 6000, "--blocks", 6),
+    }
+
+    def job(self, name, directory, ranks):
+        return ["run", name, *self.JOBS[name], "--dir", directory, "-n", ranks, "--partner-copies", 0.1,
+                "--progress", "none"]
+
+    def kill_at_a_step(self, running, directory, victim, share):
+        """Once so large a share of the steps is done, or of those that are known to be few."""
+        def has_come_so_far():
+            self.assertIsNone(running.popen.poll(), "the run has ended already")
+            status = self.status_of(directory)
+            if not status or status["state"] != "running" or victim not in self.rank_pids():
+                return False
+            return (status["step"] or 0) >= share * (status["steps"] or STEPS_OF_CG)
+
+        cli.eventually(has_come_so_far, "a run under way", END_SECONDS_MAX)
+        os.kill(self.rank_pids()[victim], signal.SIGKILL)
+
+    def test_no_bit_changes(self):
+        chance = random.Random(SEED)
+        for name in self.JOBS:
+            plain = self.regroup(*self.job(name, f"{name}-plain", 2))
+            self.assertEqual(plain.status, cli.EXIT_DONE, plain)
+            meant = (self.folder / f"{name}-plain" / "result.h5").read_bytes()
+            came_back = {}
+            for number in range(KILLS):
+                victim, share = chance.randrange(RANKS), chance.uniform(0.05, 0.6)
+                with self.subTest(job=name, number=number, victim=victim, share=share):
+                    directory = f"{name}-{number}"
+                    running = self.start([cli.REGROUP, *self.job(name, directory, RANKS)])
+                    self.kill_at_a_step(running, directory, victim, share)
+                    ended = running.end()
+                    self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+                    status = self.status_of(directory)
+                    self.assertEqual(status["failures_survived"], 1, ended)
+                    self.assertEqual((self.folder / directory / "result.h5").read_bytes(), meant)
+                    for whence, cells in status["restored_from"].items():
+                        came_back[whence] = came_back.get(whence, 0) + cells
+            print(f"{name}: killed {KILLS} times, each result is that of the undisturbed run; cells came from {came_back}")
 
 
 if __name__ == "__main__":

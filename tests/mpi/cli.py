@@ -64,6 +64,7 @@ class Running:
         try:
             self.popen.wait(seconds_max)
         except subprocess.TimeoutExpired:
+            CliTest.current.tell_what_runs()
             os.killpg(self.popen.pid, signal.SIGKILL)
             self.popen.wait()
             raise AssertionError(f"no end within {seconds_max} s: {self.ended()}") from None
@@ -121,6 +122,29 @@ class CliTest(unittest.TestCase):
             self.environment["REGROUP_RECOVERY"] = RECOVERY
         self._dirs = 0
         self.addCleanup(self._remove)
+
+    def tearDown(self):
+        if not self._outcome.success:
+            self.tell_what_runs()
+
+    def tell_what_runs(self):
+        """For whoever wonders why a test failed: how its runs stand, and where its processes wait."""
+        for path in sorted(self.folder.glob("*/status.json")):
+            print(f"---- {path}\n{path.read_text(errors='replace')}", file=sys.stderr)
+        for pid, command in self.processes().items():
+            print(f"---- {pid}: {command}", file=sys.stderr)
+            for task in pathlib.Path(f"/proc/{pid}/task").glob("*"):
+                print(" ".join(self._whereabouts(task)), file=sys.stderr)
+
+    @staticmethod
+    def _whereabouts(task):
+        """A thread's name, state, system call and the kernel's functions that it is in."""
+        yield task.name
+        for name in ("comm", "syscall", "stack"):
+            try:
+                yield " / ".join((task / name).read_text(errors="replace").split("\n")).strip(" /")
+            except OSError:
+                yield "-"
 
     def _remove(self):
         left = self._wait_for_leftovers()

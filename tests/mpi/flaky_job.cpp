@@ -97,6 +97,44 @@ struct Hopeless : SumBag {
   Result run(const ShardContext&) const { throw std::runtime_error("no hope"); }
 };
 
+// Shards are computed by what stands in for a device, and else by the CPU, to the same bits.
+struct Pretender : BagOptions {
+  struct Result {
+    Sum sum;
+    std::uint64_t on_device = 0;
+    std::uint64_t on_cpu = 0;
+  };
+  static constexpr std::string_view kName = "pretender";
+  static constexpr std::string_view kSummary = "shards for a device that is none";
+
+  void options(OptionSet& set) {
+    BagOptions::options(set);
+    set.add("milliseconds", milliseconds, "that a shard takes").at_most(1e6);
+  }
+  Result run(const ShardContext& shard) const {
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    const Sum sum = SumBag::value_of(shard);
+    const std::optional<Result> on_device = shard.device_guard()->run([sum] {
+      return std::expected<Result, std::string>({sum, 1, 0});
+    });
+    return on_device.value_or(Result{sum, 0, 1});
+  }
+  static void merge(Result& into, Result&& next) {
+    into.sum += next.sum;
+    into.on_device += next.on_device;
+    into.on_cpu += next.on_cpu;
+  }
+  void report(const Result& total, Report& report) const {
+    report.value("shards", total.sum.shards);
+    report.value("numbers", total.sum.numbers);
+    report.value("thirds", total.sum.thirds);
+    report.value("on_device", total.on_device);
+    report.value("on_cpu", total.on_cpu);
+  }
+
+  std::uint64_t milliseconds = 0;
+};
+
 // Shards succeed, and their results cannot be merged.
 struct Unmergeable : SumBag {
   static constexpr std::string_view kName = "unmergeable";
@@ -424,6 +462,6 @@ struct Ring {
 
 int main(int argc, char** argv) {
   using namespace regroup;
-  return main_with_job<Flaky, Broken, Hopeless, Unmergeable, Texts, Vectors, Structs, Sums, Sleeper,
-                       Counter, Relay, LoggedCounts, LoggedSums, Ring>(argc, argv);
+  return main_with_job<Flaky, Broken, Hopeless, Pretender, Unmergeable, Texts, Vectors, Structs,
+                       Sums, Sleeper, Counter, Relay, LoggedCounts, LoggedSums, Ring>(argc, argv);
 }

@@ -274,11 +274,63 @@ class Survivable(Inject):
             self.assertEqual(self.struck(ended), lines)
 
 
+class Device(Inject):
+    """What stands in for a device is a function, so that no GPU is needed."""
+
+    def pretend(self, *faults, ranks=2, shards=200, milliseconds=5, more=()):
+        words = ["run", "pretender", "--shards", shards, "--milliseconds", milliseconds, "--dir", self.new_dir(),
+                 "--format", "json", "--progress", "none", *more]
+        ended = self.regroup(*words, *(word for fault in faults for word in ("--inject", fault)), "-n", ranks,
+                             program=cli.FLAKY_JOB, seconds_max=END_SECONDS_MAX)
+        self.assertEqual(ended.status, cli.EXIT_DONE, ended)
+        return ended, json.loads(ended.out)["result"]
+
+    def same_sums(self, result):
+        """Each shard must have counted once, wherever it was computed."""
+        _, plain = self.pretend()
+        self.assertEqual((plain["on_device"], plain["on_cpu"]), (200, 0))
+        self.assertEqual(result["on_device"] + result["on_cpu"], 200)
+        for name in ("shards", "numbers", "thirds"):
+            self.assertEqual(result[name], plain[name])
+
+    def lines_of_device(self, ended):
+        return [line for line in ended.own_lines() if "its GPU" in line]
+
+    def test_a_device_that_fails_leaves_its_shards_to_the_cpu(self):
+        ended, result = self.pretend("gpu-error:rank=0", ranks=1, milliseconds=1)
+        self.assertEqual(self.struck(ended), ["rank 0 has a GPU that fails"])
+        self.same_sums(result)
+        self.assertEqual(result["on_cpu"], 200)
+        self.assertEqual(len(self.lines_of_device(ended)), 1, ended)
+        self.assertIn("an error was injected; the CPU computes in its place", self.lines_of_device(ended)[0])
+
+    def test_only_the_rank_whose_device_fails_computes_on_the_cpu(self):
+        ended, result = self.pretend("gpu-error:rank=1")
+        self.same_sums(result)
+        self.assertGreater(result["on_device"], 0)
+        self.assertGreater(result["on_cpu"], 0)
+        self.assertIn("rank 1", self.lines_of_device(ended)[0])
+
+    def test_a_device_that_hangs_holds_up_nobody(self):
+        ended, result = self.pretend("gpu-hang:rank=1", more=("--gpu-timeout", 1))
+        self.assertEqual(self.struck(ended), ["rank 1 has a GPU that hangs"])
+        self.same_sums(result)
+        self.assertIn("a call has not come back for 1 s", self.lines_of_device(ended)[0])
+
+    def test_a_device_that_recovers_is_used_again(self):
+        ended, result = self.pretend("gpu-error:rank=0,for=500ms", ranks=1, milliseconds=10)
+        self.assertEqual(self.struck(ended), ["rank 0 has a GPU that fails for 500 ms"])
+        self.same_sums(result)
+        self.assertGreater(result["on_device"], 0)
+        self.assertGreater(result["on_cpu"], 0)
+        self.assertIn("it works again", self.lines_of_device(ended)[-1])
+
+
 class Refused(Inject):
     def test_bad_faults_write_nothing(self):
         for fault, *names in (
                 ("explode:rank=1", "explode", "kill"), ("kill:rank=1", "when", "at=TIME"),
-                ("kill:rank=4,at=1s", "rank 4", "0 to 3"), ("gpu-error:rank=0", "gpu-error"),
+                ("kill:rank=4,at=1s", "rank 4", "0 to 3"), ("gpu-error:rank=4", "rank 4", "0 to 3"),
                 ("disk-full:rank=1", "after=N"), ("disk-error:after=1,rank=4", "rank 4", "0 to 3"),
                 ("wedge:rank=1,at=end", "MPI"), ("", "''")):
             for direct in (False, True):

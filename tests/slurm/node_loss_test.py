@@ -17,6 +17,7 @@ SHARD_SECONDS = 0.05  # on any machine: 4 ranks go on for a second and more afte
 SUSPECT_AFTER_SECONDS = 2
 # As is asked of a run: how long after a node is lost the next shard begins, at most.
 GO_ON_SECONDS = SUSPECT_AFTER_SECONDS + 0.5
+BEGIN_SECONDS_MAX = 150  # a start that hangs is given up, and others follow
 END_SECONDS_MAX = 120
 STAMPS = re.compile(rb"recovery: rank (\d+) epoch (\d+) evidence (\S+) detected (\d+) revoked (\d+) "
                     rb"entered (\d+) resumed (\d+|-)")
@@ -118,7 +119,7 @@ class LostState(nodes.NodesTest):
             status = self.status_of("run")
             return status and status["state"] == "running" and ready(status)
 
-        cli.eventually(is_ready, "there is something to lose", 60)
+        cli.eventually(is_ready, "there is something to lose", BEGIN_SECONDS_MAX)
         self.nodes.kill("n2")
         ended = running.end(END_SECONDS_MAX)
         self.assertEqual(ended.status, cli.EXIT_DONE, ended)

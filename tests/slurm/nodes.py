@@ -33,6 +33,7 @@ DEVICE = "eth0"  # every node's only one beside loopback, the head's included
 SUBNET = "10.77.0.0/24"
 NODES_MAX = 99
 START_SECONDS_MAX = 30
+START_TIMEOUT_SECONDS = 50  # of a run: very rarely one hangs, of the MPI here, on a busy machine
 RUN_SECONDS_MAX = 60
 
 INSIDE = "NODES_TEST_INSIDE"  # in the environment: the namespaces are there
@@ -93,6 +94,7 @@ class NodesTest(cli.CliTest):
         super().setUp()
         names = ("OMPI_ALLOW_RUN_AS_ROOT", "PRTE_ALLOW_RUN_AS_ROOT")
         self.environment |= {name + end: "1" for name in names for end in ("", "_CONFIRM")}
+        self.environment["REGROUP_START_TIMEOUT"] = str(START_TIMEOUT_SECONDS)
         self.nodes = Nodes(self.count, self._root, self.environment)
         self.addCleanup(self.nodes.close)
 

@@ -3,6 +3,7 @@ nodes that are left, from the newest checkpoint. And runs whose supervisor is lo
 
 import json
 import os
+import pathlib
 import signal
 import time
 
@@ -14,7 +15,10 @@ LONG_SAMPLES = 10**11  # of a run that is not to come to its end
 SHARD_SAMPLES = 300_000
 HOSTS = "n1:1,n2:1,n3:1"
 SUSPECT_AFTER_SECONDS = 2
+START_TIMEOUT_SECONDS = 8
+BEGIN_SECONDS_MAX = 150  # a start that hangs is given up, and others follow
 END_SECONDS_MAX = 150
+NOTHING_LEFT_SECONDS_MAX = 60
 MARK = b"REGROUP_INTERNAL_LAUNCH"
 
 
@@ -41,7 +45,7 @@ class OnNodes(nodes.NodesTest):
                 return False
             return status["checkpointing"]["newest"] >= checkpoints
 
-        cli.eventually(has_come_so_far, "the run has begun", 60)
+        cli.eventually(has_come_so_far, "the run has begun", BEGIN_SECONDS_MAX)
         return running
 
     def processes_of_launches(self):
@@ -49,8 +53,21 @@ class OnNodes(nodes.NodesTest):
         pids = [int(pid) for pid in os.listdir("/proc") if pid.isdigit()]
         return [pid for pid in pids if MARK in cli.environment_of(pid)]
 
+    def keepers(self):
+        """Those who look after what a supervisor left, which asks nodes that may not answer."""
+        found = []
+        for pid in self.processes():
+            try:
+                name = pathlib.Path(f"/proc/{pid}/comm").read_text()
+            except OSError:
+                continue
+            if name == "regroup-keeper\n":
+                found.append(pid)
+        return found
+
     def nothing_is_left(self):
-        cli.eventually(lambda: not self.processes_of_launches(), "no process of the run is left", 30)
+        left = lambda: self.processes_of_launches() + self.keepers()
+        cli.eventually(lambda: not left(), "no process of the run is left", NOTHING_LEFT_SECONDS_MAX)
 
     def done(self, running, relaunches=None):
         ended = running.end(END_SECONDS_MAX)
@@ -72,6 +89,21 @@ class Relaunch(OnNodes):
         summary, ended = self.done(running, relaunches=1)
         self.assertEqual(summary["ranks"], 2)
         self.assertIn(b"starting 2 ranks again on n1:1,n3:1, from the beginning", ended.err)
+
+    def test_a_start_that_hangs(self):
+        """A node's daemon never says a word, the first time."""
+        agent = self.folder / "hangs_once"
+        agent.write_text("\n".join([
+            "#!/bin/sh",
+            f'if [ "$1" = n2 ] && mkdir {self.folder}/hung 2>/dev/null; then exec sleep 1000; fi',
+            f'exec {self.nodes.agent} "$@"']))
+        agent.chmod(0o755)
+        running = self.start(
+            [cli.REGROUP, *self.words, "--dir", "run", "--hosts", HOSTS, "--network", nodes.DEVICE,
+             "--remote-shell", agent, "--start-timeout", START_TIMEOUT_SECONDS])
+        summary, ended = self.done(running, relaunches=1)
+        self.assertEqual(summary["ranks"], 3)
+        self.assertIn(f"the ranks did not begin within {START_TIMEOUT_SECONDS} s: starting 3 ranks again".encode(), ended.err)
 
     def test_more_nodes_are_wanted_than_answer(self):
         self.nodes.kill("n2")

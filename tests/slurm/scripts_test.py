@@ -22,9 +22,9 @@ NODES = ("--nodes=2", "--ntasks-per-node=1")
 RANKS = 2
 CHAIN_RANKS = 8
 ONE_MINUTE = ("--time=1", "--signal=B:USR1@30")
-QUICK_SECONDS_MAX = 60
-CUT_SECONDS_MAX = 60  # from one cut to the next: computing, and the wait for Slurm to start the job again
-LOST_SECONDS_MAX = 150
+QUICK_SECONDS_MAX = 150  # a start that hangs is given up, and others follow
+CUT_SECONDS_MAX = 150  # from one cut to the next: computing, and the wait for Slurm to start the job again
+LOST_SECONDS_MAX = 240
 STOPPED = "stopped by signal 10"
 PREEMPTED = "stopped by signal 15"
 CUT = "goes on in the next start of this job"
