@@ -365,6 +365,21 @@ TEST_F(WorkerCells, SayWhenTheyAreBeyondTheStepThatIsNamed) {
   EXPECT_THAT(rank.said(), ElementsAre("0 missed 0"));
 }
 
+// Of cell 3 at step 0.
+Buffer copy_of_three() {
+  Buffer content;
+  Writer(content).put(std::uint64_t{0});
+  content.append(LoneRank::text("three"));
+  Buffer copy;
+  Writer writer(copy);
+  writer.put(std::uint16_t{0});
+  writer.put(std::uint32_t{3});
+  writer.put(std::uint64_t{0});
+  writer.put(hash_of_copy(content.view()));
+  writer.put_raw(content.view());
+  return copy;
+}
+
 // Without copies, that is.
 class WorkerCellsAlone : public WorkerCells {
  protected:
@@ -392,19 +407,38 @@ TEST_F(WorkerCellsAlone, GoBackToWhatIsKeptOrIsHadFromOthers) {
   EXPECT_THAT(rank.said(), ElementsAre("0 wants 3 at 0"));
   EXPECT_EQ(rank.compute(), "restore 1 at 0");
   EXPECT_EQ(rank.compute(), "restore 2 at 0");
-  Buffer copy;
-  Writer writer(copy);
-  writer.put(std::uint16_t{0});
-  writer.put(std::uint32_t{3});
-  writer.put(std::uint64_t{0});
-  Buffer content;
-  Writer(content).put(std::uint64_t{0});
-  content.append(LoneRank::text("three"));
-  writer.put(hash_of_copy(content.view()));
-  writer.put_raw(content.view());
-  rank.receive(0, MessageKind::kCellCopy, copy);
+  rank.receive(0, MessageKind::kCellCopy, copy_of_three());
   EXPECT_EQ(rank.compute(), "restore 3 at 0");
   EXPECT_THAT(rank.said(), ElementsAre("0 halos 0: 1>0=1.0", "0 restored 0", "0 kept 0"));
+}
+
+TEST_F(WorkerCellsAlone, AreNotSetToACopyThatHasChangedInMemory) {
+  begin();
+  write_down();
+  rank.receive(2, MessageKind::kCellCopy, copy_of_three());
+  EXPECT_THAT(rank.said(), ElementsAre("2 kept 3 at 0: 0"));
+  rank.enter_view({RankId{0}, RankId{1}});
+  rank.said();
+  const auto go_back = [&](std::uint32_t attempt) {
+    rank.receive(0, MessageKind::kCells,
+                 cells_message({2, attempt}, 1, 0, {0, 1, 1, 1}, {0, 1, 1, 1}));
+    EXPECT_EQ(rank.compute(), "restore 1 at 0");
+    EXPECT_EQ(rank.compute(), "restore 2 at 0");
+  };
+  go_back(1);
+  const auto order = rank.want();
+  ASSERT_TRUE(order && order->shared);
+  EXPECT_EQ(string_of(order->saved()), "three");
+  auto& kept = const_cast<Buffer&>(*order->shared);
+  kept.writable().back() ^= std::byte{1};
+  WorkResult result;
+  result.restart(*order);
+  result.error = "the job sees that, too";
+  rank.finish(result);
+  rank.said();
+  go_back(2);
+  EXPECT_EQ(rank.compute(), "");
+  EXPECT_THAT(rank.said(), testing::Contains("0 failed 0: its copy in memory is gone"));
 }
 
 TEST_F(WorkerCellsAlone, SayWhatCannotBeHad) {
