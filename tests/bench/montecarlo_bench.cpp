@@ -3,16 +3,18 @@
 // "Scrambled linear pseudorandom number generators", 2021), which is faster a number than Philox
 // but has to be taken in turn; both in turns, in one run.
 #include <bit>
-#include <chrono>
 #include <cstdint>
 #include <string>
 
 #include <benchmark/benchmark.h>
 
 #include "kernels/montecarlo/montecarlo.hpp"
+#include "tests/bench/measure.hpp"
 
 namespace regroup::kernels {
 namespace {
+
+using bench::seconds_of;
 
 constexpr std::uint64_t kSamples = 4'000'000;
 
@@ -33,14 +35,6 @@ class Xoshiro256Plus {
  private:
   std::uint64_t state_[4] = {0x9e3779b97f4a7c15, 0xbf58476d1ce4e5b9, 0x94d049bb133111eb, 1};
 };
-
-template <class F>
-double seconds_of(F f) {
-  const auto begin = std::chrono::steady_clock::now();
-  f();
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-  return taken.count();
-}
 
 void pi(benchmark::State& state, InstructionSet set) {
   Xoshiro256Plus random;
@@ -64,19 +58,18 @@ void pi(benchmark::State& state, InstructionSet set) {
   state.counters["of_xoshiro"] = xoshiro_seconds / seconds;
 }
 
-}  // namespace
-}  // namespace regroup::kernels
-
-int main(int argc, char** argv) {
-  using namespace regroup::kernels;
+void register_benchmarks() {
   for (const InstructionSet set : available_instruction_sets()) {
     benchmark::RegisterBenchmark(("pi/" + std::string(instruction_set_name(set))).c_str(),
                                  [set](benchmark::State& state) { pi(state, set); })
         ->UseManualTime()
         ->Unit(benchmark::kMillisecond);
   }
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  return 0;
+}
+
+}  // namespace
+}  // namespace regroup::kernels
+
+int main(int argc, char** argv) {
+  return regroup::bench::run(argc, argv, regroup::kernels::register_benchmarks);
 }
