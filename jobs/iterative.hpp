@@ -2,7 +2,7 @@
 // job is a plain struct:
 //
 //   struct Heat {
-//     using Cell = ...;                                       // its state at a step, see below
+//     using Cell = ...;                                       // its state at a step
 //     using Halo = ...;                                       // what it shows a neighbour of it
 //     using Total = ...;                                      // see codec.hpp for what travels
 //     using Result = ...;                                     // of a cell, at its end
