@@ -329,15 +329,8 @@ Supervisor::Ending Supervisor::judge(int mpirun_status, const std::optional<RunS
                           ? stopped_text(signal)
                           : fmt::format("the ranks ended in the middle of the run ({})", cause);
     status->message += goes_on_from(newest);
-  } else if (status->state == RunState::kInterrupted && *status->exit == kExitNotRecovered) {
-    // A coordinator that has just taken over may not know of the checkpoints there are.
-    if (const auto newest = newest_sealed(run_.options.dir)) {
-      status->exit = kExitResumable;
-      status->message += goes_on_from(newest);
-    }
-  }
-  if (const auto passed_on = stopped_text(SIGUSR1);
-      signal != 0 && status->message.starts_with(passed_on)) {
+  } else if (const auto passed_on = stopped_text(SIGUSR1);
+             signal != 0 && status->message.starts_with(passed_on)) {
     // The ranks know the signal that was passed on alone.
     status->message.replace(0, passed_on.size(), stopped_text(signal));
   }
