@@ -448,7 +448,6 @@ struct Cg {
 
   // Of the cell that is taken on: r over the diagonal, its own elements and then its ghosts'.
   mutable Vector u_;
-  mutable Vector ghost_w_;
 
   enum class Verdict { kGoOn, kLook, kConverged, kIterationsOut, kStagnated, kBroken };
 
@@ -561,13 +560,7 @@ struct Cg {
     const double gamma = total.sums.of_r.r_u.value();
     const double beta = scalars.gamma_before == 0 ? 0 : gamma / scalars.gamma_before;
     const double alpha = gamma / direction_curvature(total);
-    ghost_w_.resize(own.block.ghosts());
-    take_ghosts(own.block, halos, {&ghost_w_});
-    for (std::size_t i = 0; i < ghost_w_.size(); ++i) {
-      cell.ghost_s[i] = ghost_w_[i] + beta * cell.ghost_s[i];
-      cell.ghost_r[i] -= alpha * cell.ghost_s[i];
-    }
-    set_u_of_ghosts(own, cell);
+    advance_ghosts(own, cell, halos, alpha, beta);
     cell.own.sums.of_r = {};
     kernels::advance({.x = cell.x,
                       .r = cell.r,
@@ -583,18 +576,46 @@ struct Cg {
     ++scalars.iterations;
   }
 
+  // What the ghosts' owners do with them, to the same bits. Their w is what was shown. In one pass:
+  // blocks that are cut thin have a third as many ghosts as rows.
+  void advance_ghosts(const CgRows& own, Cell& cell, std::span<const Halo> halos, double alpha,
+                      double beta) const {
+    const std::size_t n = own.block.rows();
+    u_.resize(n + own.block.ghosts());
+    for (std::size_t k = 0; k < halos.size(); ++k) {
+      const std::size_t begin = ghosts_of(own.block, k, halos[k], 1);
+      const double* __restrict const w = halos[k].data();
+      const double* __restrict const inverse = cell.ghost_inverse.data() + begin;
+      double* __restrict const s = cell.ghost_s.data() + begin;
+      double* __restrict const r = cell.ghost_r.data() + begin;
+      double* __restrict const u = u_.data() + n + begin;
+      for (std::size_t i = 0; i < halos[k].size(); ++i) {
+        s[i] = w[i] + beta * s[i];
+        r[i] -= alpha * s[i];
+        u[i] = r[i] * inverse[i];
+      }
+    }
+  }
+
+  // Where the ghosts begin that a halo is of, which has to have `vectors` elements of each.
+  static std::size_t ghosts_of(const RowBlock& block, std::size_t neighbour, const Halo& halo,
+                               std::size_t vectors) {
+    const RowBlock::Neighbour& from = block.neighbours()[neighbour];
+    if (halo.size() != (from.ghosts_end - from.ghosts_begin) * vectors) {
+      throw std::runtime_error("ranks read other matrices: give every node the same file");
+    }
+    return from.ghosts_begin;
+  }
+
   // From each halo the ghosts' elements of each vector, one behind the other.
   static void take_ghosts(const RowBlock& block, std::span<const Halo> halos,
                           std::initializer_list<Vector*> into) {
     for (std::size_t i = 0; i < halos.size(); ++i) {
-      const RowBlock::Neighbour& from = block.neighbours()[i];
-      const std::size_t count = from.ghosts_end - from.ghosts_begin;
-      if (halos[i].size() != count * into.size()) {
-        throw std::runtime_error("ranks read other matrices: give every node the same file");
-      }
+      const std::size_t begin = ghosts_of(block, i, halos[i], into.size());
+      const std::size_t count = halos[i].size() / into.size();
       auto next = halos[i].begin();
       for (Vector* vector : into) {
-        std::copy_n(next, count, vector->begin() + static_cast<std::ptrdiff_t>(from.ghosts_begin));
+        std::copy_n(next, count, vector->begin() + static_cast<std::ptrdiff_t>(begin));
         next += static_cast<std::ptrdiff_t>(count);
       }
     }
