@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <numbers>
 #include <optional>
 #include <span>
@@ -40,22 +41,19 @@ struct Margins {
   friend bool operator==(const Margins&, const Margins&) = default;
 };
 
-// A block of the grid at a step, and room for the next. Its own cells, `shape`, lie between
-// margins.
+// A block of the grid at a step. Its own cells, `shape`, lie between margins.
 struct HeatBlock {
   kernels::StencilShape shape;
   Margins margins;
   kernels::StencilShape padded;
   HugePageVector<double> now;
-  HugePageVector<double> next;
 
   explicit HeatBlock(const kernels::StencilShape& of = {}, const Margins& beside = {})
       : shape(of),
         margins(beside),
         padded{of.nx + beside.low[0] + beside.high[0], of.ny + beside.low[1] + beside.high[1],
                of.nz + beside.low[2] + beside.high[2]},
-        now(kernels::block_cells(padded)),
-        next(now.size()) {}
+        now(kernels::block_cells(padded)) {}
 
   std::size_t planes() const { return shape.planes(); }
   std::array<std::size_t, 3> extents() const { return {shape.nx, shape.ny, planes()}; }
@@ -402,9 +400,10 @@ struct Heat {
     const std::uint64_t left = steps - cell.step() * layers;
     const auto taken = static_cast<std::size_t>(std::min<std::uint64_t>(left, layers));
     if (take_on_device(block, cell, open, taken)) return;
-    kernels::diffuse_steps(block.padded, numbers, block.own_box(), open, taken, block.now,
-                           block.next, cell.threads());
-    if (taken % 2 == 1) std::swap(block.now, block.next);
+    HugePageVector<double>& next = room_for_next(block, open);
+    kernels::diffuse_steps(block.padded, numbers, block.own_box(), open, taken, block.now, next,
+                           cell.threads());
+    if (taken % 2 == 1) std::swap(block.now, next);
   }
 
   // At its end, held against the exact solution where one is known.
@@ -486,6 +485,22 @@ struct Heat {
   std::size_t layers = 1;  // that blocks show each other, and steps from one exchange to the next
 
  private:
+  // For steps of blocks of so many cells, ghosts included, which are taken one after the other.
+  mutable std::map<std::size_t, HugePageVector<double>> room_;
+
+  // Another block may have been in it; of the cells there that no step computes, those at the
+  // boundary alone are read.
+  HugePageVector<double>& room_for_next(const Cell& block, kernels::SideSet open) const {
+    HugePageVector<double>& room = room_[block.now.size()];
+    room.resize(block.now.size());
+    for (const kernels::Side side : kernels::kSides) {
+      const auto at = static_cast<std::size_t>(side);
+      if (open.test(at) || at >= 2 * static_cast<std::size_t>(blocks->dimensions())) continue;
+      kernels::fill_ghosts(block.padded, side, 0, room);
+    }
+    return room;
+  }
+
   // Whether the rank's device took the steps. The block goes there and back, so that the more steps
   // are taken at once the less that costs.
   bool take_on_device(Cell& block, const CellContext& cell, kernels::SideSet open,

@@ -509,6 +509,7 @@ void CellWorker::on_work_finished(Context& context, WorkResult& result) {
   if (!result.error.empty()) return fail(context, number, cell.step, result.error);
   if (result.at_end) {
     cell.state = State::kEnded;
+    if (cell.step == cell.began_at) went_on(context);
     return ended_one(context, cell.step);
   }
   const bool was_away = cell.state == State::kAway;
@@ -526,6 +527,7 @@ void CellWorker::on_work_finished(Context& context, WorkResult& result) {
   }
   stands(context, number, cell, result);
   if (was_away) restored_one(context);
+  if (result.kind == WorkKind::kStep && cell.step == cell.began_at + 1) went_on(context);
 }
 
 // The cell has come to a step.

@@ -105,6 +105,7 @@ class CellWorker {
   struct Snapshot {
     std::uint64_t step = 0;
     std::size_t saves_left = 0;
+    std::size_t to_go_on = 0;  // cells that have to take a step before copies are sent
     std::deque<std::uint32_t> to_send;
     std::map<std::uint32_t, std::size_t> under_way;  // by cell: bytes
     std::size_t bytes_under_way = 0;
@@ -172,6 +173,7 @@ class CellWorker {
   void begin_snapshot(std::uint64_t step);
   void save_all_at_end(Context& context, std::uint64_t step);
   void copy_restored(Context& context);
+  void went_on(Context& context);
   void save(Context& context, std::uint32_t number, Cell& cell);
   void saved(Context& context, std::uint32_t number, Cell& cell, WorkResult& result,
              std::shared_ptr<Buffer> bytes);

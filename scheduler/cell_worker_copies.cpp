@@ -93,7 +93,8 @@ void CellWorker::save_all_at_end(Context& context, std::uint64_t step) {
   for (auto& [number, cell] : cells_) save(context, number, cell);
 }
 
-// What cells were set to lies here, and is to be with the partner as well.
+// What cells were set to lies here, and is to be with the partner as well: once all have gone on,
+// since the partner may still be restoring its own.
 void CellWorker::copy_restored(Context& context) {
   const bool restored =
       std::ranges::all_of(cells_, [](const auto& one) { return one.second.restored != nullptr; });
@@ -103,7 +104,16 @@ void CellWorker::copy_restored(Context& context) {
     (void)copies_.keep({stage_, number, snapshot_->step},
                        {std::move(cell.restored), 0, context.self()});
     is_kept_here(number);
+    const bool goes_on = cell.step == snapshot_->step && cell.state != State::kEnded;
+    if (goes_on && copies_on()) ++snapshot_->to_go_on;
   }
+  send_next_copy(context);
+}
+
+// One of them took its first step, or there is none to take.
+void CellWorker::went_on(Context& context) {
+  if (!snapshot_ || snapshot_->to_go_on == 0) return;
+  --snapshot_->to_go_on;
   send_next_copy(context);
 }
 
@@ -150,7 +160,7 @@ void CellWorker::is_kept_here(std::uint32_t number) {
 
 // When nothing is left to send, and all is answered, the coordinator is told.
 void CellWorker::send_next_copy(Context& context) {
-  if (!snapshot_) return;
+  if (!snapshot_ || snapshot_->to_go_on != 0) return;
   while (!snapshot_->to_send.empty()) {
     const std::uint32_t number = snapshot_->to_send.front();
     const CellAt at{stage_, number, snapshot_->step};

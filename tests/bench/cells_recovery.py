@@ -4,12 +4,14 @@
 `heat` on a grid of some 256 MiB. Once its partners have a copy of every cell a rank is killed, and the ranks that
 are left say when they did what (REGROUP_RECOVERY_STAMPS), on the clock that the kill is timed with. `restored` is
 when the last rank takes a cell to its next step, so that all cells are where they were at the copy. Beside it,
-the least that this takes: one core's memcpy of what the rank that has most to restore restores. Build the
-release preset first, then: tests/bench/cells_recovery.py [--repeats N]
+the least that this takes: one core's copy of what a rank restores, for cells of its own into the memory that
+they had, for those of others into memory that is new to it. Build the release preset first, then:
+tests/bench/cells_recovery.py [--repeats N]
 """
 
 import argparse
 import json
+import mmap
 import os
 import pathlib
 import shutil
@@ -74,13 +76,22 @@ class Run:
         return found, status["restored_from"]
 
 
-def copy_ms(size):
-    """One core's copy into memory that was touched before."""
-    source = bytearray(os.urandom(1 << 20)) * (size >> 20)
-    target = bytearray(source)
+def copy_ms(size, size_new):
+    """One core's copy into memory that was touched before, and of so many bytes more into huge pages that were not."""
+    source = memoryview(bytearray(os.urandom(1 << 20)) * (max(size, size_new) >> 20))
+    target = bytearray(source[:size])
+    new = mmap.mmap(-1, size_new, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    new.madvise(mmap.MADV_HUGEPAGE)
     begin = time.monotonic_ns()
-    target[:] = source
+    target[:] = source[:len(target)]
+    new[:] = source[:size_new]
     return milliseconds(time.monotonic_ns(), begin)
+
+
+def of_a_survivor(size, came_from, blocks, survivors):
+    """Bytes of cells that it had, and of cells that are new to it, in whole pages."""
+    regained = size * came_from["partner"] // blocks // survivors >> 20 << 20
+    return (size // survivors - regained) >> 20 << 20, regained
 
 
 def measure(options, results, ranks, victim, scratch):
@@ -95,7 +106,7 @@ def measure(options, results, ranks, victim, scratch):
             "entered": milliseconds(max(rank["entered"] for rank in stamps.values()), killed),
             "first": milliseconds(min(rank["resumed"] for rank in stamps.values()), killed),
             "restored": milliseconds(max(rank["resumed"] for rank in stamps.values()), killed),
-            "memcpy": copy_ms(size // (ranks - 1)),
+            "memcpy": copy_ms(*of_a_survivor(size, came_from, options.blocks, ranks - 1)),
             "partner": came_from["partner"]})
         shutil.rmtree(run.folder)
     who = "coordinator" if victim == 0 else "worker"
@@ -104,7 +115,7 @@ def measure(options, results, ranks, victim, scratch):
                               ("first", "next step of a cell", None),
                               ("restored", "next step on every rank", TARGET_MS)):
         results.add(f"{what}: to {name}", [one[key] for one in taken], "ms", target)
-    results.add(f"{what}: memcpy of a survivor's cells", [one["memcpy"] for one in taken], "ms")
+    results.add(f"{what}: one core's copy of a survivor's cells", [one["memcpy"] for one in taken], "ms")
     results.add(f"{what}: cells that came from a partner", [one["partner"] for one in taken], "")
 
 

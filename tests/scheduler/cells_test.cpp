@@ -16,9 +16,12 @@ namespace regroup {
 namespace {
 
 using namespace testing_roles;  // NOLINT: the vocabulary of these tests
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::IsSupersetOf;
+using testing::Not;
 using testing::SizeIs;
 
 constexpr std::uint64_t kCells = 4;
@@ -363,6 +366,24 @@ TEST_F(WorkerCells, SayWhenTheyAreBeyondTheStepThatIsNamed) {
   rank.said();
   rank.receive(0, MessageKind::kSnapshotAt, step_message({}, 0, kNoStep));
   EXPECT_THAT(rank.said(), ElementsAre("0 missed 0"));
+}
+
+TEST_F(WorkerCells, GoToANewPartnerOnceAllHaveGoneOn) {
+  begin();
+  rank.receive(0, MessageKind::kSnapshotAt, step_message({}, 0, kNoStep));
+  EXPECT_EQ(rank.compute(), "save 2 at 0");
+  EXPECT_EQ(rank.compute(), "save 1 at 0");
+  rank.enter_view({RankId{0}, RankId{1}});
+  rank.said();
+  rank.receive(0, MessageKind::kCells, cells_message({2, 1}, 1, 0, {0, 1, 1, 0}, {0, 1, 1, 0}));
+  EXPECT_EQ(rank.compute(), "restore 1 at 0");
+  EXPECT_EQ(rank.compute(), "restore 2 at 0");
+  rank.receive(0, MessageKind::kHalos, halos_message({2, 1}, 0, {{0, 1, "0.0"}, {3, 2, "3.0"}}));
+  EXPECT_EQ(rank.compute(), "step 1 at 0 0.0 2.0");
+  EXPECT_THAT(rank.said(), Not(Contains(HasSubstr("copy of"))))
+      << "the partner may still be restoring its own";
+  EXPECT_EQ(rank.compute(), "step 2 at 0 1.0 3.0");
+  EXPECT_THAT(rank.said(), IsSupersetOf({"0 copy of 1 at 0", "0 copy of 2 at 0"}));
 }
 
 // Of cell 3 at step 0.
