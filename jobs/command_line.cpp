@@ -1,4 +1,4 @@
-// The verbs of the command line, but for `run`, which has a file of its own.
+// The verbs of the command line, but for those that have a file of their own.
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -260,6 +260,7 @@ constexpr Verb kVerbs[] = {
     {"resume", "resume DIR [-n N]", "go on from a run's newest checkpoint", resume_command},
     {"results", "results DIR", "a run's result as text", results_command},
     {"inspect", "inspect DIR", "what ran, its checkpoints, failures survived", inspect_command},
+    {"events", "events DIR", "what ranks have recorded, in one order", events_command},
     {"verify", "verify DIR", "hold every byte of a run's files against its hash", verify_command},
     {"jobs", "jobs [JOB]", "list jobs, or one job's options", jobs_command},
     {"topology", "topology [-n N]", "which cores and GPU each rank would get", topology_command},

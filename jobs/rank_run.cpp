@@ -25,6 +25,7 @@
 #include "runtime/host/deadline.hpp"
 #include "runtime/host/device.hpp"
 #include "runtime/host/device_guard.hpp"
+#include "runtime/host/event_journal.hpp"
 #include "runtime/host/failure_detector.hpp"
 #include "runtime/host/fault_injector.hpp"
 #include "runtime/host/fencing_token.hpp"
@@ -56,6 +57,7 @@ constexpr auto kReleaseTimeout = std::chrono::seconds(10);
 
 // For a file system that does not answer, at the very end.
 constexpr auto kDiskTimeout = std::chrono::seconds(60);
+constexpr auto kJournalTimeout = std::chrono::seconds(2);
 
 constexpr int kExitNotRecovered = 3;
 constexpr int kExitResumable = 75;
@@ -228,6 +230,8 @@ class RankRun {
   [[noreturn]] void leave_at_once(const Outcome& outcome);
   void release_transport(const Outcome& outcome);
   NodeOptions node_options() const;
+  EventLevel event_level() const;
+  void open_journal();
   RankResources bind();
   void guard_device(RankResources& resources);
   std::unique_ptr<Service> make_service();
@@ -261,6 +265,7 @@ class RankRun {
   std::optional<FencingTokens> tokens_;
   std::optional<FaultyFileSystem> faulty_files_;
   std::optional<CheckpointDisk> disk_;
+  std::optional<EventJournal> journal_;
   std::optional<DeviceGuard> device_guard_;
   std::optional<Doorbell> bell_;
   std::optional<FailureDetector> detector_;
@@ -439,6 +444,11 @@ HostHooks RankRun::hooks() {
   hooks.on_death = [this](RankId rank) {
     if (detector_) detector_->confirm(rank);  // it knows who has left
   };
+  if (journal_) {
+    hooks.on_events = [this](std::span<const Event> events, Nanoseconds now) {
+      journal_->add(events, now);
+    };
+  }
   hooks.bell = bell_ ? &*bell_ : nullptr;
   hooks.on_cut_off = [this](const Outcome& outcome) { conclude_in_place(outcome); };
   return hooks;
@@ -785,7 +795,34 @@ NodeOptions RankRun::node_options() const {
   return {.self = transport_->self(),
           .ranks = ranks,
           .vector_clocks = clocks == "on" || by_itself,
+          .events = event_level(),
+          .event_vectors = true,
           .give_up_after = request_.options.park_time()};
+}
+
+EventLevel RankRun::event_level() const {
+  const std::string& events = request_.options.events;
+  return events == "run"        ? EventLevel::kRun
+         : events == "shards"   ? EventLevel::kShards
+         : events == "messages" ? EventLevel::kMessages
+                                : EventLevel::kOff;
+}
+
+void RankRun::open_journal() {
+  if (event_level() == EventLevel::kOff) return;
+  const auto since = [](auto time) {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(time.time_since_epoch()).count();
+  };
+  journal_.emplace(
+      run_directory_,
+      SegmentHead{.launch = launch_,
+                  .rank = transport_->self(),
+                  .ranks = transport_->ranks(),
+                  .level = event_level(),
+                  .utc = since(std::chrono::system_clock::now()),
+                  .monotonic = since(Clock::now())},
+      [this] { keep_in_touch(); },
+      [](const std::string& line) { std::fprintf(stderr, "regroup: %s\n", line.c_str()); });
 }
 
 int RankRun::run() {
@@ -804,6 +841,7 @@ int RankRun::run() {
   }
   Node node(node_options(), make_service(), pool_);
   std::optional<Deadline> last;  // outlives the loop, whose disk may be stuck
+  open_journal();
   HostLoop loop(node, faulty_transport ? *faulty_transport : *transport_,
                 faulty_executor ? static_cast<Executor&>(*faulty_executor) : executor, hooks());
   loop_ = &loop;
@@ -831,6 +869,7 @@ int RankRun::run() {
     if (request_.supervised) beating.emplace(kStatusPeriod, roam, [&] { beat(); });
     outcome = loop.run();
   }
+  if (journal_) (void)journal_->flush(kJournalTimeout);
   look(loop);
   const bool led = static_cast<const Scheduler&>(node.service()).progress().has_value();
   if (display_) display_->finish();
@@ -851,6 +890,7 @@ int RankRun::run() {
   // What CUDA does at the end of a process would wait for the call.
   if (device_guard_->hangs()) leave_at_once(outcome);
   last.emplace(kDiskTimeout, "the disk does not answer; leaving without it", outcome.exit_status);
+  journal_.reset();
   return outcome.exit_status;
 }
 

@@ -1,4 +1,5 @@
-// The verbs `run` and `resume`: what the user gave, made into a job and its options.
+// The verbs that have files of their own: `run` and `resume`, what the user gave, made into a job
+// and its options; and `events`.
 #pragma once
 
 #include <optional>
@@ -33,5 +34,6 @@ std::string unknown_job(const Invocation& invocation, const std::string& job);
 // Return the exit status.
 int run_command(const Invocation& invocation);
 int resume_command(const Invocation& invocation);
+int events_command(const Invocation& invocation);
 
 }  // namespace regroup

@@ -130,6 +130,10 @@ void RunOptions::declare(OptionSet& set) {
       .value_name("SECONDS");
   set.add("vector-clocks", vector_clocks, "vector stamps on messages, with auto up to 64 ranks")
       .one_of({"auto", "on", "off"});
+  set.add("events", events,
+          "events that ranks record for 'regroup events': what becomes of the run, of shards too, "
+          "or every message as well")
+      .one_of({"off", "run", "shards", "messages"});
   set.add("progress", progress, "how progress is shown, on standard error")
       .one_of({"auto", "bar", "plain", "none"});
   set.add("format", format, "what is printed at the end").one_of({"text", "json"});

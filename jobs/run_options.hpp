@@ -41,6 +41,7 @@ struct RunOptions {
   std::uint32_t grace_seconds = 20;
   std::uint32_t mtbf_seconds = 86'400;
   std::string vector_clocks = "auto";
+  std::string events = "off";
   std::string progress = "auto";
   std::string format = "text";
   std::uint32_t heartbeat_ms = 100;

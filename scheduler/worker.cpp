@@ -633,6 +633,8 @@ void Worker::ran(Context& context, WorkResult& result) {
   if (!ran || finished_) return;
   const bool bag = stages_[ran->stage.value].kind == StageKind::kBag;
   const bool of_this_view = in_stage_ && ran->epoch == context.view().epoch;
+  context.event(EventKind::kWork, context.self(), result.stage, result.shards.first.value,
+                result.shards.count, result.elapsed);
   if (ran->stage != stage_ || !(bag || of_this_view)) return;
   const double each = static_cast<double>(std::max<Nanoseconds>(result.elapsed, 1)) /
                       static_cast<double>(result.shards.count);

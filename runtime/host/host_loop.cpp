@@ -436,6 +436,7 @@ void HostLoop::drain() {
   if (output_.fence) ask_for_fence(std::move(*output_.fence));
   for (DiskRequest& request : output_.disk) ask_disk(std::move(request));
   if (output_.outcome && !outcome_) outcome_ = std::move(output_.outcome);
+  if (hooks_.on_events && !output_.events.empty()) hooks_.on_events(output_.events, monotonic());
   output_.clear();
 }
 

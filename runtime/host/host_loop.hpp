@@ -42,6 +42,8 @@ struct HostHooks {
   std::function<void(const View&)> on_revoked;  // of the view that ends
   // Entered just now; `lost`: see Recovery.
   std::function<void(const View&, const RankSet& lost)> on_view;
+  // Of a step, on the monotonic clock. Must not wait.
+  std::function<void(std::span<const Event>, Nanoseconds)> on_events;
   std::function<void()> on_thread;  // on each thread that the loop starts, first of all
   // On the companion, when it begins or ends to move bulk transfers.
   enum class Companion : std::uint8_t { kKeepsInTouch, kMovesBulk };

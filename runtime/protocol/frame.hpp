@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <expected>
 #include <span>
+#include <string_view>
 
 #include "runtime/protocol/buffer.hpp"
 #include "runtime/protocol/ids.hpp"
@@ -84,6 +85,9 @@ enum class MessageKind : std::uint8_t {
   kBulkReady = 65,
   kBulkEnd = 66,
 };
+
+// Lower-case words, for people and files: "link-status"; "?" for none of them.
+std::string_view name_of(MessageKind kind);
 
 // Kinds below this one are control messages.
 inline constexpr auto kFirstJobKind = MessageKind{32};

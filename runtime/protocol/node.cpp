@@ -86,6 +86,7 @@ void Node::step(const Input& input, Output& output) {
 }
 
 void Node::learn(const PeerEvidence& evidence) {
+  record(EventKind::kEvidence, evidence.rank, static_cast<std::uint64_t>(evidence.kind), 0);
   const bool news = !membership_.confirmed().contains(evidence.rank);
   change_membership([&](auto& out) { membership_.learn(evidence, out); });
   const bool left = evidence.kind == EvidenceKind::kLeft && news;
@@ -490,9 +491,16 @@ void Node::send_frame(Buffer frame, bool more_follows) {
   output_->frames.push_back({begun_to_, std::move(frame), is_bulk(begun_kind_)});
 }
 
-void Node::record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b, StageId stage) {
-  if (!options_.record_events) return;
-  output_->events.push_back({kind, options_.self, peer, lamport_.now(), stage, a, b});
+void Node::record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b, StageId stage,
+                  Nanoseconds took) {
+  if (level_of(kind) > options_.events) return;
+  Event& event = output_->events.emplace_back(
+      Event{kind, options_.self, peer, lamport_.now(), stage, a, b, view().epoch, took});
+  if (!vector_ || !options_.event_vectors) return;
+  const bool is_message = kind == EventKind::kSend || kind == EventKind::kReceive;
+  const bool ticked = is_message && !is_control(MessageKind{static_cast<std::uint8_t>(b)});
+  if (!ticked) vector_->tick();
+  event.vector.assign(vector_->entries().begin(), vector_->entries().end());
 }
 
 Writer Context::begin(RankId to, MessageKind kind) {
@@ -534,8 +542,9 @@ void Context::ask_disk(DiskRequest request) {
   node_->output_->disk.push_back(std::move(request));
 }
 
-void Context::event(EventKind kind, RankId peer, StageId stage, std::uint64_t a, std::uint64_t b) {
-  node_->record(kind, peer, a, b, stage);
+void Context::event(EventKind kind, RankId peer, StageId stage, std::uint64_t a, std::uint64_t b,
+                    Nanoseconds took) {
+  node_->record(kind, peer, a, b, stage, took);
 }
 
 void Context::has_left(RankId rank) {

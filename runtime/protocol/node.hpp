@@ -18,6 +18,7 @@
 #include "runtime/protocol/bulk.hpp"
 #include "runtime/protocol/clocks.hpp"
 #include "runtime/protocol/disk.hpp"
+#include "runtime/protocol/event.hpp"
 #include "runtime/protocol/frame.hpp"
 #include "runtime/protocol/ids.hpp"
 #include "runtime/protocol/link.hpp"
@@ -69,38 +70,6 @@ struct OutgoingFrame {
   bool urgent = false;  // the receiver is to look at once: others wait for what it makes of it
 };
 
-enum class EventKind : std::uint8_t {
-  kSend,
-  kReceive,
-  kLease,
-  kCommit,
-  kRetry,
-  kQuarantine,
-  kReturn,   // leased shards came back untried
-  kRevoke,   // the epoch ended
-  kView,     // a new one began
-  kRound,    // a map stage begins anew, for partitions have lost what they held
-  kKeep,     // map shards that all partitions still hold need not run again
-  kElect,    // a rank goes on in the place of the coordinator that was lost
-  kRestore,  // the run goes on from a checkpoint
-  kSeal,     // a checkpoint is sealed, and whoever may take over knows
-  kRegain,   // a rank has got back a partition that was lost with its owner
-};
-
-// Something worth recording, with its logical time. What `a` and `b` hold depends on the kind.
-struct Event {
-  EventKind kind{};
-  RankId rank;
-  RankId peer;
-  std::uint64_t lamport = 0;
-  StageId stage;  // of what the scheduler does
-  // Send, receive: sender's stamp, message kind; revoke, view: epoch, members; round: its number;
-  // elect: position in the ledger; restore, seal: number of the checkpoint; retry, quarantine:
-  // shard, attempt; regain: partition, RegainedFrom; else first shard, shard count.
-  std::uint64_t a = 0;
-  std::uint64_t b = 0;
-};
-
 // How the run ended for this rank.
 struct Outcome {
   int exit_status = 0;
@@ -116,7 +85,7 @@ struct Output {
   std::vector<BulkReceive> bulk_receives;
   std::vector<BulkSend> bulk_sends;
   std::vector<WorkOrder> orders;
-  std::vector<Event> events;  // only if NodeOptions::record_events
+  std::vector<Event> events;  // as NodeOptions::events says
   std::vector<RegistryReply> replies;
   std::vector<DiskRequest> disk;
   std::optional<FenceRequest> fence;
@@ -139,7 +108,8 @@ struct NodeOptions {
   RankId self;
   std::uint32_t ranks = 1;
   bool vector_clocks = true;
-  bool record_events = false;
+  EventLevel events = EventLevel::kOff;
+  bool event_vectors = false;  // events carry vector stamps, where there are such clocks
   // Without a majority in reach for so long, the rank ends with exit status 75.
   Nanoseconds give_up_after = 60 * kSecond;
   TreeOptions tree = {};  // of the agreement on views
@@ -185,7 +155,8 @@ class Context {
   void reply(RegistryReply reply);
   // Answered by on_disk(), some time.
   void ask_disk(DiskRequest request);
-  void event(EventKind kind, RankId peer, StageId stage, std::uint64_t a, std::uint64_t b);
+  void event(EventKind kind, RankId peer, StageId stage, std::uint64_t a, std::uint64_t b,
+             Nanoseconds took = 0);
   void finish(Outcome outcome);
   // `rank` has said its last word: that it is gone from now on is no failure.
   void has_left(RankId rank);
@@ -319,7 +290,8 @@ class Node {
   void send_begun();
   bool send_begun_bulk(std::shared_ptr<const Buffer> bytes);
   void send_frame(Buffer frame, bool more_follows);
-  void record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b, StageId stage = {});
+  void record(EventKind kind, RankId peer, std::uint64_t a, std::uint64_t b, StageId stage = {},
+              Nanoseconds took = 0);
 
   NodeOptions options_;
   std::unique_ptr<Service> service_;

@@ -97,8 +97,10 @@ constexpr RankId kZero{0};
 constexpr RankId kOne{1};
 
 NodeOptions options_of(std::uint32_t self, std::uint32_t ranks = 2, bool vector_clocks = true) {
-  return {
-      .self = RankId{self}, .ranks = ranks, .vector_clocks = vector_clocks, .record_events = true};
+  return {.self = RankId{self},
+          .ranks = ranks,
+          .vector_clocks = vector_clocks,
+          .events = EventLevel::kMessages};
 }
 
 FrameHeader header_from(RankId from, std::uint64_t sequence = 1) {
@@ -988,7 +990,7 @@ TEST(Node, RecordsSendsAndReceivesWithTheirStamps) {
 
 TEST(Node, RecordsNothingUnlessAsked) {
   NodeOptions options = options_of(0);
-  options.record_events = false;
+  options.events = EventLevel::kOff;
   Rank rank(options);
   rank.send(kOne, MessageKind::kLease, "m");
   EXPECT_TRUE(rank.output.events.empty());

@@ -126,6 +126,8 @@ void Checkers::after_step(const Node& node, const Output& output) {
       case EventKind::kRegain:
       case EventKind::kRevoke:
       case EventKind::kView:
+      case EventKind::kEvidence:
+      case EventKind::kWork:
         break;
     }
     if (event.lamport < lamport_[event.rank.value]) violated("I10 clocks", "a clock ran backwards");

@@ -125,7 +125,7 @@ void World::make_rank(RankId self) {
   const NodeOptions node_options{.self = self,
                                  .ranks = options_.ranks,
                                  .vector_clocks = options_.vector_clocks,
-                                 .record_events = true,
+                                 .events = EventLevel::kMessages,
                                  .give_up_after = options_.failures.give_up_after,
                                  .tree = options_.tree};
   Buffer description;

@@ -1,0 +1,163 @@
+#include "runtime/host/event_reader.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <tuple>
+#include <utility>
+
+#include "runtime/protocol/bulk.hpp"
+
+namespace regroup {
+namespace {
+
+RunReadError bad_input(std::string message) {
+  return {RunReadError::Kind::kBadInput, std::move(message)};
+}
+
+}  // namespace
+
+// One rank's events of one launch, a block at a time.
+class EventReader::Segment {
+ public:
+  Segment(FileDescriptor file, const SegmentHead& head)
+      : file_(std::move(file)), head_(head), reader_(block_.view()) {}
+
+  const SegmentHead& head() const { return head_; }
+  bool cut_short() const { return cut_short_; }
+  // What next() returns next.
+  const JournalEvent& front() const { return front_; }
+
+  // False at the end.
+  bool advance() {
+    while (reader_.rest().empty()) {
+      if (!read_block()) return false;
+    }
+    auto timed = get_event(reader_, head_.rank);
+    if (!timed) {
+      cut_short_ = true;
+      return false;
+    }
+    front_ = {std::move(timed->event), head_.launch,
+              head_.utc + (timed->monotonic - head_.monotonic)};
+    return true;
+  }
+
+ private:
+  bool read_block() {
+    Buffer head(kBlockHeadBytes);
+    head.resize(kBlockHeadBytes);
+    if (!read(head)) return false;
+    Reader fields(head.view());
+    const bool is_block = fields.get<std::uint32_t>() == kBlockMagic;
+    const auto bytes = fields.get<std::uint32_t>();
+    const auto hash = fields.get<std::uint64_t>();
+    cut_short_ = true;
+    if (!is_block || bytes == 0 || bytes > kBlockBytesMax) return false;
+    block_.resize(bytes);
+    if (!read(block_) || hash_of_bulk(block_.view()).low != hash) return false;
+    cut_short_ = false;
+    offset_ += kBlockHeadBytes + bytes;
+    reader_ = Reader(block_.view());
+    return true;
+  }
+
+  // From where the block begins on, first its head; nothing is there at the very end.
+  bool read(Buffer& to) {
+    const std::uint64_t begin = &to == &block_ ? offset_ + kBlockHeadBytes : offset_;
+    std::size_t there = 0;
+    while (there < to.size()) {
+      const ssize_t got = FileSystem::real().pread(
+          file_.get(), to.data() + there, to.size() - there, static_cast<off_t>(begin + there));
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) {
+        cut_short_ = cut_short_ || got < 0 || there != 0;
+        return false;
+      }
+      there += static_cast<std::size_t>(got);
+    }
+    return true;
+  }
+
+  FileDescriptor file_;
+  SegmentHead head_;
+  std::uint64_t offset_ = kSegmentHeadBytes;  // of the next block
+  Buffer block_;
+  Reader reader_;
+  JournalEvent front_;
+  bool cut_short_ = false;
+};
+
+EventReader::EventReader() = default;
+EventReader::EventReader(EventReader&&) noexcept = default;
+EventReader& EventReader::operator=(EventReader&&) noexcept = default;
+EventReader::~EventReader() = default;
+
+std::expected<EventReader, RunReadError> EventReader::open(const std::filesystem::path& run) {
+  if (const auto status = read_status_file(run); !status) return std::unexpected(status.error());
+  const std::filesystem::path directory = run / kEventsDirectory;
+  const auto names = names_in_directory(FileSystem::real(), directory, kSegmentsMax);
+  if (!names && names.error() != ENOENT) {
+    return std::unexpected(RunReadError{RunReadError::Kind::kIo,
+                                        path_error("read", directory, names.error()).error()});
+  }
+  EventReader reader;
+  for (const std::string& name : names.value_or(std::vector<std::string>{})) {
+    if (!is_segment_name(name)) continue;
+    auto opened = open_regular_file(directory / name);
+    if (!opened) return std::unexpected(RunReadError{RunReadError::Kind::kIo, opened.error()});
+    Buffer bytes(kSegmentHeadBytes);
+    bytes.resize(kSegmentHeadBytes);
+    if (read_at(FileSystem::real(), opened->file.get(), bytes.writable(), 0) != 0) continue;
+    Reader fields(bytes.view());
+    const auto head = get_head(fields);
+    if (!head) {
+      return std::unexpected(
+          bad_input((directory / name).string() + ": is not a segment of events"));
+    }
+    reader.segments_.push_back(std::make_unique<Segment>(std::move(opened->file), *head));
+  }
+  if (reader.segments_.empty()) {
+    return std::unexpected(bad_input(
+        directory.string() +
+        ": no events were recorded; a run with --events run, shards or messages records them"));
+  }
+  std::ranges::sort(reader.segments_, {}, [](const auto& segment) {
+    return std::pair(segment->head().launch, segment->head().rank);
+  });
+  for (std::size_t i = 0; i < reader.segments_.size(); ++i) {
+    reader.heads_.push_back(reader.segments_[i]->head());
+    if (reader.segments_[i]->advance()) reader.heap_.push_back(i);
+  }
+  return reader;
+}
+
+std::optional<JournalEvent> EventReader::next() {
+  const auto place = [this](std::size_t i) {
+    const JournalEvent& event = segments_[i]->front();
+    return std::tuple(event.launch, event.event.lamport, event.event.rank, i);
+  };
+  const auto later = [&](std::size_t left, std::size_t right) {
+    return place(left) > place(right);
+  };
+  if (!heaped_) {
+    std::ranges::make_heap(heap_, later);
+    heaped_ = true;
+  }
+  if (heap_.empty()) return std::nullopt;
+  std::ranges::pop_heap(heap_, later);
+  Segment& first = *segments_[heap_.back()];
+  JournalEvent event = first.front();
+  if (first.advance()) {
+    std::ranges::push_heap(heap_, later);
+  } else {
+    heap_.pop_back();
+  }
+  return event;
+}
+
+std::size_t EventReader::cut_short() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(segments_, [](const auto& segment) { return segment->cut_short(); }));
+}
+
+}  // namespace regroup
