@@ -2,7 +2,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -67,7 +66,7 @@ class Printer {
   // The run's exit status after that.
   int status() const {
     if (error_ == 0 || error_ == EPIPE) return kExitDone;
-    std::fprintf(stderr, "regroup: cannot write the events: %s\n", std::strerror(error_));
+    std::fprintf(stderr, "regroup: cannot write the events: %s\n", errno_text(error_).c_str());
     return kExitNotRecovered;
   }
 

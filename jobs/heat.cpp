@@ -493,9 +493,8 @@ struct Heat {
   HugePageVector<double>& room_for_next(const Cell& block, kernels::SideSet open) const {
     HugePageVector<double>& room = room_[block.now.size()];
     room.resize(block.now.size());
-    for (const kernels::Side side : kernels::kSides) {
-      const auto at = static_cast<std::size_t>(side);
-      if (open.test(at) || at >= 2 * static_cast<std::size_t>(blocks->dimensions())) continue;
+    for (const kernels::Side side : kernels::sides(block.padded)) {
+      if (open.test(static_cast<std::size_t>(side))) continue;
       kernels::fill_ghosts(block.padded, side, 0, room);
     }
     return room;

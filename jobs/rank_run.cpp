@@ -232,6 +232,7 @@ class RankRun {
   NodeOptions node_options() const;
   EventLevel event_level() const;
   void open_journal();
+  void end_journal();
   RankResources bind();
   void guard_device(RankResources& resources);
   std::unique_ptr<Service> make_service();
@@ -825,6 +826,17 @@ void RankRun::open_journal() {
       [](const std::string& line) { std::fprintf(stderr, "regroup: %s\n", line.c_str()); });
 }
 
+// Of a rank that leaves at once, too, its events are to be there.
+void RankRun::end_journal() {
+  if (!journal_) return;
+  const bool written = journal_->flush(kJournalTimeout);
+  const std::uint64_t dropped = journal_->dropped();
+  if (written && dropped == 0) return;
+  const std::string lost = written ? fmt::format("{} events", dropped) : "its latest events";
+  std::fprintf(stderr, "regroup: rank %u has lost %s, which the disk did not take in time\n",
+               transport_->self().value, lost.c_str());
+}
+
 int RankRun::run() {
   prepare_faults();
   Registry registry;
@@ -869,7 +881,7 @@ int RankRun::run() {
     if (request_.supervised) beating.emplace(kStatusPeriod, roam, [&] { beat(); });
     outcome = loop.run();
   }
-  if (journal_) (void)journal_->flush(kJournalTimeout);
+  end_journal();
   look(loop);
   const bool led = static_cast<const Scheduler&>(node.service()).progress().has_value();
   if (display_) display_->finish();

@@ -19,8 +19,8 @@ RunReadError bad_input(std::string message) {
 // One rank's events of one launch, a block at a time.
 class EventReader::Segment {
  public:
-  Segment(FileDescriptor file, const SegmentHead& head)
-      : file_(std::move(file)), head_(head), reader_(block_.view()) {}
+  Segment(OpenedFile opened, const SegmentHead& head)
+      : file_(std::move(opened.file)), bytes_(opened.bytes), head_(head), reader_(block_.view()) {}
 
   const SegmentHead& head() const { return head_; }
   bool cut_short() const { return cut_short_; }
@@ -44,43 +44,34 @@ class EventReader::Segment {
 
  private:
   bool read_block() {
-    Buffer head(kBlockHeadBytes);
+    if (offset_ == bytes_) return false;
+    cut_short_ = true;
+    if (bytes_ - offset_ < kBlockHeadBytes) return false;
+    Buffer head;
     head.resize(kBlockHeadBytes);
-    if (!read(head)) return false;
+    if (!read(head, offset_)) return false;
     Reader fields(head.view());
     const bool is_block = fields.get<std::uint32_t>() == kBlockMagic;
     const auto bytes = fields.get<std::uint32_t>();
     const auto hash = fields.get<std::uint64_t>();
-    cut_short_ = true;
-    if (!is_block || bytes == 0 || bytes > kBlockBytesMax) return false;
+    offset_ += kBlockHeadBytes;
+    if (!is_block || bytes == 0 || bytes > kBlockBytesMax || bytes > bytes_ - offset_) return false;
     block_.resize(bytes);
-    if (!read(block_) || hash_of_bulk(block_.view()).low != hash) return false;
+    if (!read(block_, offset_) || hash_of_bulk(block_.view()).low != hash) return false;
     cut_short_ = false;
-    offset_ += kBlockHeadBytes + bytes;
+    offset_ += bytes;
     reader_ = Reader(block_.view());
     return true;
   }
 
-  // From where the block begins on, first its head; nothing is there at the very end.
-  bool read(Buffer& to) {
-    const std::uint64_t begin = &to == &block_ ? offset_ + kBlockHeadBytes : offset_;
-    std::size_t there = 0;
-    while (there < to.size()) {
-      const ssize_t got = FileSystem::real().pread(
-          file_.get(), to.data() + there, to.size() - there, static_cast<off_t>(begin + there));
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) {
-        cut_short_ = cut_short_ || got < 0 || there != 0;
-        return false;
-      }
-      there += static_cast<std::size_t>(got);
-    }
-    return true;
+  bool read(Buffer& to, std::uint64_t begin) {
+    return read_at(FileSystem::real(), file_.get(), to.writable(), begin) == 0;
   }
 
   FileDescriptor file_;
+  std::uint64_t bytes_;  // when it was opened: more may follow
   SegmentHead head_;
-  std::uint64_t offset_ = kSegmentHeadBytes;  // of the next block
+  std::uint64_t offset_ = kSegmentHeadBytes;  // of what was not read yet
   Buffer block_;
   Reader reader_;
   JournalEvent front_;
@@ -105,7 +96,7 @@ std::expected<EventReader, RunReadError> EventReader::open(const std::filesystem
     if (!is_segment_name(name)) continue;
     auto opened = open_regular_file(directory / name);
     if (!opened) return std::unexpected(RunReadError{RunReadError::Kind::kIo, opened.error()});
-    Buffer bytes(kSegmentHeadBytes);
+    Buffer bytes;
     bytes.resize(kSegmentHeadBytes);
     if (read_at(FileSystem::real(), opened->file.get(), bytes.writable(), 0) != 0) continue;
     Reader fields(bytes.view());
@@ -114,7 +105,7 @@ std::expected<EventReader, RunReadError> EventReader::open(const std::filesystem
       return std::unexpected(
           bad_input((directory / name).string() + ": is not a segment of events"));
     }
-    reader.segments_.push_back(std::make_unique<Segment>(std::move(opened->file), *head));
+    reader.segments_.push_back(std::make_unique<Segment>(std::move(*opened), *head));
   }
   if (reader.segments_.empty()) {
     return std::unexpected(bad_input(
@@ -128,22 +119,25 @@ std::expected<EventReader, RunReadError> EventReader::open(const std::filesystem
     reader.heads_.push_back(reader.segments_[i]->head());
     if (reader.segments_[i]->advance()) reader.heap_.push_back(i);
   }
+  std::ranges::make_heap(
+      reader.heap_, [&](std::size_t left, std::size_t right) { return reader.later(left, right); });
   return reader;
 }
 
-std::optional<JournalEvent> EventReader::next() {
+// Whether the next event of one segment comes after that of another.
+bool EventReader::later(std::size_t left, std::size_t right) const {
   const auto place = [this](std::size_t i) {
     const JournalEvent& event = segments_[i]->front();
     return std::tuple(event.launch, event.event.lamport, event.event.rank, i);
   };
-  const auto later = [&](std::size_t left, std::size_t right) {
-    return place(left) > place(right);
-  };
-  if (!heaped_) {
-    std::ranges::make_heap(heap_, later);
-    heaped_ = true;
-  }
+  return place(left) > place(right);
+}
+
+std::optional<JournalEvent> EventReader::next() {
   if (heap_.empty()) return std::nullopt;
+  const auto later = [this](std::size_t left, std::size_t right) {
+    return this->later(left, right);
+  };
   std::ranges::pop_heap(heap_, later);
   Segment& first = *segments_[heap_.back()];
   JournalEvent event = first.front();

@@ -46,11 +46,11 @@ class EventReader {
  private:
   class Segment;
   EventReader();
+  bool later(std::size_t left, std::size_t right) const;
 
   std::vector<SegmentHead> heads_;
   std::vector<std::unique_ptr<Segment>> segments_;
   std::vector<std::size_t> heap_;  // of segments with a next event, the first one in front
-  bool heaped_ = false;
 };
 
 }  // namespace regroup

@@ -1,6 +1,7 @@
 #include "runtime/protocol/event.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace regroup {
 namespace {
